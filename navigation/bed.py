@@ -1,0 +1,50 @@
+"""What a scan says about an outlined resection bed: a claim about coverage times sensitivity, never "clear".
+
+The order of the findings is fixed: a source significant at a field-wise level is "residual-suspected" whatever
+the threshold; "none-above" needs MDA and upper limit below the threshold on nearly all of the bed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bed:
+    """The outlined bed: touched points (n, 3) mm in Reference; the bed is the tissue within `depth_mm` behind them."""
+
+    points_mm: NDArray[np.float64]
+    depth_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Residual:
+    """A source in the bed that is significant field-wise."""
+
+    position_mm: NDArray[np.float64]
+    activity_kbq: float
+    ci95_kbq: tuple[float, float]
+    significance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BedCheck:
+    """The finding and what it rests on; lengths mm, activities kBq at the reference time."""
+
+    finding: str  # "residual-suspected" | "none-above" | "partly-assessed" | "not-assessed"
+    threshold_kbq: float
+    confidence: float
+    covered_fraction: float
+    largest_uncovered_mm: float
+    mda_kbq: float | None
+    max_upper_limit_kbq: float | None
+    residuals: tuple[Residual, ...]
+    scan_next_mm: tuple[tuple[float, float, float], ...]
+    statement: str
+    reasons: tuple[str, ...]
+    rules: dict[str, bool | None]  # ratio_1_5, three_sigma, ten_percent
+    removed_kbq: float | None = None
+    removed_ci95_kbq: tuple[float, float] | None = None

@@ -1,0 +1,6 @@
+"""Physical constants and conversions that cross module borders. Lengths mm, times s, activities kBq, rates cps."""
+
+from __future__ import annotations
+
+KBQ_PER_MBQ = 1000.0
+MM3_PER_ML = 1000.0
