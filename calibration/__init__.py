@@ -1,1 +1,1 @@
-"""What is known of the instruments: detector response, pivot, latency, nuclide physics, each with its gate."""
+"""What is known of the instruments: detector response, pivot, latency, nuclide physics and their gates."""

@@ -1,1 +1,1 @@
-"""From counts and poses to a map, spots and a statement on the resection bed; simulator, views and commands."""
+"""From counts and poses to a map, spots and a statement on the bed; simulator, views and commands."""

@@ -1,7 +1,7 @@
-"""What a scan says about an outlined resection bed: a claim about coverage times sensitivity, never "clear".
+"""What a scan says about an outlined resection bed: coverage times sensitivity, never "clear".
 
-The order of the findings is fixed: a source significant at a field-wise level is "residual-suspected" whatever
-the threshold; "none-above" needs MDA and upper limit below the threshold on nearly all of the bed.
+The order of the findings is fixed: a source significant at a field-wise level is "residual-suspected"
+whatever the threshold; "none-above" needs MDA and upper limit below the threshold on nearly all of the bed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bed:
-    """The outlined bed: touched points (n, 3) mm in Reference; the bed is the tissue within `depth_mm` behind them."""
+    """The bed: touched points (n, 3) mm in Reference and the tissue within `depth_mm` behind them."""
 
     points_mm: NDArray[np.float64]
     depth_mm: float

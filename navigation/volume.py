@@ -84,7 +84,7 @@ NOT_EXAMINED = -1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spot:
-    """A focus of activity: position (3,) mm and covariance (3, 3) mm2 in Reference, activity at the reference time."""
+    """A focus of activity: position (3,) mm, covariance (3, 3) mm2 in Reference, kBq at reference time."""
 
     id: int
     position_mm: NDArray[np.float64]

@@ -1,1 +1,1 @@
-"""Frames, time, samples, devices, the OpenIGTLink wire and the record: what arrives, before anyone interprets it."""
+"""Frames, time, samples, devices, the OpenIGTLink wire and the record: what arrives, not yet interpreted."""

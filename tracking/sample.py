@@ -6,13 +6,13 @@ All `t_s` are seconds on one clock. Frame names follow PLUS: `AToB` maps points 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class PoseStatus(str, Enum):
+class PoseStatus(StrEnum):
     """What the sender says of a pose, in PLUS's words; UNKNOWN when it says nothing."""
 
     OK = "OK"
@@ -82,7 +82,8 @@ class Readings:
     def mid_poses(self) -> NDArray[np.float64]:
         """(n, 4, 4): the pose nearest the middle of each interval's path."""
         middle = (self.first[:-1] + self.first[1:] - 1) // 2
-        return self.poses[middle]
+        poses: NDArray[np.float64] = self.poses[middle]
+        return poses
 
     def head(self, n: int) -> Readings:
         """The first n intervals."""
@@ -125,6 +126,4 @@ class Readings:
     def empty() -> Readings:
         """No interval at all."""
         none = np.zeros(0)
-        return Readings(
-            none, none, none, np.zeros((0, 4, 4)), none, np.zeros(1, dtype=np.int64)
-        )
+        return Readings(none, none, none, np.zeros((0, 4, 4)), none, np.zeros(1, dtype=np.int64))

@@ -48,8 +48,7 @@ def frames_of(wire_name: str) -> tuple[str, str]:
     cuts = [
         i
         for i in range(1, len(wire_name) - 2)
-        if wire_name.startswith("To", i)
-        and (wire_name[i + 2].isupper() or wire_name[i + 2].isdigit())
+        if wire_name.startswith("To", i) and (wire_name[i + 2].isupper() or wire_name[i + 2].isdigit())
     ]
     if len(cuts) != 1:
         raise ValueError(f"transform name {wire_name!r} is not of the form FromToTo")

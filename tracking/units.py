@@ -1,4 +1,4 @@
-"""Physical constants and conversions that cross module borders. Lengths mm, times s, activities kBq, rates cps."""
+"""Physical constants and conversions that cross module borders: mm, s, kBq, cps."""
 
 from __future__ import annotations
 
