@@ -1,0 +1,119 @@
+// The only file that knows Python: shapes are checked here once, the GIL is released around every kernel.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "core.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+template <class T, int D>
+using In = nb::ndarray<const T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+template <class T, int D>
+using Out = nb::ndarray<T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+
+void need(bool ok, const char* what) {
+    if (!ok) throw std::invalid_argument(what);
+}
+
+void response_rows(In<float, 2> points, In<double, 3> poses, In<double, 1> weights,
+                   In<std::int64_t, 1> first, In<float, 3> table, float recess, float depth_scale,
+                   float leak, float mu, std::optional<In<float, 3>> tissue, In<float, 1> origin,
+                   float spacing, Out<float, 2> out, int threads) {
+    need(points.shape(1) == 3, "points must be (m, 3)");
+    need(poses.shape(1) == 4 && poses.shape(2) == 4, "poses must be (p, 4, 4)");
+    need(weights.shape(0) == poses.shape(0), "one weight per pose");
+    need(first.shape(0) >= 1 && out.shape(0) + 1 == first.shape(0), "first must have n + 1 entries");
+    need(first.data()[0] == 0, "first must start at 0");
+    for (std::size_t i = 0; i + 1 < first.shape(0); ++i)
+        need(first.data()[i] <= first.data()[i + 1], "first must not fall");
+    need(first.data()[first.shape(0) - 1] == static_cast<std::int64_t>(poses.shape(0)),
+         "first must end at the number of poses");
+    need(out.shape(1) == points.shape(0), "out must be (n, m)");
+    need(table.shape(2) == 2 && table.shape(0) > 1 && table.shape(1) > 1, "table must be (w, v, 2)");
+    need(origin.shape(0) == 3, "origin must be (3,)");
+    gammanav::Detector d{table.data(), table.shape(0), table.shape(1), recess, depth_scale, leak, mu};
+    gammanav::TissueGrid g{nullptr, 0, 0, 0, {0, 0, 0}, spacing};
+    if (tissue) {
+        need(tissue->shape(0) > 1 && tissue->shape(1) > 1 && tissue->shape(2) > 1 && spacing > 0,
+             "tissue must be at least 2 voxels along each axis");
+        g.values = tissue->data();
+        g.nz = tissue->shape(0), g.ny = tissue->shape(1), g.nx = tissue->shape(2);
+        for (int i = 0; i < 3; ++i) g.origin[i] = origin.data()[i];
+    }
+    nb::gil_scoped_release release;
+    gammanav::response_rows(points.data(), points.shape(0), poses.data(), weights.data(), first.data(),
+                            out.shape(0), d, g, out.data(), threads);
+}
+
+void check_store(std::size_t n, std::size_t stride, std::size_t scales) {
+    need(stride % 32 == 0, "rows must be padded to a multiple of 32");
+    need(scales >= n, "one scale per row");
+}
+
+void pack_rows(In<float, 2> rows, Out<std::uint16_t, 2> packed, Out<float, 1> scales) {
+    check_store(rows.shape(0), packed.shape(1), scales.shape(0));
+    need(packed.shape(0) == rows.shape(0) && packed.shape(1) >= rows.shape(1), "packed is too small");
+    nb::gil_scoped_release release;
+    gammanav::pack_rows(rows.data(), rows.shape(0), rows.shape(1), packed.data(), packed.shape(1),
+                        scales.data());
+}
+
+void project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> x, Out<float, 1> out,
+             int threads) {
+    check_store(packed.shape(0), packed.shape(1), scales.shape(0));
+    need(x.shape(0) == packed.shape(1), "x must have the padded length");
+    need(out.shape(0) == packed.shape(0), "out must have one entry per row");
+    nb::gil_scoped_release release;
+    gammanav::project(packed.data(), scales.data(), packed.shape(0), packed.shape(1), packed.shape(1),
+                      x.data(), out.data(), threads);
+}
+
+void back_project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> u, Out<float, 1> out,
+                  int threads) {
+    check_store(packed.shape(0), packed.shape(1), scales.shape(0));
+    need(u.shape(0) == packed.shape(0), "u must have one entry per row");
+    need(out.shape(0) == packed.shape(1), "out must have the padded length");
+    nb::gil_scoped_release release;
+    gammanav::back_project(packed.data(), scales.data(), packed.shape(0), packed.shape(1),
+                           packed.shape(1), u.data(), out.data(), threads);
+}
+
+void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> counts, In<float, 1> live,
+               float dead_time, std::size_t offset, std::size_t step, In<float, 1> weights,
+               Out<float, 1> x, Out<float, 1> sensitivity, int threads) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(counts.shape(0) == n && live.shape(0) == n && weights.shape(0) == n, "one entry per row");
+    need(x.shape(0) == packed.shape(1) && sensitivity.shape(0) == packed.shape(1),
+         "x and sensitivity must have the padded length");
+    need(step > 0, "step must be positive");
+    nb::gil_scoped_release release;
+    gammanav::em_subset(packed.data(), scales.data(), n, packed.shape(1), packed.shape(1), counts.data(),
+                        live.data(), dead_time, offset, step, weights.data(), x.data(),
+                        sensitivity.data(), threads);
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    m.doc() = "Native core: response rows with attenuation, list-mode EM over float16 rows.";
+    m.def("response_rows", &response_rows, "points"_a, "poses"_a, "weights"_a, "first"_a, "table"_a,
+          "recess"_a, "depth_scale"_a, "leak"_a, "mu"_a, "tissue"_a.none(), "origin"_a, "spacing"_a,
+          "out"_a, "threads"_a = 2, "Responses (n, m) in cps/kBq of n pose paths to m points.");
+    m.def("pack_rows", &pack_rows, "rows"_a, "packed"_a, "scales"_a,
+          "Store float32 rows as float16 with one scale per row, padded with zeros.");
+    m.def("project", &project, "packed"_a, "scales"_a, "x"_a, "out"_a, "threads"_a = 2, "out = A x");
+    m.def("back_project", &back_project, "packed"_a, "scales"_a, "u"_a, "out"_a, "threads"_a = 2,
+          "out = A^T u, summed in a fixed order.");
+    m.def("em_subset", &em_subset, "packed"_a, "scales"_a, "counts"_a, "live"_a, "dead_time"_a,
+          "offset"_a, "step"_a, "weights"_a, "x"_a, "sensitivity"_a, "threads"_a = 2,
+          "One ordered-subset EM update of x in place; sensitivity receives the subset's.");
+    m.def("instruction_set", &gammanav::instruction_set, "Instruction set chosen for this machine.");
+}

@@ -1,0 +1,60 @@
+// The native core: response rows with attenuation, and list-mode EM over a float16 row store.
+// Plain C++ without Python types; all arrays are the caller's, C-contiguous; lengths are mm.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gammanav {
+
+// Detector response in the tip frame (origin at the centre of the face, +Z out of it). `table` holds
+// (primary, scatter) pairs of s * d^2 in cps/kBq mm^2 on a regular grid of
+//   w = c / (z + c)   (rows, 0..1)   and   v = r / (r + z + recess)   (columns, 0..1),
+// where d is the distance to the crystal centre (0, 0, -recess). Behind the face only `leak` / (4 pi d^2).
+struct Detector {
+    const float* table;
+    std::size_t n_w, n_v;
+    float recess;
+    float depth_scale;  // c
+    float leak;         // cps/kBq mm^2 sr
+    float mu;           // narrow-beam attenuation of tissue, 1/mm
+};
+
+// Attenuation relative to soft tissue on a regular grid aligned with the Reference frame, k-j-i, clamped at
+// its border; `values` may be null: then the path is in tissue wherever it is in front of the face.
+struct TissueGrid {
+    const float* values;
+    std::size_t nx, ny, nz;
+    float origin[3];
+    float spacing;
+};
+
+// Row i (of n) is the weighted mean of the responses of poses first[i] .. first[i + 1] - 1 to the m points:
+// out (n, m) in cps/kBq. poses (p, 4, 4) map the tip frame into Reference.
+void response_rows(const float* points, std::size_t m, const double* poses, const double* weights,
+                   const std::int64_t* first, std::size_t n, const Detector& detector,
+                   const TissueGrid& tissue, float* out, int threads);
+
+// Float16 storage: row i = scales[i] * half(packed[i, :]); stride is the padded row length.
+void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
+               std::size_t stride, float* scales);
+
+// out[i] = row i . x
+void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
+             std::size_t stride, const float* x, float* out, int threads);
+
+// out = sum_i u[i] row i, over a fixed number of chunks added in a fixed order.
+void back_project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
+                  std::size_t stride, const float* u, float* out, int threads);
+
+// One subset of list-mode EM (rows offset, offset + step, ...): dot and axpy while the row is in cache,
+// x <- x * (sum_i row_i y_i / lambda_i) / sensitivity, lambda_i = live_i * (row_i . x) / (1 + tau row_i . x).
+void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
+               std::size_t stride, const float* counts, const float* live, float dead_time,
+               std::size_t offset, std::size_t step, const float* weights, float* x,
+               float* sensitivity, int threads);
+
+// Name of the instruction set the kernels run with on this machine.
+const char* instruction_set();
+
+}  // namespace gammanav

@@ -1,0 +1,121 @@
+// Response rows: for each pose and point the look-up of the detector's table, times the attenuation along
+// the ray to the crystal.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core.hpp"
+#include "parallel.hpp"
+
+namespace gammanav {
+namespace {
+
+constexpr float kFourPi = 12.56637061f;
+// Sampling of the ray through the tissue grid: finer than the grid's own spacing gains nothing.
+constexpr float kRayStep = 2.5f;
+constexpr int kMostRaySteps = 96;
+
+struct Pose {
+    float r[9];  // rotation, row-major: tip to Reference
+    float t[3];
+};
+
+Pose to_pose(const double* m) {
+    Pose p;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) p.r[3 * i + j] = static_cast<float>(m[4 * i + j]);
+        p.t[i] = static_cast<float>(m[4 * i + 3]);
+    }
+    return p;
+}
+
+inline float lerp_grid(const TissueGrid& g, float x, float y, float z) {
+    const float inv = 1.0f / g.spacing;
+    const float fx = std::clamp((x - g.origin[0]) * inv, 0.0f, static_cast<float>(g.nx - 1) - 1e-3f);
+    const float fy = std::clamp((y - g.origin[1]) * inv, 0.0f, static_cast<float>(g.ny - 1) - 1e-3f);
+    const float fz = std::clamp((z - g.origin[2]) * inv, 0.0f, static_cast<float>(g.nz - 1) - 1e-3f);
+    const int ix = static_cast<int>(fx), iy = static_cast<int>(fy), iz = static_cast<int>(fz);
+    const float ax = fx - ix, ay = fy - iy, az = fz - iz;
+    const float* v = g.values + (static_cast<std::size_t>(iz) * g.ny + iy) * g.nx + ix;
+    const std::size_t sy = g.nx, sz = g.nx * g.ny;
+    const float c00 = v[0] + ax * (v[1] - v[0]);
+    const float c10 = v[sy] + ax * (v[sy + 1] - v[sy]);
+    const float c01 = v[sz] + ax * (v[sz + 1] - v[sz]);
+    const float c11 = v[sz + sy] + ax * (v[sz + sy + 1] - v[sz + sy]);
+    const float c0 = c00 + ay * (c10 - c00);
+    const float c1 = c01 + ay * (c11 - c01);
+    return c0 + az * (c1 - c0);
+}
+
+// Tissue-equivalent length between two points of the Reference frame.
+float tissue_path(const TissueGrid& g, const float from[3], const float to[3], float length) {
+    if (g.values == nullptr) return length;
+    const int steps = std::clamp(static_cast<int>(length / kRayStep) + 1, 2, kMostRaySteps);
+    const float inv = 1.0f / static_cast<float>(steps);
+    const float dx = (to[0] - from[0]) * inv, dy = (to[1] - from[1]) * inv, dz = (to[2] - from[2]) * inv;
+    float sum = 0.0f;
+    for (int i = 0; i < steps; ++i) {
+        const float s = static_cast<float>(i) + 0.5f;
+        sum += lerp_grid(g, from[0] + s * dx, from[1] + s * dy, from[2] + s * dz);
+    }
+    return sum * length * inv;
+}
+
+struct Parts {
+    float primary, scatter;
+};
+
+inline Parts look_up(const Detector& d, float r, float z) {
+    const float w = d.depth_scale / (z + d.depth_scale) * static_cast<float>(d.n_w - 1);
+    const float v = r / (r + z + d.recess) * static_cast<float>(d.n_v - 1);
+    const auto iw = std::min(static_cast<std::size_t>(w), d.n_w - 2);
+    const auto iv = std::min(static_cast<std::size_t>(v), d.n_v - 2);
+    const float aw = w - static_cast<float>(iw), av = v - static_cast<float>(iv);
+    const float* p = d.table + 2 * (iw * d.n_v + iv);
+    const float* q = p + 2 * d.n_v;
+    const float p0 = p[0] + av * (p[2] - p[0]), p1 = q[0] + av * (q[2] - q[0]);
+    const float s0 = p[1] + av * (p[3] - p[1]), s1 = q[1] + av * (q[3] - q[1]);
+    return {p0 + aw * (p1 - p0), s0 + aw * (s1 - s0)};
+}
+
+float point_response(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float x[3]) {
+    const float ex = x[0] - pose.t[0], ey = x[1] - pose.t[1], ez = x[2] - pose.t[2];
+    const float px = pose.r[0] * ex + pose.r[3] * ey + pose.r[6] * ez;
+    const float py = pose.r[1] * ex + pose.r[4] * ey + pose.r[7] * ez;
+    const float z = pose.r[2] * ex + pose.r[5] * ey + pose.r[8] * ez;
+    const float r = std::sqrt(px * px + py * py);
+    const float zh = z + d.recess;
+    const float d2 = std::max(r * r + zh * zh, 1.0f);
+    if (z <= 0.0f) return d.leak / (kFourPi * d2);
+    const float through = std::sqrt(d2) * z / zh;  // of the ray to the crystal, the part in front of the face
+    const float f = d.recess / zh;                 // where that ray crosses the plane of the face
+    const float entry[3] = {pose.t[0] + f * (pose.r[0] * px + pose.r[1] * py),
+                            pose.t[1] + f * (pose.r[3] * px + pose.r[4] * py),
+                            pose.t[2] + f * (pose.r[6] * px + pose.r[7] * py)};
+    const float path = tissue_path(tissue, entry, x, through);
+    const Parts g = look_up(d, r, z);
+    const float share = path / std::max(through, 1e-3f);
+    return (g.primary + g.scatter * share) * std::exp(-d.mu * path) / d2;
+}
+
+}  // namespace
+
+void response_rows(const float* points, std::size_t m, const double* poses, const double* weights,
+                   const std::int64_t* first, std::size_t n, const Detector& detector,
+                   const TissueGrid& tissue, float* out, int threads) {
+    for_chunks(threads, [&](std::size_t chunk) {
+        const std::size_t low = chunk_begin(chunk, m), high = chunk_begin(chunk + 1, m);
+        for (std::size_t i = 0; i < n; ++i) {
+            float* row = out + i * m;
+            std::fill(row + low, row + high, 0.0f);
+            for (std::int64_t k = first[i]; k < first[i + 1]; ++k) {
+                const Pose pose = to_pose(poses + 16 * k);
+                const float weight = static_cast<float>(weights[k]);
+                for (std::size_t j = low; j < high; ++j)
+                    row[j] += weight * point_response(detector, tissue, pose, points + 3 * j);
+            }
+        }
+    });
+}
+
+}  // namespace gammanav
