@@ -1,0 +1,210 @@
+"""The group `gammanav`: lazy subcommands, one-line errors, the exit codes 0, 2, 3 and 1.
+
+`main` is the only place that turns an exception into words and a code, so that every command behaves alike.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from navigation.cli.faults import log_fault, name_clash, one_line
+from tracking.errors import GateRefusedError, InputError, SurroundingsError
+
+EXIT_FAULT = 1
+EXIT_INPUT = 2
+EXIT_REFUSED = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives, "module:attribute", and its line in the list of commands."""
+
+    where: str
+    help: str
+
+
+TOP = {
+    "demo": Entry("navigation.cli.demo:command", "The whole procedure in a simulated operating room."),
+    "simulate": Entry("navigation.cli.simulate:command", "Only the simulated tracker and probe."),
+    "run": Entry("navigation.cli.run:command", "A live case: record, map, publish."),
+    "replay": Entry("navigation.cli.replay:command", "The same engine on a record."),
+    "import": Entry("navigation.cli.records:import_command", "Scan folder into a record."),
+    "export": Entry("navigation.cli.records:export_command", "Record into files others open."),
+    "verify": Entry("navigation.cli.records:verify_command", "Is a record complete and readable?"),
+    "reconstruct": Entry("navigation.cli.reconstruct:command", "Map and foci of one scan, offline."),
+    "bed-check": Entry("navigation.cli.bed_check:command", "What a scan says about a resection bed."),
+    "study": Entry("navigation.cli.study:command", "Import and check a preoperative study."),
+    "report": Entry("navigation.cli.report:command", "Report of a case."),
+    "doctor": Entry("navigation.cli.doctor:command", "What is installed and what is missing."),
+}
+CALIBRATE = {
+    "detector": Entry("navigation.cli.detector:command", "Detector response from a point-source grid."),
+    "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
+    "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is asked for."""
+
+    def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Eager commands and entries, in the order of a procedure."""
+        return [*self.entries, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now if it is one of the entries; None if there is none of that name."""
+        entry = self.entries.get(cmd_name)
+        return super().get_command(ctx, cmd_name) if entry is None else load(cmd_name, entry)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing one."""
+        rows = [(name, entry.help) for name, entry in self.entries.items()]
+        rows += [(name, command.get_short_help_str(limit=70)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class LazyCommandGroup(LazyGroup):
+    """A nested group whose commands all come from one module's own group, found when first needed."""
+
+    def __init__(self, *args: Any, where: str, **kwargs: Any) -> None:
+        super().__init__(*args, entries={}, **kwargs)
+        self.where = where
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The module's commands."""
+        return self._group().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The module's command of that name."""
+        return self._group().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands as the module's group writes it."""
+        self._group().format_commands(ctx, formatter)
+
+    def _group(self) -> click.Group:
+        group = load(str(self.name), Entry(self.where, ""))
+        if not isinstance(group, click.Group):
+            raise TypeError(f"{self.where} is no group of commands")
+        return group
+
+
+def load(name: str, entry: Entry) -> click.Command:
+    """The click command at `entry.where`.
+
+    Raises click.UsageError when this installation lacks the command's own module.
+    """
+    module_name, attribute = entry.where.split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise SurroundingsError(
+                f"`gammanav {name}` needs the package {error.name}, not installed here: see `gammanav doctor`"
+            ) from error
+        raise click.UsageError(f"this installation has no command `{name}`") from error
+    command: click.Command = getattr(module, attribute)
+    return command
+
+
+def print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """`--version`: looked up only when asked for, since the metadata query is slow."""
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"gammanav {version('gammanav')} (research use only)")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=TOP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: gammanav demo --headless --out demo-out",
+)
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=print_version)
+@click.option("--verbose", is_flag=True, help="Log to stderr.")
+def gammanav(verbose: bool) -> None:
+    """Freehand nuclear imaging and navigation with a tracked gamma probe. Research use only."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL + 1, format="%(asctime)s %(name)s: %(message)s"
+    )
+
+
+gammanav.add_command(
+    LazyGroup(
+        "calibrate",
+        entries=CALIBRATE,
+        help="Detector response, tool tips, count latency.",
+        epilog="Example: gammanav calibrate detector grid.csv --nuclide Tc-99m --out probe.json",
+    )
+)
+gammanav.add_command(
+    LazyCommandGroup(
+        "register",
+        where="navigation.cli.register:command",
+        help="Bring two frames together.",
+        epilog="Example: gammanav register points fixed.csv moving.csv --out reg.json",
+    )
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; every error ends as one line on stderr."""
+    try:
+        outcome = gammanav.main(args=arguments, prog_name="gammanav", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 0
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        return complain(error.format_message(), context.command_path if context is not None else "gammanav")
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("gammanav: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except GateRefusedError as error:
+        complain(str(error))
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_INPUT
+    except (InputError, OSError) as error:
+        logging.getLogger(__name__).info("refused", exc_info=error)
+        return complain(str(error) if isinstance(error, (InputError, SurroundingsError)) else one_line(error))
+    return outcome if isinstance(outcome, int) else 0
+
+
+def complain(message: str, who: str = "gammanav") -> int:
+    """One line on stderr, whatever the message holds; returns the code for bad input."""
+    click.echo(f"{who}: {' '.join(message.split())}", err=True)
+    return EXIT_INPUT
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    clash = name_clash()
+    if clash is not None:
+        sys.exit(complain(clash))
+    try:
+        code = run()
+    except Exception as error:  # noqa: BLE001 - the last door: the traceback goes to the log, one line to the user
+        click.echo(f"gammanav: {log_fault(error)}", err=True)
+        code = EXIT_FAULT
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
