@@ -1,0 +1,1 @@
+"""Files from outside and for others: DICOM studies, NRRD volumes, point lists."""
