@@ -1,0 +1,72 @@
+# `make demo` and `make test` do all set-up themselves, on a bare Debian 12 too; what is done is not done twice.
+
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= demo-out
+SEED   ?= 1
+SYSTEM ?= install
+
+bin    := $(VENV)/bin
+core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp)
+screen := xvfb-run -a -s "-screen 0 1600x1000x24"
+pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
+where  := $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))'
+
+.PHONY: demo test lint setup core lock clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.core
+	@tools/demo.sh $(bin)/gammanav $(OUT) $(SEED)
+
+test: $(VENV)/.core $(VENV)/.dev
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports --no-logo
+	$(screen) $(bin)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.core $(VENV)/.dev
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports --no-logo
+
+setup: $(VENV)/.core
+
+# For developers: recompiles what changed and puts the module where Python finds it.
+core: $(VENV)/.core
+	@$(bin)/cmake --build build/$(notdir $(firstword $(wildcard build/cp*))) --parallel
+	@$(bin)/cmake --install build/$(notdir $(firstword $(wildcard build/cp*))) --prefix "$$($(where))" > /dev/null
+
+lock: $(VENV)/.dev
+	@$(bin)/python -m pip install --quiet pip-tools
+	tools/lock.sh $(LOCK)
+
+clean:
+	rm -rf build $(VENV)/.core
+
+$(VENV)/.system: tools/packages-run.txt tools/system_packages.sh
+	@[ $(SYSTEM) = skip ] || tools/system_packages.sh $<
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.venv: $(VENV)/.system
+	@echo "setup: Python environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "setup: Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements-build.txt requirements.txt $(VENV)/.venv
+	@echo "setup: Python packages, each checked against its hash (some minutes)"
+	@$(pip) --require-hashes -r requirements-build.txt
+	@$(pip) --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	@echo "setup: Python packages of the tests"
+	@$(pip) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.core: CMakeLists.txt pyproject.toml $(core) $(VENV)/.run
+	@echo "setup: native core and the command $(bin)/gammanav"
+	@$(pip) --no-deps --editable .
+	@touch $@
