@@ -1,0 +1,121 @@
+"""The 58-byte OpenIGTLink header (versions 1 and 2), checked before anything is allocated for the body.
+
+Layout: version u16, type 12 bytes, device name 20 bytes, time stamp u32 s + u32 2^-32 s, body size u64, CRC
+u64; all big-endian (http://openigtlink.org/protocols/v3_header.html).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from tracking.errors import WireError
+
+HEADER_BYTES = 58
+TYPE_BYTES = 12
+NAME_BYTES = 20
+VERSIONS = (1, 2)
+_LAYOUT = struct.Struct(">H12s20sIIQQ")
+_FRACTIONS_PER_S = 1 << 32
+
+# Room for the extended header and the metadata of a version 2 message, on top of the content.
+METADATA_LARGEST_BYTES = 1 << 18
+# 512 x 512 x 128 float64 voxels; the map itself has about 1 MiB.
+IMAGE_LARGEST_BYTES = 256 << 20
+# Any other type: enough for every message of the standard that a navigation system streams.
+OTHER_LARGEST_BYTES = 1 << 20
+LARGEST_CONTENT_BYTES = {
+    "TRANSFORM": 48,
+    "STATUS": 1 << 16,
+    "STRING": (1 << 16) + 4,
+    "SENSOR": 2 + 8 + 255 * 8,
+    "POINT": 136 * 4096,
+    "TDATA": 70 * 1024,
+    "IMAGE": IMAGE_LARGEST_BYTES,
+}
+
+
+def largest_body_bytes(message_type: str, version: int) -> int:
+    """The cap on the body of a type: nothing larger is ever buffered."""
+    largest = LARGEST_CONTENT_BYTES.get(message_type, OTHER_LARGEST_BYTES)
+    return largest if version == 1 else largest + METADATA_LARGEST_BYTES
+
+
+def stamp_of(t_s: float) -> int:
+    """Seconds as unsigned 32.32 fixed point; WireError outside [0, 2^32) s or if not finite."""
+    if not 0.0 <= t_s < _FRACTIONS_PER_S:
+        raise WireError(f"time stamp {t_s!r} s does not fit the header")
+    seconds = int(t_s)
+    fraction = round((t_s - seconds) * _FRACTIONS_PER_S)
+    return min((seconds << 32) + fraction, (1 << 64) - 1)
+
+
+def seconds_of(stamp: int) -> float:
+    """A 32.32 fixed-point time stamp as seconds (float64 keeps 0.3 us today)."""
+    return (stamp >> 32) + (stamp & (_FRACTIONS_PER_S - 1)) / _FRACTIONS_PER_S
+
+
+def padded_name(text: str, size: int, what: str) -> bytes:
+    """Text as a NUL-padded field; WireError if it is longer than `size` bytes or not plain."""
+    raw = text.encode("utf-8")
+    if len(raw) > size:
+        raise WireError(f"{what} {text!r} is longer than {size} bytes")
+    if b"\0" in raw:
+        raise WireError(f"{what} {text!r} holds a NUL")
+    return raw.ljust(size, b"\0")
+
+
+def field_text(raw: bytes) -> str:
+    """The text before the first NUL; bytes that are no UTF-8 become U+FFFD."""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def _type_text(raw: bytes) -> str:
+    name = raw.rstrip(b"\0")
+    if not name or any(not (48 <= b <= 57 or 65 <= b <= 90 or b == 95) for b in name):
+        raise WireError(f"{raw!r} is no message type")
+    return name.decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields of one header; `stamp` is the raw 32.32 time, `crc` covers the `body_bytes` that follow."""
+
+    version: int
+    type: str
+    device: str
+    stamp: int
+    body_bytes: int
+    crc: int
+
+    @property
+    def t_s(self) -> float:
+        """Time stamp in seconds (UTC for peers that keep to the standard)."""
+        return seconds_of(self.stamp)
+
+    def pack(self) -> bytes:
+        """The 58 bytes."""
+        return _LAYOUT.pack(
+            self.version,
+            padded_name(self.type, TYPE_BYTES, "type"),
+            padded_name(self.device, NAME_BYTES, "device name"),
+            self.stamp >> 32,
+            self.stamp & (_FRACTIONS_PER_S - 1),
+            self.body_bytes,
+            self.crc,
+        )
+
+    @staticmethod
+    def unpack(raw: bytes | bytearray | memoryview, offset: int = 0) -> Header:
+        """Read 58 bytes at `offset`; WireError when the version or type cannot be a header's.
+
+        The body size is not judged here: see `largest_body_bytes`.
+        """
+        if len(raw) - offset < HEADER_BYTES:
+            raise WireError(f"header of {len(raw) - offset} bytes, not {HEADER_BYTES}")
+        version, kind, device, seconds, fraction, body_bytes, crc = _LAYOUT.unpack_from(raw, offset)
+        if version not in VERSIONS:
+            raise WireError(f"header version {version} is not known")
+        return Header(
+            version, _type_text(kind), field_text(device), (seconds << 32) + fraction, body_bytes, crc
+        )

@@ -1,0 +1,221 @@
+"""A client of one OpenIGTLink source: its own thread, reconnecting for as long as it is wanted.
+
+What arrives is handed on raw, cut into messages, with the time of arrival; interpretation comes after
+recording.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from tracking.errors import WireError
+from tracking.igtl.codec import encode
+from tracking.igtl.messages import status_message
+from tracking.igtl.sockets import RECEIVE_BYTES, tune
+from tracking.igtl.stream import StreamSplitter
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 2.0
+# A source that is just being started should be found within a heartbeat; one that is off should cost
+# nothing.
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 2.0
+# Bytes that arrive for so long without completing a message mean that a header lied about its size.
+_STUCK_S = 1.0
+# A peer that sends so much that is no message does not speak OpenIGTLink.
+_LARGEST_GARBAGE_BYTES = 1 << 20
+_SEND_TIMEOUT_S = 2.0
+
+
+class LinkState(StrEnum):
+    """What a link is doing."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    LOST = "lost"
+    STOPPED = "stopped"
+
+
+OnRaw = Callable[[str, float, bytes], None]
+OnState = Callable[[str, LinkState, str], None]
+
+
+class Client:
+    """One source at host:port, named `name` in everything it reports.
+
+    `on_raw(name, arrival_s, raw)` gets every complete message, `on_state(name, state, detail)` every change
+    of the link; both run on the client's thread. `arrival_s` is read from `clock`. With `hello` an empty
+    version 2 STATUS is sent on connect, so that the source answers with metadata; a peer that only knows
+    version 1 must not get it. `messages`, `connections` and `garbage_bytes` count over all connections.
+    With `silence_s` a link that delivers no byte for so long is taken for half-open and made anew.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        name: str,
+        on_raw: OnRaw,
+        on_state: OnState | None = None,
+        *,
+        hello: bool = True,
+        silence_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.host, self.port, self.name = host, port, name
+        self.messages = 0
+        self.connections = 0
+        self.garbage_bytes = 0
+        self._on_raw = on_raw
+        self._on_state = on_state
+        self._hello = hello
+        self._silence_s = silence_s
+        self._clock = clock
+        self._thread: threading.Thread | None = None
+        self._socket: socket.socket | None = None
+        self._send_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._connected = threading.Event()
+        self._wake_read, self._wake_write = socket.socketpair()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link stands, as far as TCP knows."""
+        return self._connected.is_set()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Block until the link stands; False on timeout."""
+        return self._connected.wait(timeout_s)
+
+    def start(self) -> None:
+        """Start connecting; returns at once."""
+        if self._thread is not None:
+            raise RuntimeError(f"client {self.name!r} was started before")
+        self._thread = threading.Thread(target=self._run, name=f"igtl-client-{self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the link and end the thread; harmless when repeated."""
+        self._stopping.set()
+        self._wake_write.send(b"\0")
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def send(self, raw: bytes) -> bool:
+        """Send one complete message to the source; False when there is no link to send it on."""
+        with self._send_lock:
+            sock = self._socket
+            if sock is None:
+                return False
+            try:
+                sock.sendall(raw)
+            except OSError as error:
+                logger.warning("%s: sending failed: %s", self.name, error)
+                return False
+            return True
+
+    def _report(self, state: LinkState, detail: str = "") -> None:
+        logger.info("%s: %s %s", self.name, state.value, detail)
+        if self._on_state is not None:
+            self._on_state(self.name, state, detail)
+
+    def _run(self) -> None:
+        try:
+            self._report(LinkState.CONNECTING, f"{self.host}:{self.port}")
+            self._keep_connected()
+        finally:
+            self._connected.clear()
+            self._report(LinkState.STOPPED)
+
+    def _keep_connected(self) -> None:
+        backoff_s, last_reason = FIRST_BACKOFF_S, ""
+        while not self._stopping.is_set():
+            before = self.messages
+            try:
+                reason = self._session()
+            except (OSError, WireError) as error:
+                reason = str(error)
+            if self._connected.is_set():
+                self._connected.clear()
+                self._report(LinkState.LOST, reason)
+            elif reason != last_reason:
+                self._report(LinkState.CONNECTING, reason)
+            last_reason = reason
+            backoff_s = FIRST_BACKOFF_S if self.messages > before else min(2 * backoff_s, LONGEST_BACKOFF_S)
+            self._stopping.wait(backoff_s)
+
+    def _session(self) -> str:
+        """One connection from connect to end; returns why it ended."""
+        with socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S) as sock:
+            tune(sock)
+            sock.settimeout(_SEND_TIMEOUT_S)
+            if self._hello:
+                sock.sendall(encode(status_message("", time.time(), version=2)))
+            with self._send_lock:
+                self._socket = sock
+            self.connections += 1
+            self._connected.set()
+            self._report(LinkState.CONNECTED, f"{self.host}:{self.port}")
+            try:
+                return self._receive(sock)
+            finally:
+                with self._send_lock:
+                    self._socket = None
+
+    def _receive(self, sock: socket.socket) -> str:
+        intake = _Intake()
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                ready = selector.select(self._silence_s)
+                if not ready:
+                    return f"silent for {self._silence_s} s"
+                if all(key.fileobj is not sock for key, _ in ready):
+                    continue
+                data = sock.recv(RECEIVE_BYTES)
+                arrival_s = self._clock()
+                if not data:
+                    return "closed by the source"
+                messages = intake.feed(data)
+                self.garbage_bytes += intake.new_garbage()
+                for raw in messages:
+                    self.messages += 1
+                    self._on_raw(self.name, arrival_s, raw)
+        return "stopped"
+
+
+class _Intake:
+    """A splitter that notices a message that never completes and a peer that sends no messages at all."""
+
+    def __init__(self) -> None:
+        self._splitter = StreamSplitter()
+        self._pending_since_s: float | None = None
+        self._garbage_told = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        splitter = self._splitter
+        messages = splitter.feed(data)
+        now_s = time.monotonic()
+        if messages or not splitter.pending_bytes:
+            self._pending_since_s = now_s if splitter.pending_bytes else None
+        elif self._pending_since_s is None:
+            self._pending_since_s = now_s
+        elif now_s - self._pending_since_s > _STUCK_S:
+            splitter.distrust()
+        if splitter.garbage_bytes > _LARGEST_GARBAGE_BYTES:
+            raise WireError("the source does not speak OpenIGTLink")
+        return messages
+
+    def new_garbage(self) -> int:
+        """Garbage bytes since the last call."""
+        new = self._splitter.garbage_bytes - self._garbage_told
+        self._garbage_told += new
+        return new

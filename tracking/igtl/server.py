@@ -1,0 +1,316 @@
+"""An OpenIGTLink server for many clients on one thread: a slow or stalled client never holds up another.
+
+Small messages go before images, an image only starts when no small message waits, and of each newest-wins
+key only the newest waits. Each client is spoken to in header version 1 until it has sent a version 2
+message.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from tracking.errors import InputError, SurroundingsError, WireError
+from tracking.igtl.codec import Message, decode
+from tracking.igtl.outbox import Outbox, Pending
+from tracking.igtl.queries import reply_to
+from tracking.igtl.sockets import RECEIVE_BYTES, tune
+from tracking.igtl.stream import StreamSplitter
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# A client that takes no byte for so long while data waits is cut.
+STALL_S = 2.0
+# How long `stop` lets what is queued go out.
+DRAIN_S = 0.5
+# A small kernel buffer keeps what is queued where newer data can still replace or overtake it.
+_SEND_BUFFER_BYTES = 1 << 18
+# Clients of a publisher only send requests and status.
+_LARGEST_REQUEST_BYTES = 1 << 20
+_LARGEST_GARBAGE_BYTES = 1 << 16
+_MOST_CLIENTS = 64
+_TICK_S = 0.25
+# What one client gets before it is the next one's turn: an image for 32 clients must not delay anyone's
+# poses.
+_TURN_BYTES = 1 << 16
+
+OnMessage = Callable[[str, Message], None]
+OnClient = Callable[[str, bool, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """What the server knows of one client."""
+
+    peer: str
+    version: int
+    queued_bytes: int
+    sent_messages: int
+    replaced_messages: int
+
+
+class _Connection:
+    """One client: its socket, what it sent so far and what waits for it."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self.socket = sock
+        self.peer = peer
+        self.splitter = StreamSplitter(_LARGEST_REQUEST_BYTES)
+        self.outbox = Outbox()
+        self.progress_s = time.monotonic()
+        self.writable = False  # registered for EVENT_WRITE
+
+    def info(self) -> ClientInfo:
+        box = self.outbox
+        return ClientInfo(self.peer, box.version, box.queued_bytes, box.sent_messages, box.replaced_messages)
+
+    def send(self) -> None:
+        """Hand the kernel what it takes now, one turn's worth at most; OSError when the client is gone."""
+        left = _TURN_BYTES
+        while left > 0 and len(rest := self.outbox.rest()):
+            try:
+                count = self.socket.send(rest[:left])
+            except BlockingIOError:
+                return
+            self.outbox.taken(count)
+            self.progress_s = time.monotonic()
+            left -= count
+
+
+class Server:
+    """Listens on a loopback port (0: any free one) once started; `publish` may be called from any thread.
+
+    `on_message(peer, message)` gets what clients send that is no query, `on_client(peer, connected,
+    reason)` each coming and going; both run on the server's thread and must be quick. Raises InputError for
+    a host that is not loopback; `start` raises SurroundingsError when the port is in use.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        host: str = "127.0.0.1",
+        *,
+        on_message: OnMessage | None = None,
+        on_client: OnClient | None = None,
+        stall_s: float = STALL_S,
+    ) -> None:
+        if host not in LOOPBACK and not host.startswith("127."):
+            raise InputError(f"host {host}: the server listens on loopback only")
+        self.host = host
+        self._wanted_port = port
+        self._on_message = on_message
+        self._on_client = on_client
+        self._stall_s = stall_s
+        self._lock = threading.Lock()
+        self._latest: dict[Hashable, Pending] = {}
+        self._types: set[str] = set()
+        self._connections: dict[socket.socket, _Connection] = {}
+        self._stop_at_s: float | None = None
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    @property
+    def port(self) -> int:
+        """The port listened on; before `start` the one asked for."""
+        return self._wanted_port if self._listener is None else int(self._listener.getsockname()[1])
+
+    @property
+    def clients(self) -> tuple[ClientInfo, ...]:
+        """The clients connected now."""
+        with self._lock:
+            return tuple(connection.info() for connection in self._connections.values())
+
+    def start(self) -> None:
+        """Bind, listen and serve on a thread of its own."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self._wanted_port))
+            listener.listen(_MOST_CLIENTS)
+        except (OSError, OverflowError) as error:
+            listener.close()
+            raise SurroundingsError(f"port {self._wanted_port} on {self.host}: {error}") from error
+        listener.setblocking(False)
+        self._listener = listener
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name=f"igtl-server-{self.port}", daemon=True)
+        self._thread.start()
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Let what is queued go out for at most `drain_s`, close everything; harmless when repeated."""
+        if self._thread is None:
+            return
+        self._stop_at_s = time.monotonic() + drain_s
+        self._wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def publish(
+        self,
+        raw_v1: bytes | None,
+        raw_v2: bytes | None = None,
+        key: Hashable = None,
+        newest_wins: bool = False,
+    ) -> None:
+        """Queue one complete message for every client, in the header version that each understands.
+
+        Without `raw_v2` everybody gets `raw_v1`; without `raw_v1` clients of version 1 get nothing. With
+        `newest_wins` a newer message of the same `key` replaces one that still waits, and a newcomer gets
+        the latest.
+        """
+        pending = Pending(raw_v1, raw_v2, key if newest_wins else None)
+        with self._lock:
+            self._types.add(pending.type)
+            if newest_wins:
+                self._latest[key] = pending
+            for connection in self._connections.values():
+                connection.outbox.put(pending)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._wake_write.send(b"\0")
+        except OSError:
+            return  # a wake-up is on its way already, or the server has stopped
+
+    def _run(self) -> None:
+        try:
+            while not self._finished():
+                for key, events in self._selector.select(_TICK_S):
+                    self._serve(key, events)
+                self._flush()
+        finally:
+            self._close_all()
+
+    def _finished(self) -> bool:
+        if self._stop_at_s is None:
+            return False
+        with self._lock:
+            idle = not any(c.outbox.queued_bytes for c in self._connections.values())
+        return idle or time.monotonic() >= self._stop_at_s
+
+    def _serve(self, key: selectors.SelectorKey, events: int) -> None:
+        if key.fileobj is self._wake_read:
+            self._wake_read.recv(RECEIVE_BYTES)
+        elif key.fileobj is self._listener:
+            self._accept()
+        elif events & selectors.EVENT_READ:
+            connection: _Connection = key.data
+            try:
+                self._receive(connection)
+            except (OSError, WireError) as error:
+                self._drop(connection, str(error))
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            sock, address = self._listener.accept()
+        except OSError:
+            return
+        if len(self._connections) >= _MOST_CLIENTS:
+            logger.warning("client %s refused: %d clients are connected", address, _MOST_CLIENTS)
+            sock.close()
+            return
+        sock.setblocking(False)
+        tune(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        connection = _Connection(sock, f"{address[0]}:{address[1]}")
+        with self._lock:
+            self._connections[sock] = connection
+            for pending in self._latest.values():
+                connection.outbox.put(pending)
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+        self._tell(connection.peer, True, "")
+
+    def _tell(self, peer: str, connected: bool, reason: str) -> None:
+        logger.info("client %s %s %s", peer, "came" if connected else "went", reason)
+        if self._on_client is not None:
+            self._on_client(peer, connected, reason)
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            data = connection.socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionResetError("closed by the client")
+        for raw in connection.splitter.feed(data):
+            self._answer(connection, raw)
+        if connection.splitter.garbage_bytes > _LARGEST_GARBAGE_BYTES:
+            raise WireError("the client does not speak OpenIGTLink")
+
+    def _answer(self, connection: _Connection, raw: bytes) -> None:
+        try:
+            message = decode(raw)
+        except WireError as error:
+            logger.warning("client %s: %s", connection.peer, error)
+            return
+        with self._lock:
+            if message.version > 1 and connection.outbox.version == 1:
+                connection.outbox.version = message.version
+                self._repeat_latest(connection)
+            handled = reply_to(message, connection.outbox, self._types, self._latest.values())
+        if not handled and self._on_message is not None:
+            self._on_message(connection.peer, message)
+
+    def _repeat_latest(self, connection: _Connection) -> None:
+        """What went out without metadata before the client showed that it understands them."""
+        for pending in self._latest.values():
+            if pending.raw_v2 is not None:
+                connection.outbox.put(pending)
+
+    def _flush(self) -> None:
+        now_s = time.monotonic()
+        for connection in list(self._connections.values()):
+            reason = self._send(connection, now_s)
+            if reason is not None:
+                self._drop(connection, reason)
+
+    def _send(self, connection: _Connection, now_s: float) -> str | None:
+        """Send what can be sent; returns why the client must be cut, if it must."""
+        try:
+            with self._lock:
+                if not connection.outbox.queued_bytes:
+                    connection.progress_s = now_s
+                connection.send()
+                waiting = connection.outbox.queued_bytes > 0
+                overflow = connection.outbox.overflow
+        except OSError as error:
+            return str(error)
+        if overflow:
+            return "too much waits for it"
+        if waiting and now_s - connection.progress_s > self._stall_s:
+            return f"took nothing for {self._stall_s} s"
+        if waiting is not connection.writable:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waiting else 0)
+            self._selector.modify(connection.socket, events, connection)
+            connection.writable = waiting
+        return None
+
+    def _drop(self, connection: _Connection, reason: str) -> None:
+        with self._lock:
+            if self._connections.pop(connection.socket, None) is None:
+                return
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+        self._tell(connection.peer, False, reason)
+
+    def _close_all(self) -> None:
+        for connection in list(self._connections.values()):
+            self._drop(connection, "the server stops")
+        for sock in (self._listener, self._wake_read, self._wake_write):
+            if sock is not None:
+                sock.close()
+        self._selector.close()
