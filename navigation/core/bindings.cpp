@@ -1,6 +1,7 @@
 // The only file that knows Python: shapes are checked here once, the GIL is released around every kernel.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
 #include <optional>
 #include <stdexcept>
@@ -22,6 +23,19 @@ void need(bool ok, const char* what) {
     if (!ok) throw std::invalid_argument(what);
 }
 
+gammanav::TissueGrid tissue_grid(const std::optional<In<float, 3>>& tissue, const In<float, 1>& origin,
+                                 float spacing) {
+    need(origin.shape(0) == 3, "origin must be (3,)");
+    gammanav::TissueGrid g{nullptr, 0, 0, 0, {0, 0, 0}, spacing};
+    if (!tissue) return g;
+    need(tissue->shape(0) > 1 && tissue->shape(1) > 1 && tissue->shape(2) > 1 && spacing > 0,
+         "tissue must be at least 2 voxels along each axis");
+    g.values = tissue->data();
+    g.nz = tissue->shape(0), g.ny = tissue->shape(1), g.nx = tissue->shape(2);
+    for (int i = 0; i < 3; ++i) g.origin[i] = origin.data()[i];
+    return g;
+}
+
 void response_rows(In<float, 2> points, In<double, 3> poses, In<double, 1> weights,
                    In<std::int64_t, 1> first, In<float, 3> table, float recess, float depth_scale,
                    float leak, float mu, std::optional<In<float, 3>> tissue, In<float, 1> origin,
@@ -37,19 +51,37 @@ void response_rows(In<float, 2> points, In<double, 3> poses, In<double, 1> weigh
          "first must end at the number of poses");
     need(out.shape(1) == points.shape(0), "out must be (n, m)");
     need(table.shape(2) == 2 && table.shape(0) > 1 && table.shape(1) > 1, "table must be (w, v, 2)");
-    need(origin.shape(0) == 3, "origin must be (3,)");
     gammanav::Detector d{table.data(), table.shape(0), table.shape(1), recess, depth_scale, leak, mu};
-    gammanav::TissueGrid g{nullptr, 0, 0, 0, {0, 0, 0}, spacing};
-    if (tissue) {
-        need(tissue->shape(0) > 1 && tissue->shape(1) > 1 && tissue->shape(2) > 1 && spacing > 0,
-             "tissue must be at least 2 voxels along each axis");
-        g.values = tissue->data();
-        g.nz = tissue->shape(0), g.ny = tissue->shape(1), g.nx = tissue->shape(2);
-        for (int i = 0; i < 3; ++i) g.origin[i] = origin.data()[i];
-    }
+    const auto g = tissue_grid(tissue, origin, spacing);
     nb::gil_scoped_release release;
     gammanav::response_rows(points.data(), points.shape(0), poses.data(), weights.data(), first.data(),
                             out.shape(0), d, g, out.data(), threads);
+}
+
+void background_rows(In<double, 3> poses, In<float, 2> directions, In<float, 1> solid, float step, float reach,
+                     In<float, 3> table, float recess, float depth_scale, float leak, float mu,
+                     std::optional<In<float, 3>> tissue, In<float, 1> origin, float spacing,
+                     In<std::int64_t, 1> lattice_size, In<float, 1> lattice_origin, float lattice_spacing,
+                     Out<float, 2> out, int threads) {
+    need(poses.shape(1) == 4 && poses.shape(2) == 4, "poses must be (n, 4, 4)");
+    need(directions.shape(1) == 3 && solid.shape(0) == directions.shape(0), "directions must be (q, 3)");
+    need(table.shape(2) == 2 && table.shape(0) > 1 && table.shape(1) > 1, "table must be (w, v, 2)");
+    need(lattice_size.shape(0) == 3 && lattice_origin.shape(0) == 3, "lattice must be three-dimensional");
+    need(step > 0 && lattice_spacing > 0, "step and lattice spacing must be positive");
+    gammanav::Lattice lattice{};
+    std::size_t n[3];
+    for (int i = 0; i < 3; ++i) {
+        need(lattice_size.data()[i] > 1, "lattice must have at least 2 nodes along each axis");
+        n[i] = static_cast<std::size_t>(lattice_size.data()[i]);
+        lattice.origin[i] = lattice_origin.data()[i];
+    }
+    lattice.nx = n[0], lattice.ny = n[1], lattice.nz = n[2], lattice.spacing = lattice_spacing;
+    need(out.shape(0) == poses.shape(0) && out.shape(1) == n[0] * n[1] * n[2], "out must be (n, lattice)");
+    const auto g = tissue_grid(tissue, origin, spacing);
+    gammanav::Detector d{table.data(), table.shape(0), table.shape(1), recess, depth_scale, leak, mu};
+    nb::gil_scoped_release release;
+    gammanav::background_rows(poses.data(), poses.shape(0), directions.data(), solid.data(),
+                              directions.shape(0), step, reach, d, g, lattice, out.data(), threads);
 }
 
 void check_store(std::size_t n, std::size_t stride, std::size_t scales) {
@@ -107,6 +139,10 @@ NB_MODULE(_core, m) {
     m.def("response_rows", &response_rows, "points"_a, "poses"_a, "weights"_a, "first"_a, "table"_a,
           "recess"_a, "depth_scale"_a, "leak"_a, "mu"_a, "tissue"_a.none(), "origin"_a, "spacing"_a,
           "out"_a, "threads"_a = 2, "Responses (n, m) in cps/kBq of n pose paths to m points.");
+    m.def("background_rows", &background_rows, "poses"_a, "directions"_a, "solid"_a, "step"_a, "reach"_a,
+          "table"_a, "recess"_a, "depth_scale"_a, "leak"_a, "mu"_a, "tissue"_a.none(), "origin"_a,
+          "spacing"_a, "lattice_size"_a, "lattice_origin"_a, "lattice_spacing"_a, "out"_a, "threads"_a = 2,
+          "Counts per kBq/mL (n, lattice nodes) of a lattice of hats over tissue.");
     m.def("pack_rows", &pack_rows, "rows"_a, "packed"_a, "scales"_a,
           "Store float32 rows as float16 with one scale per row, padded with zeros.");
     m.def("project", &project, "packed"_a, "scales"_a, "x"_a, "out"_a, "threads"_a = 2, "out = A x");

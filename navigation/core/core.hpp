@@ -35,6 +35,18 @@ void response_rows(const float* points, std::size_t m, const double* poses, cons
                    const std::int64_t* first, std::size_t n, const Detector& detector,
                    const TissueGrid& tissue, float* out, int threads);
 
+// Counts per unit concentration of a lattice of trilinear hats over tissue: out (n, nx ny nz) in
+// cps per kBq/mL. Rays leave the crystal centre in the directions (q, 3) of the tip frame with solid angles
+// `solid` (q); along a ray the 1/d^2 of the response cancels against the volume element.
+struct Lattice {
+    std::size_t nx, ny, nz;
+    float origin[3];
+    float spacing;
+};
+void background_rows(const double* poses, std::size_t n, const float* directions, const float* solid,
+                     std::size_t q, float step, float reach, const Detector& detector,
+                     const TissueGrid& tissue, const Lattice& lattice, float* out, int threads);
+
 // Float16 storage: row i = scales[i] * half(packed[i, :]); stride is the padded row length.
 void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
                std::size_t stride, float* scales);

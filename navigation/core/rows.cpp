@@ -98,7 +98,62 @@ float point_response(const Detector& d, const TissueGrid& tissue, const Pose& po
     return (g.primary + g.scatter * share) * std::exp(-d.mu * path) / d2;
 }
 
+// Adds `value` to the eight hats round a place; beyond the lattice its border continues.
+inline void add_to_lattice(const Lattice& g, const float x[3], float value, float* row) {
+    const std::size_t n[3] = {g.nx, g.ny, g.nz};
+    std::size_t low[3];
+    float a[3];
+    for (int i = 0; i < 3; ++i) {
+        const float f = std::clamp((x[i] - g.origin[i]) / g.spacing, 0.0f, static_cast<float>(n[i] - 1));
+        low[i] = std::min(static_cast<std::size_t>(f), n[i] - 2);
+        a[i] = f - static_cast<float>(low[i]);
+    }
+    for (int c = 0; c < 8; ++c) {
+        const int i = c & 1, j = c >> 1 & 1, k = c >> 2;
+        const float w = (i ? a[0] : 1 - a[0]) * (j ? a[1] : 1 - a[1]) * (k ? a[2] : 1 - a[2]);
+        row[((low[2] + k) * g.ny + low[1] + j) * g.nx + low[0] + i] += w * value;
+    }
+}
+
+// One ray of the background: marched from the face outwards, tissue path and attenuation as it goes.
+void trace_background(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float u[3],
+                      float solid, float step, float reach, const Lattice& lattice, float* row) {
+    const float start = d.recess / u[2];  // distance from the crystal at which the ray leaves the face
+    const float sine = std::sqrt(u[0] * u[0] + u[1] * u[1]);
+    float path = 0.0f;
+    for (float along = 0.5f * step; along < reach; along += step) {
+        const float rho = start + along;
+        const float px = u[0] * rho, py = u[1] * rho, z = u[2] * rho - d.recess;
+        float x[3];
+        for (int i = 0; i < 3; ++i)
+            x[i] = pose.t[i] + pose.r[3 * i] * px + pose.r[3 * i + 1] * py + pose.r[3 * i + 2] * z;
+        const float density = tissue.values == nullptr ? 1.0f : lerp_grid(tissue, x[0], x[1], x[2]);
+        const float middle = path + 0.5f * step * density;
+        path += step * density;
+        if (density <= 0.0f) continue;
+        const Parts g = look_up(d, sine * rho, z);
+        const float value = (g.primary + g.scatter * middle / along) * std::exp(-d.mu * middle);
+        add_to_lattice(lattice, x, value * density * step * solid * 1e-3f, row);
+    }
+}
+
 }  // namespace
+
+void background_rows(const double* poses, std::size_t n, const float* directions, const float* solid,
+                     std::size_t q, float step, float reach, const Detector& detector,
+                     const TissueGrid& tissue, const Lattice& lattice, float* out, int threads) {
+    const std::size_t k = lattice.nx * lattice.ny * lattice.nz;
+    for_chunks(threads, [&](std::size_t chunk) {
+        for (std::size_t i = chunk_begin(chunk, n); i < chunk_begin(chunk + 1, n); ++i) {
+            const Pose pose = to_pose(poses + 16 * i);
+            float* row = out + i * k;
+            std::fill(row, row + k, 0.0f);
+            for (std::size_t j = 0; j < q; ++j)
+                trace_background(detector, tissue, pose, directions + 3 * j, solid[j], step, reach, lattice,
+                                 row);
+        }
+    });
+}
 
 void response_rows(const float* points, std::size_t m, const double* poses, const double* weights,
                    const std::int64_t* first, std::size_t n, const Detector& detector,

@@ -1,0 +1,285 @@
+"""From a point-source grid (and an air/water measurement) to probe.json: read, fit, tabulate, judge.
+
+The grid is measured in air; what tissue does is narrow-beam attenuation plus single scatter, and an air/water
+measurement, where there is one, scales the scatter. The difference of both is reported, not hidden.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.gridfit import FittedResponse, Grid, fit_grid
+from calibration.nuclide import Nuclide
+from calibration.response import DEPTH_SCALE_MM, N_V, N_W, bilinear, checksum, table_nodes
+from calibration.scatter import single_scatter
+from tracking.errors import InputError
+from tracking.jsonfile import read_json
+
+Array = NDArray[np.float64]
+
+GRID_COLUMNS = ("r_mm", "z_mm", "counts", "live_s", "activity_kbq")
+# Fewer points or counts than this leave the shape of the response open: no calibration.
+FEWEST_POINTS, FEWEST_COUNTS, FEWEST_DISTANCES = 20, 2000, 3
+# A held-out misfit above this is reported; above the second figure the data are no probe response.
+POOR_MISFIT, IMPOSSIBLE_MISFIT = 1.5, 200.0
+VALID_FOR = timedelta(days=365)
+# Coarse nodes of the scatter integral, interpolated to the table: scatter is smooth.
+SCATTER_W, SCATTER_V = 14, 18
+# Beyond exp(-20) nothing is counted; keeps the inverse attenuation inside float32.
+LARGEST_EXPONENT = 20.0
+# Bounds of the factor on single scatter: multiple scatter adds, a narrow window takes away.
+SCATTER_SCALE_RANGE = (0.2, 3.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AirWater:
+    """Sensitivities on the axis at distances (n,) mm from the face, in air and with water up to the source."""
+
+    distance_mm: Array
+    air: Array
+    water: Array
+
+
+def read_grid(path: Path) -> Grid:
+    """The grid CSV of the contract; any bad cell raises InputError with file and row."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(f"{path}: cannot be read ({fault})") from fault
+    rows = [row for row in csv.reader(text.splitlines()) if row and not row[0].startswith("#")]
+    if not rows or tuple(c.strip() for c in rows[0]) != GRID_COLUMNS:
+        raise InputError(f"{path}, row 1: columns must be {','.join(GRID_COLUMNS)}")
+    values = np.array([_grid_row(path, i + 2, row) for i, row in enumerate(rows[1:])]).reshape(-1, 5)
+    if len(values) == 0:
+        raise InputError(f"{path}: no measured points")
+    return Grid(*(np.ascontiguousarray(values[:, k]) for k in range(5)))
+
+
+def _grid_row(path: Path, number: int, row: list[str]) -> list[float]:
+    if len(row) != len(GRID_COLUMNS):
+        raise InputError(f"{path}, row {number}: {len(row)} columns instead of {len(GRID_COLUMNS)}")
+    try:
+        values = [float(cell) for cell in row]
+    except ValueError as fault:
+        raise InputError(f"{path}, row {number}: {fault}") from fault
+    r, z, counts, live, activity = values
+    if not all(math.isfinite(v) for v in values):
+        raise InputError(f"{path}, row {number}: not a finite number")
+    if r < 0 or z < 0 or counts < 0 or live <= 0 or activity <= 0:
+        raise InputError(f"{path}, row {number}: r_mm, z_mm, counts must be >= 0, live_s and activity_kbq > 0")
+    return values
+
+
+def read_air_water(path: Path) -> AirWater:
+    """The air/water JSON of the contract: {"unit": "cps/MBq", "air": {"10mm": ..}, "water": {..}}."""
+    content = read_json(path)
+    try:
+        air, water = content["air"], content["water"]
+        keys = sorted(set(air) & set(water), key=lambda k: float(k.removesuffix("mm")))
+        table = np.array([[float(k.removesuffix("mm")), float(air[k]), float(water[k])] for k in keys])
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise InputError(f"{path}: no air/water measurement ({fault})") from fault
+    if content.get("unit", "cps/MBq") != "cps/MBq":
+        raise InputError(f"{path}: unit {content['unit']!r} is not cps/MBq")
+    if len(table) == 0 or not np.isfinite(table).all() or (table <= 0).any():
+        raise InputError(f"{path}: air and water need positive values at the same distances")
+    return AirWater(table[:, 0], table[:, 1], table[:, 2])
+
+
+def calibrate(
+    grid: Grid,
+    nuclide: Nuclide,
+    window_kev: tuple[float, float] | None = None,
+    air_water: AirWater | None = None,
+    simulated: bool = False,
+) -> dict[str, Any]:
+    """The content of probe.json, gate included."""
+    window = window_kev or nuclide.window_kev
+    refusals = refuse(grid)
+    content = _header(nuclide, window, simulated)
+    if refusals:
+        return _sealed(content | {"accepted": False, "reasons": refusals})
+    fitted = fit_grid(grid)
+    tables = Tables.of(fitted, nuclide, window)
+    scale, attenuation = _attenuation(tables, nuclide, air_water)
+    misfit = fitted.held_out_chi2_per_dof
+    reasons = list(attenuation.pop("reasons"))
+    if misfit > POOR_MISFIT:
+        reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {POOR_MISFIT}")
+    accepted = misfit <= IMPOSSIBLE_MISFIT
+    if not accepted:
+        reasons.append("the points are not the response of a probe")
+    content |= {
+        "response": _response_block(fitted, grid, tables, scale),
+        "attenuation": attenuation,
+        "chi2_per_dof": _digits(fitted.chi2_per_dof),
+        "held_out_chi2_per_dof": _digits(misfit),
+        "accepted": accepted,
+        "reasons": reasons,
+    }
+    return _sealed(content)
+
+
+def refuse(grid: Grid) -> list[str]:
+    """Why these data cannot be a calibration; empty if they can."""
+    reasons = []
+    if len(grid) < FEWEST_POINTS:
+        reasons.append(f"{len(grid)} points; at least {FEWEST_POINTS} are needed")
+    if grid.counts.sum() < FEWEST_COUNTS:
+        reasons.append(f"{grid.counts.sum():.0f} counts in all; at least {FEWEST_COUNTS} are needed")
+    if len(np.unique(grid.z_mm)) < FEWEST_DISTANCES:
+        reasons.append(f"fewer than {FEWEST_DISTANCES} distances from the face")
+    rate = grid.counts / grid.exposure
+    near, far = grid.z_mm <= np.median(grid.z_mm), grid.z_mm > np.median(grid.z_mm)
+    if far.any() and near.any() and rate[near].max() <= rate[far].max():
+        reasons.append("the rate does not fall with the distance from the face")
+    return reasons
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """Primary and single-scatter sensitivity times d^2 on the table's nodes, and on the axis."""
+
+    recess_mm: float
+    primary: Array  # (N_W, N_V)
+    scatter: Array
+
+    @staticmethod
+    def of(fitted: FittedResponse, nuclide: Nuclide, window_kev: tuple[float, float]) -> Tables:
+        """Tabulate the fit; the scatter integral runs on coarse nodes over the tabulated primary."""
+        recess = max(fitted.collimator.recess_mm, 1.0)
+        r, z = table_nodes(recess, N_W, N_V)
+        d2 = r**2 + (z + recess) ** 2
+        primary = (fitted.in_air(r.ravel(), z.ravel())).reshape(r.shape) * d2
+
+        def air(rr: Array, zz: Array) -> Array:
+            w, v = _position(rr, zz, recess, N_W, N_V)
+            return bilinear(primary[..., None], w, v)[..., 0] / (rr**2 + (zz + recess) ** 2)
+
+        rs, zs = table_nodes(recess, SCATTER_W, SCATTER_V)
+        mu = nuclide.mu_tissue_per_cm / 10.0
+        coarse = np.zeros(rs.shape)
+        for energy, share in _lines(nuclide, window_kev):
+            seen = single_scatter(rs.ravel(), zs.ravel(), air, recess, mu, energy, window_kev)
+            coarse += share * seen.reshape(rs.shape)
+        ds2 = rs**2 + (zs + recess) ** 2
+        coarse *= ds2 * np.exp(np.minimum(mu * np.sqrt(ds2) * zs / (zs + recess), LARGEST_EXPONENT))
+        w, v = np.meshgrid(
+            np.linspace(0, SCATTER_W - 1, N_W), np.linspace(0, SCATTER_V - 1, N_V), indexing="ij"
+        )
+        return Tables(recess, primary, bilinear(coarse[..., None], w, v)[..., 0])
+
+    def on_axis(self, z_mm: Array, mu_per_mm: float, scale: Array | float) -> Array:
+        """Predicted water-to-air ratio on the axis, face on the water."""
+        w, v = _position(np.zeros_like(z_mm), z_mm, self.recess_mm, N_W, N_V)
+        both = bilinear(np.stack([self.primary, self.scatter], axis=-1), w, v)
+        result: Array = np.exp(-mu_per_mm * z_mm) * (1.0 + scale * both[..., 1] / both[..., 0])
+        return result
+
+
+def _position(r: Array, z: Array, recess: float, n_w: int, n_v: int) -> tuple[Array, Array]:
+    w = DEPTH_SCALE_MM / (z + DEPTH_SCALE_MM) * (n_w - 1)
+    return w, r / (r + z + recess) * (n_v - 1)
+
+
+def _lines(nuclide: Nuclide, window_kev: tuple[float, float]) -> list[tuple[float, float]]:
+    """(energy, share) of the lines inside the window; the strongest line when none lies in it."""
+    low, high = window_kev
+    inside = [(e, s) for e, s in nuclide.lines_kev if low <= e <= high]
+    inside = inside or [max(nuclide.lines_kev, key=lambda line: line[1])]
+    total = sum(s for _, s in inside)
+    return [(e, s / total) for e, s in inside]
+
+
+def _attenuation(
+    tables: Tables, nuclide: Nuclide, air_water: AirWater | None
+) -> tuple[float, dict[str, Any]]:
+    """Scale on the scatter and the record of where it comes from."""
+    mu = nuclide.mu_tissue_per_cm / 10.0
+    block: dict[str, Any] = {"mu_per_mm": mu, "source": "tabulated physics", "reasons": []}
+    if air_water is None:
+        block |= {"scatter_scale": 1.0, "scatter_scale_sd": 0.25}
+        block["reasons"] = ["no air/water measurement: attenuation from tabulated physics"]
+        return 1.0, block
+    z, ratio = air_water.distance_mm, air_water.water / air_water.air
+    plain, unit = tables.on_axis(z, mu, 0.0), tables.on_axis(z, mu, 1.0)
+    gain = unit - plain
+    scale = float(gain @ (ratio - plain) / (gain @ gain))
+    clipped = float(np.clip(scale, *SCATTER_SCALE_RANGE))
+    left = ratio / tables.on_axis(z, mu, clipped) - 1.0
+    if clipped != scale:
+        block["reasons"] = [f"air/water asks for {scale:.2f} times the scatter physics predicts; limited"]
+    block |= {
+        "source": "air/water measurement",
+        "scatter_scale": _digits(clipped),
+        "scatter_scale_sd": 0.1,
+        "measured_ratio": [_digits(v) for v in ratio],
+        "tabulated_ratio": [_digits(v) for v in unit],
+        "distance_mm": [float(v) for v in z],
+        "effective_mu_per_cm": [_digits(v) for v in -np.log(ratio) / z * 10.0],
+        "largest_misfit": _digits(float(np.abs(left).max())),
+    }
+    return clipped, block
+
+
+def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: float) -> dict[str, Any]:
+    c = fitted.collimator
+    return {
+        "coordinates": "rows w = 10 / (z + 10), columns v = r / (r + z + recess); values times d^2, cps/kBq mm^2",
+        "primary_mm2": [[_digits(v) for v in row] for row in tables.primary],
+        "scatter_mm2": [[_digits(v) for v in row] for row in tables.scatter * scale],
+        "recess_mm": tables.recess_mm,
+        "leak": c.leak,
+        "measured_range": {
+            "r_mm": [float(grid.r_mm.min()), float(grid.r_mm.max())],
+            "z_mm": [float(grid.z_mm.min()), float(grid.z_mm.max())],
+        },
+        "scale_relative_sd": fitted.scale_relative_sd,
+        "collimator": {k: getattr(c, k) for k in c.__dataclass_fields__},
+        "correction_sd": fitted.correction_sd,
+        "on_axis_cps_per_mbq": {
+            f"{z:g}mm": _digits(1000.0 * float(fitted.in_air(np.zeros(1), np.array([z]))[0]))
+            for z in (10.0, 30.0, 50.0)
+        },
+    }
+
+
+def _header(nuclide: Nuclide, window_kev: tuple[float, float], simulated: bool) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    now = datetime.now(UTC)
+    try:
+        software = version("gammanav")
+    except PackageNotFoundError:
+        software = "unpackaged"
+    return {
+        "id": now.strftime("%Y%m%dT%H%M%SZ") + f"-{nuclide.name}",
+        "probe_serial": None,
+        "nuclide": nuclide.name,
+        "window_kev": [float(window_kev[0]), float(window_kev[1])],
+        "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "operator": None,
+        "expiry": (now + VALID_FOR).date().isoformat(),
+        "state": "draft",
+        "approved_by": None,
+        "dead_time_s": None,
+        "software": software,
+        "simulated": simulated,
+    }
+
+
+def _sealed(content: dict[str, Any]) -> dict[str, Any]:
+    return content | {"checksum": checksum(content)}
+
+
+def _digits(value: float) -> float:
+    """Six significant digits: beyond the measurement, and a smaller file."""
+    return float(f"{value:.6g}")

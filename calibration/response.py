@@ -1,0 +1,153 @@
+"""The detector response of one probe for one nuclide and window: cps per kBq of a point, in air and in tissue.
+
+Tip frame: origin at the centre of the face, +Z out of it; r is the distance from the axis, z along it, in mm. In
+tissue `s(r, z) = (primary + scatter * path share) * exp(-mu path) / d^2`, d the distance to the crystal's centre.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.nuclide import Nuclide
+from calibration.nuclide import nuclide as nuclide_by_name
+from tracking.errors import GateRefusedError, InputError
+from tracking.jsonfile import read_json
+
+Array = NDArray[np.float64]
+
+# Table of primary and scatter: rows over w = c / (z + c), columns over v = r / (r + z + recess).
+N_W, N_V = 96, 256
+# Half the rows of the table lie within this distance of the face, where the response bends most.
+DEPTH_SCALE_MM = 10.0
+# Relative standard error of the response inside the measured range, and where physics continues it.
+RELATIVE_SD_MEASURED, RELATIVE_SD_EXTRAPOLATED = 0.01, 0.10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectorResponse:
+    """A usable calibration. `table` (N_W, N_V, 2) float32: primary and scatter times d^2, cps/kBq mm^2."""
+
+    nuclide: Nuclide
+    window_kev: tuple[float, float]
+    table: NDArray[np.float32]
+    recess_mm: float
+    leak: float  # cps/kBq mm^2 sr: what is left behind the face and far off axis
+    mu_per_mm: float
+    measured_r_mm: float
+    measured_z_mm: tuple[float, float]
+    scale_relative_sd: float
+    dead_time_s: float | None = None
+    count_latency_s: float | None = None
+    T_probe_probetip: NDArray[np.float64] | None = None
+    probe_id: str = "unnamed"
+    state: str = "draft"
+    simulated: bool = False
+    reasons: tuple[str, ...] = field(default=())
+
+    def in_air(self, r_mm: Array, z_mm: Array) -> Array:
+        """Sensitivity in air (n,), cps/kBq; behind the face only the leak."""
+        return self.in_tissue(r_mm, z_mm, np.zeros_like(r_mm))
+
+    def in_tissue(self, r_mm: Array, z_mm: Array, path_mm: Array) -> Array:
+        """Sensitivity (n,) in cps/kBq with `path_mm` of tissue on the ray to the crystal: the native kernel's twin."""
+        height = z_mm + self.recess_mm
+        d2 = np.maximum(r_mm**2 + height**2, 1.0)
+        front = z_mm > 0.0
+        safe_height = np.where(front, height, 1.0)
+        through = np.sqrt(d2) * np.where(front, z_mm, 0.0) / safe_height
+        primary, scatter = self._look_up(r_mm, np.maximum(z_mm, 0.0))
+        share = path_mm / np.maximum(through, 1e-3)
+        seen = (primary + scatter * share) * np.exp(-self.mu_per_mm * path_mm) / d2
+        return np.where(front, seen, self.leak / (4 * np.pi * d2))
+
+    def extrapolated(self, r_mm: Array, z_mm: Array) -> NDArray[np.bool_]:
+        """Where the response rests on physics and not on a measured point."""
+        low, high = self.measured_z_mm
+        result: NDArray[np.bool_] = (r_mm > self.measured_r_mm) | (z_mm < low) | (z_mm > high)
+        return result
+
+    def _look_up(self, r_mm: Array, z_mm: Array) -> tuple[Array, Array]:
+        w = DEPTH_SCALE_MM / (z_mm + DEPTH_SCALE_MM) * (self.table.shape[0] - 1)
+        v = r_mm / (r_mm + z_mm + self.recess_mm) * (self.table.shape[1] - 1)
+        both = bilinear(self.table.astype(np.float64), w, v)
+        return both[..., 0], both[..., 1]
+
+
+def bilinear(table: Array, w: Array, v: Array) -> Array:
+    """Values of `table` (a, b, ...) at continuous rows w and columns v."""
+    iw = np.clip(w.astype(np.int64), 0, table.shape[0] - 2)
+    iv = np.clip(v.astype(np.int64), 0, table.shape[1] - 2)
+    aw, av = (w - iw)[..., None], (v - iv)[..., None]
+    low = table[iw, iv] * (1 - av) + table[iw, iv + 1] * av
+    high = table[iw + 1, iv] * (1 - av) + table[iw + 1, iv + 1] * av
+    result: Array = low * (1 - aw) + high * aw
+    return result
+
+
+def table_nodes(recess_mm: float, n_w: int, n_v: int) -> tuple[Array, Array]:
+    """(r, z) of the nodes of a table (n_w, n_v); the last row and column stand in for infinity."""
+    w = np.maximum(np.linspace(0.0, 1.0, n_w), 0.5 / (n_w - 1))
+    v = np.minimum(np.linspace(0.0, 1.0, n_v), 1.0 - 0.25 / (n_v - 1))
+    z = DEPTH_SCALE_MM / w - DEPTH_SCALE_MM
+    ww, vv = np.meshgrid(z, v, indexing="ij")
+    return vv / (1 - vv) * (ww + recess_mm), ww
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """SHA-256 over the calibration's content without the checksum itself."""
+    kept = {k: v for k, v in content.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def load_response(path: Path) -> DetectorResponse:
+    """The calibration in probe.json.
+
+    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired.
+    """
+    content = read_json(path)
+    missing = [k for k in ("nuclide", "window_kev", "response", "checksum", "accepted") if k not in content]
+    if missing:
+        raise InputError(f"{path}: no detector calibration: key {missing[0]!r} is missing")
+    if checksum(content) != content["checksum"]:
+        raise GateRefusedError(f"{path}: the calibration was altered after it was written (checksum differs)")
+    if content["accepted"] is not True:
+        raise GateRefusedError(f"{path}: the calibration was refused: {'; '.join(content.get('reasons', []))}")
+    expiry = content.get("expiry")
+    if expiry is not None and date.fromisoformat(expiry) < date.today():
+        raise GateRefusedError(f"{path}: the calibration expired on {expiry}")
+    return _from_content(content, nuclide_by_name(content["nuclide"]), path)
+
+
+def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path) -> DetectorResponse:
+    r = content["response"]
+    tip = content.get("T_probe_probetip")
+    try:
+        table = np.array([r["primary_mm2"], r["scatter_mm2"]], dtype=np.float32)
+        return DetectorResponse(
+            nuclide=nuclide,
+            window_kev=(float(content["window_kev"][0]), float(content["window_kev"][1])),
+            table=np.ascontiguousarray(np.moveaxis(table, 0, -1)),
+            recess_mm=float(r["recess_mm"]),
+            leak=float(r["leak"]),
+            mu_per_mm=float(content["attenuation"]["mu_per_mm"]),
+            measured_r_mm=float(r["measured_range"]["r_mm"][1]),
+            measured_z_mm=(float(r["measured_range"]["z_mm"][0]), float(r["measured_range"]["z_mm"][1])),
+            scale_relative_sd=float(r["scale_relative_sd"]),
+            dead_time_s=content.get("dead_time_s"),
+            count_latency_s=content.get("count_latency_s"),
+            T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64),
+            probe_id=str(content.get("id", "unnamed")),
+            state=str(content.get("state", "draft")),
+            simulated=bool(content.get("simulated", False)),
+            reasons=tuple(content.get("reasons", ())),
+        )
+    except (KeyError, TypeError, IndexError) as fault:
+        raise InputError(f"{path}: response table is malformed ({fault})") from fault

@@ -1,0 +1,199 @@
+"""The body surface from touched points, and which part of space behind it is tissue.
+
+Touched points carry no normals; outside is the side the probe was on. Behind the surface lies soft tissue, and
+beyond its extent the surface continues: an implicit moving least squares surface (Kolluri 2008,
+DOI 10.1145/1361192.1361195) handles a cavity with steep walls as well as a flat skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError, cKDTree
+
+from tracking.errors import InputError
+
+Array = NDArray[np.float64]
+
+# Neighbours of the plane fit at a touched point: a patch of some 15 mm at 7 mm point spacing.
+NORMAL_NEIGHBOURS = 10
+# Neighbours blended into the implicit function at a place.
+BLEND_NEIGHBOURS = 8
+# This far behind the face, along the shaft, the probe was certainly in air.
+SHAFT_BACK_MM = 20.0
+# Probe poses that vote on the outside of a touched point.
+VOTING_POSES = 12
+# Rounds of the vote among neighbouring normals.
+ORIENTATION_ROUNDS = 5
+# Spacing of the tissue grid, and how far it reaches beyond the field.
+TISSUE_SPACING_MM, TISSUE_MARGIN_MM = 3.0, 12.0
+FEWEST_POINTS = 12
+# Where no surface was touched, the face is taken to have been this far above the skin at its closest.
+PATH_CLEARANCE_MM = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TissueMap:
+    """Attenuation relative to soft tissue (0 = air, 1 = tissue) on a Reference-aligned grid, k-j-i float32."""
+
+    values: NDArray[np.float32]
+    origin_mm: Array  # (3,) centre of voxel (0, 0, 0)
+    spacing_mm: float
+    source: str  # "touched" | "path" | "ct"
+
+    def at(self, points_mm: Array) -> Array:
+        """Trilinear value at points (n, 3); clamped at the border: the surface continues."""
+        index = (points_mm - self.origin_mm) / self.spacing_mm
+        top = np.array(self.values.shape[::-1]) - 1
+        index = np.clip(index, 0.0, top - 1e-6)
+        low = index.astype(np.int64)
+        f = index - low
+        result = np.zeros(len(points_mm))
+        for corner in range(8):
+            step = np.array([corner & 1, corner >> 1 & 1, corner >> 2 & 1])
+            weight = np.prod(np.where(step, f, 1.0 - f), axis=1)
+            i, j, k = (low + step).T
+            result += weight * self.values[k, j, i]
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """Oriented touched points: (k, 3) positions and outward unit normals in Reference, mm."""
+
+    points_mm: Array
+    normals: Array
+    source: str = "touched"
+
+    @staticmethod
+    def from_points(points_mm: Array, tip_poses: Array) -> Surface:
+        """Orient touched points by the side the probe was on; tip_poses (p, 4, 4) `T_reference_probetip`."""
+        points = np.asarray(points_mm, dtype=np.float64)
+        if len(points) < FEWEST_POINTS:
+            raise InputError(f"{len(points)} surface points; at least {FEWEST_POINTS} are needed")
+        return Surface(points, _oriented_normals(points, tip_poses))
+
+    @staticmethod
+    def from_path(tip_poses: Array) -> Surface:
+        """Without touched points: the face's lowest passes stand in for the skin, marked `path`."""
+        tips, axes = tip_poses[:, :3, 3], tip_poses[:, :3, 2]
+        inward = axes.mean(axis=0)
+        inward /= np.linalg.norm(inward)
+        lowest = _lowest_passes(tips, inward)
+        points = tips[lowest] + PATH_CLEARANCE_MM * inward
+        return Surface(points, np.broadcast_to(-inward, points.shape).copy(), "path")
+
+    def signed_distance(self, points_mm: Array) -> Array:
+        """Approximate distance (n,) in mm, positive outside; blended tangent planes of the nearest points."""
+        tree = cKDTree(self.points_mm)
+        k = min(BLEND_NEIGHBOURS, len(self.points_mm))
+        distance, index = tree.query(points_mm, k=k)
+        distance, index = distance.reshape(-1, k), index.reshape(-1, k)
+        spacing = float(np.median(tree.query(self.points_mm, k=2)[0][:, -1])) if k > 1 else 5.0
+        # The blend widens with the distance from the surface so that far regions follow no single point.
+        width2 = (1.5 * spacing) ** 2 + (0.5 * distance[:, :1]) ** 2
+        weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / width2)
+        plane = np.einsum("nkd,nkd->nk", points_mm[:, None] - self.points_mm[index], self.normals[index])
+        result: Array = (weight * plane).sum(axis=1) / weight.sum(axis=1)
+        return result
+
+    def tissue(self, low_mm: Array, high_mm: Array) -> TissueMap:
+        """The half of the box [low, high] behind the surface, with a soft border of one voxel."""
+        size = np.ceil((high_mm - low_mm + 2 * TISSUE_MARGIN_MM) / TISSUE_SPACING_MM).astype(int) + 1
+        origin = low_mm - TISSUE_MARGIN_MM
+        axes = [origin[a] + TISSUE_SPACING_MM * np.arange(size[a]) for a in range(3)]
+        z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+        distance = self.signed_distance(np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1))
+        inside = np.clip(0.5 - distance / TISSUE_SPACING_MM, 0.0, 1.0)
+        return TissueMap(inside.reshape(x.shape).astype(np.float32), origin, TISSUE_SPACING_MM, self.source)
+
+
+def read_surface(path: Path) -> Array:
+    """Points (k, 3) in mm of a .csv (x_mm,y_mm,z_mm), .ply or .stl file."""
+    if path.suffix.lower() == ".csv":
+        from tracking.scanfolder import read_surface_csv
+
+        return read_surface_csv(path)
+    if path.suffix.lower() not in (".ply", ".stl"):
+        raise InputError(f"{path}: a surface is .csv, .ply or .stl")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return _mesh_points(path)
+
+
+def surface_after_resection(skin_mm: Array, bed_mm: Array, inward: Array) -> Array:
+    """Skin points (k, 3) that still exist plus the touched bed: skin over the cavity's mouth is gone.
+
+    The mouth is the bed's outline seen along `inward`, the unit direction from the probe into the patient.
+    """
+    u = np.cross(inward, np.eye(3)[np.argmin(np.abs(inward))])
+    u /= np.linalg.norm(u)
+    plane = np.stack([u, np.cross(inward, u)], axis=1)
+    try:
+        mouth = ConvexHull(bed_mm @ plane)
+    except QhullError as fault:
+        raise InputError("the touched bed is a line or a point, not a surface") from fault
+    inside = (skin_mm @ plane @ mouth.equations[:, :2].T + mouth.equations[:, 2]).max(axis=1) < 0.0
+    return np.concatenate([skin_mm[~inside], bed_mm])
+
+
+def _mesh_points(path: Path) -> Array:
+    import open3d
+
+    mesh = open3d.io.read_triangle_mesh(str(path))
+    points = np.asarray(mesh.vertices, dtype=np.float64)
+    if len(mesh.triangles) > 0 and len(points) > 0:
+        area = mesh.get_surface_area()
+        # One point per 16 mm2: as dense as a careful hand would touch.
+        count = int(np.clip(area / 16.0, FEWEST_POINTS, 20000))
+        open3d.utility.random.seed(0)
+        points = np.asarray(mesh.sample_points_uniformly(count).points, dtype=np.float64)
+    elif len(points) == 0:
+        points = np.asarray(open3d.io.read_point_cloud(str(path)).points, dtype=np.float64)
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise InputError(f"{path}: no surface in it")
+    return points
+
+
+def _oriented_normals(points: Array, tip_poses: Array) -> Array:
+    tree = cKDTree(points)
+    k = min(NORMAL_NEIGHBOURS, len(points))
+    _, index = tree.query(points, k=k)
+    patch = points[index]
+    centred = patch - patch.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", centred, centred))
+    normals = np.ascontiguousarray(vectors[:, :, 0])
+    normals *= np.where(np.einsum("nd,nd->n", normals, _outward_hint(points, tip_poses)) < 0, -1.0, 1.0)[:, None]
+    for _ in range(ORIENTATION_ROUNDS):
+        votes = np.einsum("nkd,nd->nk", normals[index], normals)
+        flip = (np.sign(votes) * votes**2).sum(axis=1) < 0
+        if not flip.any():
+            break
+        normals[flip] *= -1.0
+    return normals
+
+
+def _outward_hint(points: Array, tip_poses: Array) -> Array:
+    """Direction from each point to the shafts of the probe poses nearest to it."""
+    if len(tip_poses) == 0:
+        raise InputError("no probe pose tells on which side of the surface the outside is")
+    shafts = tip_poses[:, :3, 3] - SHAFT_BACK_MM * tip_poses[:, :3, 2]
+    _, index = cKDTree(tip_poses[:, :3, 3]).query(points, k=min(VOTING_POSES, len(shafts)))
+    nearest: Array = shafts[index.reshape(len(points), -1)].mean(axis=1) - points
+    return nearest
+
+
+def _lowest_passes(tips: Array, inward: Array) -> NDArray[np.intp]:
+    """Of the poses in each 10 mm column along `inward`, the deepest one."""
+    u = np.cross(inward, np.eye(3)[np.argmin(np.abs(inward))])
+    u /= np.linalg.norm(u)
+    cell = np.floor(np.stack([tips @ u, tips @ np.cross(inward, u)], axis=1) / 10.0).astype(np.int64)
+    depth = tips @ inward
+    order = np.lexsort((-depth, cell[:, 1], cell[:, 0]))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (np.diff(cell[order], axis=0) != 0).any(axis=1)
+    lowest: NDArray[np.intp] = order[first]
+    return lowest
