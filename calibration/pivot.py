@@ -1,0 +1,215 @@
+"""Pivot calibration: where the tip of a tool lies in its marker's frame, and whether that may be used.
+
+The tip stays in one point while the tool turns about it, so R_i p + t_i = w for all poses: linear least
+squares for tip p and pivot w ("algebraic one step", Yaniv 2015, doi:10.1117/12.2081348). Lengths mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The clinical bound on the 3D RMS of the residuals (hazard H46).
+MAX_RMS_MM = 0.5
+# Worst direction of the tip's standard error: as large as the residuals themselves would be no calibration.
+MAX_TIP_SD_MM = 0.5
+# Six unknowns need two poses; below ten a single slip of the tip is not seen in the residuals.
+MIN_POSES = 10
+# Tilt of the shaft from its mean direction. At 10 degrees an error across the shaft is seen at one sixth.
+MIN_TILT_DEG = 10.0
+# RMS rotation seen by the worst-determined direction of the tip. Orientation noise of a static or hinged tool
+# reaches 0.5 degrees, a cone of 10 degrees gives 7.
+MIN_ROTATION_DEG = 3.0
+# Below this everything a tracker reports is its own noise.
+STATIC_ROTATION_DEG = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PivotGates:
+    """What a calibration must reach to be accepted."""
+
+    max_rms_mm: float = MAX_RMS_MM
+    max_tip_sd_mm: float = MAX_TIP_SD_MM
+    min_poses: int = MIN_POSES
+    min_tilt_deg: float = MIN_TILT_DEG
+    min_rotation_deg: float = MIN_ROTATION_DEG
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PivotCalibration:
+    """The result: tip (3,) in the marker frame, pivot (3,) in the tracker frame, mm; None where undetermined.
+
+    `rms_mm` is the root mean square length of the residual vectors, `rms_per_axis_mm` that of their
+    components; `tip_covariance_mm2` (3, 3); `max_angle_deg` the largest tilt of the shaft from its mean.
+    """
+
+    tip_offset_mm: NDArray[np.float64] | None
+    pivot_point_mm: NDArray[np.float64] | None
+    rms_mm: float | None
+    tip_covariance_mm2: NDArray[np.float64] | None
+    max_angle_deg: float | None
+    poses: int
+    reasons: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    method: str = "aos"
+
+    @property
+    def accepted(self) -> bool:
+        """No gate refuses it."""
+        return not self.reasons
+
+    @property
+    def rms_per_axis_mm(self) -> float | None:
+        """RMS of the residuals' components."""
+        return None if self.rms_mm is None else self.rms_mm / np.sqrt(3.0)
+
+    @property
+    def tip_sd_mm(self) -> float | None:
+        """Standard error of the tip in its worst direction."""
+        if self.tip_covariance_mm2 is None:
+            return None
+        return float(np.sqrt(np.linalg.eigvalsh(self.tip_covariance_mm2)[-1]))
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of tip.json; unknown is None."""
+
+        def listed(array: NDArray[np.float64] | None) -> list[Any] | None:
+            return None if array is None else array.tolist()
+
+        return {
+            "tip_offset_mm": listed(self.tip_offset_mm),
+            "pivot_point_mm": listed(self.pivot_point_mm),
+            "rms_mm": self.rms_mm,
+            "rms_per_axis_mm": self.rms_per_axis_mm,
+            "tip_sd_mm": self.tip_sd_mm,
+            "tip_covariance_mm2": listed(self.tip_covariance_mm2),
+            "max_angle_deg": self.max_angle_deg,
+            "poses": self.poses,
+            "skipped": dict(self.skipped),
+            "method": self.method,
+            "accepted": self.accepted,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PivotSolution:
+    """Tip and pivot (3,), residual vectors (n, 3) and covariance (3, 3) of the tip."""
+
+    tip_mm: NDArray[np.float64]
+    pivot_mm: NDArray[np.float64]
+    residuals_mm: NDArray[np.float64]
+    tip_covariance_mm2: NDArray[np.float64]
+
+
+def solve_aos(matrices: NDArray[np.float64]) -> PivotSolution | None:
+    """Least squares over all poses (n, 4, 4) with equal weight; None if tip and pivot are not determined."""
+    n = len(matrices)
+    rotations, translations = matrices[:, :3, :3], matrices[:, :3, 3]
+    design = np.concatenate([rotations, np.broadcast_to(-np.eye(3), (n, 3, 3))], axis=2).reshape(-1, 6)
+    solution, _, rank, _ = np.linalg.lstsq(design, -translations.reshape(-1), rcond=None)
+    if rank < 6:
+        return None
+    residuals = (design @ solution + translations.reshape(-1)).reshape(n, 3)
+    freedom = max(3 * n - 6, 1)
+    covariance = np.linalg.inv(design.T @ design) * float((residuals**2).sum()) / freedom
+    return PivotSolution(solution[:3], solution[3:], residuals, covariance[:3, :3])
+
+
+SOLVERS: dict[str, Callable[[NDArray[np.float64]], PivotSolution | None]] = {"aos": solve_aos}
+
+
+def calibrate_pivot(
+    matrices: NDArray[np.float64],
+    gates: PivotGates | None = None,
+    skipped: Mapping[str, int] | None = None,
+    method: str = "aos",
+) -> PivotCalibration:
+    """Tip and pivot from rigid marker poses (n, 4, 4), with the reasons why they may not be used."""
+    gates = gates or PivotGates()
+    left_out = dict(skipped or {})
+    solution = SOLVERS[method](matrices) if len(matrices) else None
+    reasons = _motion_reasons(matrices, gates, left_out)
+    if solution is None:
+        undetermined = "tip and pivot are not determined by these poses (rank below 6)"
+        return PivotCalibration(
+            None, None, None, None, None, len(matrices), (*reasons, undetermined), left_out, method
+        )
+    rms = float(np.sqrt((solution.residuals_mm**2).sum(axis=1).mean()))
+    result = PivotCalibration(
+        solution.tip_mm,
+        solution.pivot_mm,
+        rms,
+        solution.tip_covariance_mm2,
+        max_tilt_deg(matrices, solution.tip_mm),
+        len(matrices),
+        (),
+        left_out,
+        method,
+    )
+    return _gated(result, gates, reasons)
+
+
+def max_tilt_deg(matrices: NDArray[np.float64], tip_mm: NDArray[np.float64]) -> float:
+    """Largest angle between the shaft (marker to tip) and its mean direction; 0 for a tip at the marker."""
+    length = float(np.linalg.norm(tip_mm))
+    if length == 0.0:
+        return 0.0
+    directions = matrices[:, :3, :3] @ (tip_mm / length)
+    mean = directions.mean(axis=0)
+    cosines = directions @ mean / np.linalg.norm(mean)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)).max()))
+
+
+def weakest_rotation_deg(matrices: NDArray[np.float64]) -> float:
+    """RMS rotation that the worst-determined direction of the tip has seen.
+
+    With the pivot eliminated, the information on the tip is n (I - M^T M), M the mean rotation; for small
+    angles its smallest eigenvalue is the mean square rotation about the axes across that direction.
+    """
+    mean = matrices[:, :3, :3].mean(axis=0)
+    smallest = np.linalg.eigvalsh(np.eye(3) - mean.T @ mean)[0]
+    return float(np.degrees(np.sqrt(max(smallest, 0.0))))
+
+
+def _motion_reasons(
+    matrices: NDArray[np.float64], gates: PivotGates, skipped: Mapping[str, int]
+) -> tuple[str, ...]:
+    reasons = []
+    if len(matrices) < gates.min_poses:
+        causes = ", ".join(f"{n} {cause}" for cause, n in sorted(skipped.items()))
+        left_out = f" (left out: {causes})" if causes else ""
+        reasons.append(f"{len(matrices)} usable poses, at least {gates.min_poses} needed{left_out}")
+    if len(matrices):
+        rotation = weakest_rotation_deg(matrices)
+        if _largest_rotation_deg(matrices) < STATIC_ROTATION_DEG:
+            reasons.append("the tool did not turn")
+        elif rotation < gates.min_rotation_deg:
+            reasons.append(
+                f"the tool turned about one axis only: {rotation:.1f} deg across it, "
+                f"at least {gates.min_rotation_deg:g} needed"
+            )
+    return tuple(reasons)
+
+
+def _largest_rotation_deg(matrices: NDArray[np.float64]) -> float:
+    """Largest rotation angle between the first pose and any other."""
+    traces = np.einsum("ij,nij->n", matrices[0, :3, :3], matrices[:, :3, :3])
+    return float(np.degrees(np.arccos(np.clip((traces - 1.0) / 2.0, -1.0, 1.0)).max()))
+
+
+def _gated(result: PivotCalibration, gates: PivotGates, reasons: tuple[str, ...]) -> PivotCalibration:
+    """The same result with the reasons of the remaining gates added."""
+    rms, sd, tilt = result.rms_mm or 0.0, result.tip_sd_mm or 0.0, result.max_angle_deg or 0.0
+    more = list(reasons)
+    if not rms <= gates.max_rms_mm:
+        more.append(f"3D RMS {rms:.3f} mm, at most {gates.max_rms_mm:g} allowed")
+    if not sd <= gates.max_tip_sd_mm:
+        more.append(f"tip known to {sd:.2f} mm only, at most {gates.max_tip_sd_mm:g} allowed")
+    if tilt < gates.min_tilt_deg:
+        more.append(f"largest tilt {tilt:.1f} deg, at least {gates.min_tilt_deg:g} needed")
+    return replace(result, reasons=tuple(more))

@@ -1,0 +1,205 @@
+"""Marker poses from files: a folder of 4x4 text files, a CSV, or a PLUS sequence.
+
+Only poses that somebody stands by come out: invisible, invalid, non-rigid, identity and repeated ones are
+left out and counted. Lengths mm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import InputError
+from tracking.sample import PoseStatus
+from tracking.transform import rigidity_fault
+
+_ELEMENT_NAMES = tuple(f"m{row}{column}" for row in range(4) for column in range(4))
+# A pose file is a few hundred bytes; a sequence's header some megabytes.
+LARGEST_TEXT_BYTES = 1 << 16
+LARGEST_SEQUENCE_HEADER_BYTES = 1 << 28
+_SEQUENCE_LINE = re.compile(r"Seq_Frame(\d+)_(\w+?Transform)(Status)?\s*:?=\s*(.*)")
+_SEQUENCE_SUFFIXES = (".mha", ".mhd", ".nrrd")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseSet:
+    """Usable poses (n, 4, 4) of one tool, in order, and how many others were left out for which cause.
+
+    `source` names the transform of a sequence, else None. Causes: "not visible", "not rigid", "identity",
+    "repeated", and PLUS's own words such as "INVALID".
+    """
+
+    matrices: NDArray[np.float64]
+    skipped: dict[str, int]
+    source: str | None = None
+
+
+def read_poses(path: Path, transform: str | None = None) -> PoseSet:
+    """Poses of a folder, a CSV or a PLUS sequence; `transform` picks one of several in a sequence.
+
+    Raises InputError that names the file and the row.
+    """
+    if path.is_dir():
+        table = path / "poses.csv"
+        return _usable(_read_csv(table) if table.is_file() else _read_folder(path))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    if path.suffix.lower() in _SEQUENCE_SUFFIXES:
+        return _read_sequence(path, transform)
+    return _usable(_read_csv(path))
+
+
+def _usable(raw: list[NDArray[np.float64]], skipped: Counter[str] | None = None) -> PoseSet:
+    """Leave out what no tracker measured: placeholders, repeats of a frozen driver, non-rigid matrices."""
+    causes = skipped if skipped is not None else Counter()
+    kept: list[NDArray[np.float64]] = []
+    for matrix in raw:
+        if np.isnan(matrix).all():
+            causes["not visible"] += 1
+        elif rigidity_fault(matrix) is not None:
+            causes["not rigid"] += 1
+        elif np.array_equal(matrix, np.eye(4)):
+            causes["identity"] += 1
+        elif kept and np.array_equal(matrix, kept[-1]):
+            causes["repeated"] += 1
+        else:
+            kept.append(matrix)
+    matrices = np.stack(kept) if kept else np.zeros((0, 4, 4))
+    matrices.setflags(write=False)
+    return PoseSet(matrices, dict(causes))
+
+
+def _read_folder(folder: Path) -> list[NDArray[np.float64]]:
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise InputError(f"{folder}: no .txt file with a 4x4 matrix and no poses.csv in this folder")
+    return [_read_matrix(file) for file in files]
+
+
+def _read_matrix(file: Path) -> NDArray[np.float64]:
+    text = _text(file, LARGEST_TEXT_BYTES)
+    lines = [line.split("#")[0] for line in text.splitlines()]
+    try:
+        rows = [[float(v) for v in re.split(r"[\s,;]+", line.strip())] for line in lines if line.strip()]
+    except ValueError:
+        raise InputError(f"{file}: not a 4x4 matrix of numbers") from None
+    if [len(row) for row in rows] != [4, 4, 4, 4]:
+        raise InputError(f"{file}: not a 4x4 matrix of numbers")
+    return np.array(rows)
+
+
+def _text(file: Path, limit: int | None = None) -> str:
+    with file.open("rb") as stream:
+        raw = stream.read(-1 if limit is None else limit + 1)
+    if limit is not None and len(raw) > limit:
+        raise InputError(f"{file}: too large for a 4x4 matrix")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not a text file") from None
+
+
+def _read_csv(file: Path) -> list[NDArray[np.float64]]:
+    columns: list[int] | None = None
+    poses: list[NDArray[np.float64]] = []
+    for row, line in enumerate(_text(file).splitlines(), start=1):
+        cells = [cell.strip() for cell in line.split(",")]
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if columns is None:
+            columns, is_header = _columns(cells, file, row)
+            if is_header:
+                continue
+        poses.append(_csv_pose(cells, columns, file, row))
+    if columns is None:
+        raise InputError(f"{file}: empty")
+    return poses
+
+
+def _columns(cells: list[str], file: Path, row: int) -> tuple[list[int], bool]:
+    """Where m00 to m33 stand, and whether this row is a header."""
+    if any(name in cells for name in _ELEMENT_NAMES):
+        missing = [name for name in _ELEMENT_NAMES if name not in cells]
+        if missing:
+            raise InputError(f"{file}, row {row}: column {missing[0]} is missing")
+        return [cells.index(name) for name in _ELEMENT_NAMES], True
+    if len(cells) in (16, 17):
+        return list(range(len(cells) - 16, len(cells))), False
+    raise InputError(f"{file}, row {row}: columns m00 to m33 expected, optionally after t_s")
+
+
+def _csv_pose(cells: list[str], columns: list[int], file: Path, row: int) -> NDArray[np.float64]:
+    if len(cells) <= max(columns):
+        raise InputError(f"{file}, row {row}: {len(cells)} cells, {max(columns) + 1} expected")
+    try:
+        values = np.array([float(cells[c]) for c in columns])
+    except ValueError:
+        raise InputError(f"{file}, row {row}: not a number") from None
+    if np.isnan(values).any() and not np.isnan(values).all():
+        raise InputError(f"{file}, row {row}: some elements are NaN and others are not")
+    return values.reshape(4, 4)
+
+
+def _read_sequence(file: Path, transform: str | None) -> PoseSet:
+    frames = _sequence_frames(file)
+    names = sorted({name for _, name in frames})
+    chosen = _choose(names, transform, file)
+    raw: list[NDArray[np.float64]] = []
+    skipped: Counter[str] = Counter()
+    for (frame, name), (text, status) in sorted(frames.items()):
+        if name != chosen:
+            continue
+        if not _trusted(status):
+            skipped[status] += 1
+        else:
+            raw.append(_sequence_matrix(text, file, f"Seq_Frame{frame:04d}_{name}"))
+    poses = _usable(raw, skipped)
+    return PoseSet(poses.matrices, poses.skipped, chosen.removesuffix("Transform"))
+
+
+def _sequence_frames(file: Path) -> dict[tuple[int, str], tuple[str, str]]:
+    """(frame, name) to (matrix text, status); a transform without a status has UNKNOWN."""
+    matrices: dict[tuple[int, str], str] = {}
+    states: dict[tuple[int, str], str] = {}
+    with file.open("rb") as stream:
+        while stream.tell() < LARGEST_SEQUENCE_HEADER_BYTES:
+            line = stream.readline(LARGEST_TEXT_BYTES).decode("latin-1")
+            if not line.strip() or line.startswith("ElementDataFile"):
+                break
+            if match := _SEQUENCE_LINE.match(line.strip()):
+                into = states if match[3] else matrices
+                into[int(match[1]), match[2]] = match[4].strip()
+    if not matrices:
+        raise InputError(f"{file}: no Seq_FrameNNNN_...Transform field: not a PLUS sequence")
+    return {key: (text, states.get(key, PoseStatus.UNKNOWN)) for key, text in matrices.items()}
+
+
+def _trusted(status: str) -> bool:
+    """PLUS's own words OK and UNKNOWN; a word nobody knows is no word of trust."""
+    return status in PoseStatus.__members__ and PoseStatus(status).usable
+
+
+def _sequence_matrix(text: str, file: Path, field: str) -> NDArray[np.float64]:
+    try:
+        return np.array([float(v) for v in text.split()]).reshape(4, 4)
+    except ValueError:
+        raise InputError(f"{file}: {field} is not a 4x4 matrix") from None
+
+
+def _choose(names: list[str], wanted: str | None, file: Path) -> str:
+    """The transform asked for; else the stylus, else the only tool that moves in the tracker's frame."""
+    if wanted is not None:
+        full = wanted if wanted.endswith("Transform") else f"{wanted}Transform"
+        if full not in names:
+            raise InputError(f"{file}: no transform {wanted}; it holds {', '.join(names)}")
+        return full
+    tools = [n for n in names if n.endswith("ToTrackerTransform") and not n.startswith("Reference")]
+    for candidates in ([n for n in tools if n.startswith("Stylus")], tools, names):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise InputError(f"{file}: several transforms, choose one of {', '.join(names)}")

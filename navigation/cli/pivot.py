@@ -1,0 +1,70 @@
+"""`gammanav calibrate pivot`: tip offset of a tracked tool from poses round a fixed point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from calibration.pivot import MAX_RMS_MM, SOLVERS, PivotCalibration, PivotGates, calibrate_pivot
+from calibration.posefile import read_poses
+from tracking.errors import GateRefusedError, InputError
+from tracking.jsonfile import write_json
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """InputError if the result file is there already and may not be replaced."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder, a file name is needed")
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists already; --force overwrites it")
+
+
+def write_result(out: Path, content: dict[str, Any]) -> None:
+    """Write a JSON result, its folder made if need be."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, content)
+
+
+@click.command(
+    "pivot",
+    epilog="Example: gammanav calibrate pivot poses.csv --out tip.json",
+    short_help="Tip offset of a tracked tool.",
+)
+@click.argument("poses", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, tip.json.")
+@click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@click.option(
+    "--max-rms-mm",
+    default=MAX_RMS_MM,
+    show_default=True,
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Largest accepted 3D RMS.",
+)
+@click.option("--transform", help="Which transform of a PLUS sequence, such as StylusToTracker.")
+@click.option("--method", default="aos", show_default=True, type=click.Choice(sorted(SOLVERS)))
+def command(
+    poses: Path, out: Path, force: bool, max_rms_mm: float, transform: str | None, method: str
+) -> None:
+    """Tip offset of a tool that was turned about a fixed point.
+
+    POSES (marker to tracker) is a folder of 4x4 text files, a CSV (t_s,m00..m33) or a PLUS sequence.
+    A calibration that fails a gate is written with "accepted": false; the exit code is then 3.
+    """
+    refuse_existing(out, force)
+    pose_set = read_poses(poses, transform)
+    result = calibrate_pivot(pose_set.matrices, PivotGates(max_rms_mm=max_rms_mm), pose_set.skipped, method)
+    content = result.as_json()
+    if pose_set.source is not None:
+        content["transform"] = pose_set.source
+    write_result(out, content)
+    if not result.accepted:
+        raise GateRefusedError(f"{out}: pivot calibration refused: {'; '.join(result.reasons)}")
+    click.echo(summary(result))
+
+
+def summary(result: PivotCalibration) -> str:
+    """One line for the terminal."""
+    tip = "none" if result.tip_offset_mm is None else ", ".join(f"{v:.2f}" for v in result.tip_offset_mm)
+    return f"tip ({tip}) mm, 3D RMS {result.rms_mm:.3f} mm, tip SD {result.tip_sd_mm:.3f} mm: accepted"

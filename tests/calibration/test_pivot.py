@@ -1,0 +1,238 @@
+"""Pivot calibration: the right tip, and every bad motion refused for the right reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from calibration.pivot import PivotGates, calibrate_pivot, weakest_rotation_deg
+from calibration.posefile import read_poses
+from tracking.errors import InputError
+
+TIP_MM = np.array([-14.0, 120.0, 6.0])
+PIVOT_MM = np.array([100.0, -200.0, -1500.0])
+
+
+def poses_about_pivot(rotations: Rotation, rng: np.random.Generator, noise_mm: float) -> np.ndarray:
+    """Marker poses whose tip stays in the pivot point up to noise."""
+    matrices = np.tile(np.eye(4), (len(rotations), 1, 1))
+    matrices[:, :3, :3] = rotations.as_matrix()
+    matrices[:, :3, 3] = PIVOT_MM - matrices[:, :3, :3] @ TIP_MM
+    matrices[:, :3, 3] += rng.normal(0.0, noise_mm, (len(rotations), 3))
+    return matrices
+
+
+def cone(n: int, half_angle_deg: float, rng: np.random.Generator) -> Rotation:
+    """Tilts up to the half angle about random axes across the shaft, from a crooked start."""
+    azimuth = rng.uniform(0.0, 2.0 * np.pi, n)
+    tilt = np.radians(half_angle_deg) * np.sqrt(rng.uniform(0.0, 1.0, n))
+    shaft = TIP_MM / np.linalg.norm(TIP_MM)
+    x = np.cross(shaft, [0.0, 0.0, 1.0])
+    x /= np.linalg.norm(x)
+    axis = np.cos(azimuth)[:, None] * x + np.sin(azimuth)[:, None] * np.cross(shaft, x)
+    return Rotation.from_euler("xyz", [20, 30, -50], degrees=True) * Rotation.from_rotvec(
+        tilt[:, None] * axis
+    )
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def test_a_good_pivot(rng: np.random.Generator) -> None:
+    result = calibrate_pivot(poses_about_pivot(cone(300, 35.0, rng), rng, 0.1))
+    assert result.accepted
+    assert result.reasons == ()
+    assert result.tip_offset_mm is not None
+    assert result.tip_sd_mm is not None
+    assert np.linalg.norm(result.tip_offset_mm - TIP_MM) < 4.0 * result.tip_sd_mm
+    # 0.1 mm in each of three components
+    assert result.rms_mm == pytest.approx(0.1 * np.sqrt(3.0), rel=0.1)
+    assert result.rms_per_axis_mm == pytest.approx(0.1, rel=0.1)
+    assert result.max_angle_deg == pytest.approx(35.0, abs=3.0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_the_stated_error_is_the_true_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    result = calibrate_pivot(poses_about_pivot(cone(100, 30.0, rng), rng, 0.2))
+    assert result.tip_offset_mm is not None
+    assert result.tip_covariance_mm2 is not None
+    error = result.tip_offset_mm - TIP_MM
+    # chi-squared with three degrees of freedom exceeds 30 once in a million
+    assert error @ np.linalg.solve(result.tip_covariance_mm2, error) < 30.0
+
+
+def test_a_static_tool_is_refused(rng: np.random.Generator) -> None:
+    jitter = Rotation.from_rotvec(rng.normal(0.0, np.radians(0.1), (200, 3)))
+    result = calibrate_pivot(poses_about_pivot(jitter, rng, 0.1))
+    assert not result.accepted
+    assert "did not turn" in result.reasons[0]
+
+
+def test_a_hinge_is_refused(rng: np.random.Generator) -> None:
+    angles = np.radians(np.linspace(-40.0, 40.0, 200))
+    hinge = Rotation.from_rotvec(angles[:, None] * np.array([0.0, 0.0, 1.0]))
+    noisy = hinge * Rotation.from_rotvec(rng.normal(0.0, np.radians(0.3), (200, 3)))
+    result = calibrate_pivot(poses_about_pivot(noisy, rng, 0.1))
+    assert not result.accepted
+    assert "one axis only" in " ".join(result.reasons)
+
+
+def test_a_perfect_hinge_has_no_tip(rng: np.random.Generator) -> None:
+    hinge = Rotation.from_rotvec(np.linspace(-0.7, 0.7, 50)[:, None] * np.array([0.0, 0.0, 1.0]))
+    result = calibrate_pivot(poses_about_pivot(hinge, rng, 0.0))
+    assert result.tip_offset_mm is None
+    assert result.as_json()["tip_offset_mm"] is None
+    assert "rank below 6" in " ".join(result.reasons)
+
+
+def test_a_narrow_cone_is_refused(rng: np.random.Generator) -> None:
+    result = calibrate_pivot(poses_about_pivot(cone(500, 6.0, rng), rng, 0.02))
+    assert "tilt" in " ".join(result.reasons)
+
+
+def test_a_slipping_tip_is_refused(rng: np.random.Generator) -> None:
+    matrices = poses_about_pivot(cone(100, 30.0, rng), rng, 0.05)
+    matrices[50:, :3, 3] += [3.0, 0.0, 0.0]
+    assert "3D RMS" in " ".join(calibrate_pivot(matrices).reasons)
+    assert calibrate_pivot(matrices, PivotGates(max_rms_mm=2.0, max_tip_sd_mm=2.0)).accepted
+
+
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_too_few_poses_are_refused(rng: np.random.Generator, n: int) -> None:
+    result = calibrate_pivot(poses_about_pivot(cone(n, 30.0, rng), rng, 0.0) if n else np.zeros((0, 4, 4)))
+    assert not result.accepted
+    assert f"{n} usable poses" in result.reasons[0]
+    assert (result.tip_offset_mm is None) == (n < 9)
+
+
+def test_weakest_rotation_of_a_ring() -> None:
+    # Tilts of 10 degrees all round z have a mean square of 10^2 / 2 about x and about y: x and y of the tip
+    # each see one of the two, z sees both.
+    azimuth = np.linspace(0.0, 2.0 * np.pi, 36, endpoint=False)
+    axes = np.stack([np.cos(azimuth), np.sin(azimuth), np.zeros(36)], axis=1)
+    matrices = np.tile(np.eye(4), (36, 1, 1))
+    matrices[:, :3, :3] = Rotation.from_rotvec(np.radians(10.0) * axes).as_matrix()
+    assert weakest_rotation_deg(matrices) == pytest.approx(10.0 / np.sqrt(2.0), rel=0.01)
+
+
+def test_the_real_bad_calibration(test_data: Path) -> None:
+    poses = read_poses(test_data / "sks_pivot")
+    result = calibrate_pivot(poses.matrices)
+    # from the data's own SOURCE.md
+    np.testing.assert_allclose(result.tip_offset_mm, [-14.473, 394.634, -7.407], atol=0.01)
+    np.testing.assert_allclose(result.pivot_point_mm, [-804.742, -85.474, -2112.131], atol=0.01)
+    assert result.rms_per_axis_mm == pytest.approx(1.761, abs=0.01)
+    assert result.rms_mm == pytest.approx(3.05, abs=0.01)
+    assert result.max_angle_deg == pytest.approx(19.4, abs=0.1)
+    assert result.poses == 57
+    assert not result.accepted
+
+
+def test_invalid_frames_of_a_sequence_are_never_used(test_data: Path) -> None:
+    folder = test_data / "plus_timing"
+    wire = read_poses(folder / "NwirePhantomFreehandCropped.igs.mha")
+    assert wire.source == "StylusToTracker"
+    assert len(wire.matrices) == 0
+    assert wire.skipped == {"INVALID": 20}
+    interpolation = read_poses(folder / "TransformInterpolationTest.igs.mha")
+    assert interpolation.source == "ProbeToTracker"
+    assert interpolation.skipped["INVALID"] >= 1
+    assert not any(np.array_equal(m, np.eye(4)) for m in interpolation.matrices)
+
+
+def test_a_tracker_that_says_identity_says_nothing(test_data: Path) -> None:
+    file = test_data / "plus_timing" / "TimestampFilteringTest.igs.mha"
+    poses = read_poses(file)
+    assert len(poses.matrices) == 0
+    assert poses.skipped == {"identity": 500}
+
+
+def sequence(tmp_path: Path, statuses: list[str]) -> Path:
+    lines = ["ObjectType = Image", "NDims = 3"]
+    for frame, status in enumerate(statuses):
+        lines.append(f"Seq_Frame{frame:04d}_ToolToTrackerTransform = 1 0 0 {frame} 0 1 0 0 0 0 1 5 0 0 0 1")
+        if status:
+            lines.append(f"Seq_Frame{frame:04d}_ToolToTrackerTransformStatus = {status}")
+    path = tmp_path / "a.mha"
+    path.write_text("\n".join([*lines, "ElementDataFile = LOCAL"]) + "\n\0\0")
+    return path
+
+
+def test_unknown_words_are_not_trusted(tmp_path: Path) -> None:
+    poses = read_poses(sequence(tmp_path, ["OK", "", "MISSING", "FINE", "OUT_OF_VIEW", "UNKNOWN"]))
+    assert poses.matrices[:, 0, 3].tolist() == [0.0, 1.0, 5.0]
+    assert poses.skipped == {"MISSING": 1, "FINE": 1, "OUT_OF_VIEW": 1}
+
+
+def test_choosing_a_transform(tmp_path: Path) -> None:
+    path = sequence(tmp_path, ["OK"])
+    assert read_poses(path, "ToolToTracker").source == "ToolToTracker"
+    with pytest.raises(InputError, match="it holds ToolToTrackerTransform"):
+        read_poses(path, "StylusToTracker")
+
+
+HEADER = "t_s," + ",".join(f"m{i}{j}" for i in range(4) for j in range(4))
+ROW = "1,0,0,{x},0,1,0,0,0,0,1,5,0,0,0,1"
+
+
+def test_csv_with_and_without_time_and_header(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for text in (
+        f"{HEADER}\n0.0,{ROW.format(x=1)}\n0.1,{ROW.format(x=2)}\n",
+        f"{HEADER[4:]}\n{ROW.format(x=1)}\n{ROW.format(x=2)}\n",
+        f"# comment\n{ROW.format(x=1)}\n\n{ROW.format(x=2)}\n",
+    ):
+        path.write_text(text)
+        assert read_poses(path).matrices[:, 0, 3].tolist() == [1.0, 2.0]
+
+
+def test_csv_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    identity, lost = "1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1", ",".join(["nan"] * 16)
+    scaled = "2,0,0,1,0,2,0,0,0,0,2,5,0,0,0,1"
+    mirrored = "-1,0,0,1,0,1,0,0,0,0,1,5,0,0,0,1"
+    rows = [ROW.format(x=1), ROW.format(x=1), identity, lost, scaled, mirrored, ROW.format(x=1)]
+    path.write_text(HEADER[4:] + "\n" + "\n".join(rows))
+    poses = read_poses(path)
+    assert poses.skipped == {"repeated": 2, "identity": 1, "not visible": 1, "not rigid": 2}
+    assert len(poses.matrices) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("a,b,c\n", "row 1: columns m00"),
+        (HEADER.replace("m22,", "") + "\n", "m22 is missing"),
+        (f"{HEADER}\n0.0,1,2\n", "row 2: 3 cells"),
+        (f"{HEADER}\n0.0,{ROW.format(x='one')}\n", "row 2: not a number"),
+        (f"{HEADER}\n0.0,{ROW.format(x='nan')}\n", "row 2: some elements are NaN"),
+    ],
+)
+def test_malformed_csv_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_poses(path)
+
+
+def test_malformed_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_poses(tmp_path / "none")
+    with pytest.raises(InputError, match=r"no \.txt file"):
+        read_poses(tmp_path)
+    (tmp_path / "1.txt").write_text("1 0 0\n")
+    with pytest.raises(InputError, match=r"1\.txt: not a 4x4"):
+        read_poses(tmp_path)
+    (tmp_path / "1.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"1\.txt: not a text file"):
+        read_poses(tmp_path)
