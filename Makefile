@@ -14,6 +14,7 @@ where  := $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"
 
 .PHONY: demo test lint setup core lock clean
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 
 demo: $(VENV)/.core
 	@tools/demo.sh $(bin)/gammanav $(OUT) $(SEED)
