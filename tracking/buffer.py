@@ -274,7 +274,7 @@ class TransformBuffer:
     ) -> tuple[Floats, Bools]:
         """`T_reference_tool`, or `T_reference_tip` with `T_tool_tip` (4, 4), at times (n,).
 
-        Returns poses (n, 4, 4) and valid (n,): valid where tool *and* reference are (H05); an invalid pose is all NaN.
+        Returns poses (n, 4, 4), all NaN where invalid, and valid (n,): both tool and reference are (H05).
         """
         tool_track, reference_track = self.chain(tool)
         poses, valid = tool_track.sample(t_s)
