@@ -21,7 +21,7 @@ from tracking.jsonfile import number_of, prepare_out, read_json, write_json
 from tracking.poses import rigid_mask
 from tracking.sample import Readings
 from tracking.sync import place_counts
-from tracking.tables import Table, finite, read_table
+from tracking.tables import Table, read_table
 from tracking.tip import merge_tips, read_tip, tip_matrix
 from tracking.transform import rigidity_fault
 
@@ -180,7 +180,7 @@ def _require_overlap(scan: Scan, latency_s: float) -> None:
 def _read_poses(path: Path) -> PoseTable:
     table = read_table(path, POSE_COLUMNS)
     t_s, matrices = table.values[:, 0], table.values[:, 1:].reshape(-1, 4, 4)
-    table.require(finite(t_s), "t_s is not finite")
+    table.require(np.isfinite(t_s), "t_s is not finite")
     _require_order(table, t_s, 0.0)
     hidden = np.isnan(table.values[:, 1:])
     table.require(~hidden.any(axis=1) | hidden.all(axis=1), "only part of the pose is NaN")
@@ -195,7 +195,7 @@ def _read_poses(path: Path) -> PoseTable:
 def _read_counts(path: Path) -> CountTable:
     table = read_table(path, COUNT_COLUMNS)
     for i, name in enumerate(COUNT_COLUMNS):
-        table.require(finite(table.values[:, i]), f"{name} is not finite")
+        table.require(np.isfinite(table.values[:, i]), f"{name} is not finite")
     t_s, counts, window_s = table.values.T
     table.require(counts >= 0.0, "counts is negative")
     table.require(window_s > 0.0, "window_s is not positive")
@@ -217,7 +217,7 @@ def _require_order(table: Table, t_s: Floats, jitter_s: float) -> None:
 
 def _read_surface(path: Path) -> Floats:
     table = read_table(path, SURFACE_COLUMNS)
-    table.require(finite(table.values).all(axis=1), "a coordinate is not finite")
+    table.require(np.isfinite(table.values).all(axis=1), "a coordinate is not finite")
     return table.values
 
 

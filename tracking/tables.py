@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import InputError
 
@@ -27,9 +27,9 @@ class Table:
         """The error that names row `row` of the table."""
         return InputError(f"{self.path}, row {self.line[row]}: {what}")
 
-    def require(self, good: NDArray[np.bool_], what: str) -> None:
+    def require(self, good: ArrayLike, what: str) -> None:
         """Raise InputError for the first row that is not good (n,)."""
-        bad = np.flatnonzero(~good)
+        bad = np.flatnonzero(~np.asarray(good, dtype=bool))
         if len(bad):
             raise self.fault(int(bad[0]), what)
 
@@ -52,11 +52,6 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
             raise InputError(f"{path}, row {i}: {line.count(',') + 1} columns, the header has {len(header)}")
     values = _numbers(path, kept, where, columns)
     return Table(path, values, np.array([i for i, _ in kept]))
-
-
-def finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Element by element: neither NaN nor infinite."""
-    return np.asarray(np.isfinite(values))
 
 
 def _lines_of(path: Path) -> list[str]:

@@ -67,7 +67,7 @@ def tip_matrix(tip: Mapping[str, Any], source: str = "tip.json") -> NDArray[np.f
 
 
 def frame_along(origin_mm: ArrayLike, axis: ArrayLike) -> NDArray[np.float64]:
-    """A frame (4, 4) at `origin_mm` (3,) with +Z along `axis` (3,); X leans to the parent axis least along Z."""
+    """A frame (4, 4) at `origin_mm` (3,) with +Z along `axis` (3,); X leans to the axis least along Z."""
     z = np.asarray(axis, dtype=np.float64)
     z = z / np.linalg.norm(z)
     x = np.eye(3)[int(np.argmin(np.abs(z)))]
