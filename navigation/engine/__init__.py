@@ -1,0 +1,1 @@
+"""The engine: one recorded sequence of events in, frozen snapshots out."""

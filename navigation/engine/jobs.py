@@ -1,0 +1,72 @@
+"""What the session asks the reconstruction to do, and what comes back: immutable batches and results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.bed import Bed, BedCheck
+from navigation.volume import ActivityMap, ScanResult, Spot
+from tracking.sample import Readings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanBasis:
+    """What a scan rests on: calibration (content of probe.json), surface (k, 3) in Reference, latency."""
+
+    scan: str
+    calibration: dict[str, Any]
+    nuclide: str
+    surface_mm: NDArray[np.float64] | None
+    count_latency_s: float
+    count_latency_ci95_s: tuple[float, float] | None
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TickJob:
+    """Add a batch, whose newest reading came in at `newest_arrival_s`; `last` when the scan has ended."""
+
+    basis: ScanBasis
+    tick: int
+    batch: Readings
+    newest_arrival_s: float | None
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnalyzeJob:
+    """The full analysis of a scan that has ended."""
+
+    basis: ScanBasis
+    samples_total: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BedJob:
+    """What a scan says about the outlined bed; with `before` also what was removed."""
+
+    basis: ScanBasis
+    bed: Bed
+    threshold_kbq: float
+    confidence: float
+    before: str | None
+
+
+Job = TickJob | AnalyzeJob | BedJob
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What a job gave, how long it took, and digests that tell two runs apart."""
+
+    job: Job
+    map: ActivityMap | None = None
+    spots: tuple[Spot, ...] = ()
+    result: ScanResult | None = None
+    bed_check: BedCheck | None = None
+    seconds: float = 0.0
+    digest: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,219 @@
+"""The live engine: sources into one queue, the queue into record and session, jobs into their own thread.
+
+The record is written before anything is interpreted. Nothing here waits for a view or a client.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from navigation.engine import events
+from navigation.engine.events import EngineEvent, json_event
+from navigation.engine.imaging import Imager
+from navigation.engine.jobs import Job, Outcome, TickJob
+from navigation.engine.session import SCAN, Session
+from navigation.engine.snapshot import Snapshot
+from navigation.engine.view import Viewer
+from tracking.errors import GammanavError
+from tracking.igtl.link import Client, LinkState
+
+logger = logging.getLogger(__name__)
+
+USER, ENGINE = "user", "engine"
+# Rhythm of the map: three a second leaves a core free for everything else and keeps the map's age below 1 s.
+TICK_S = 0.3
+# Rhythm of snapshots: smooth for the eye, cheap to publish.
+SNAPSHOT_S = 0.05
+
+
+class SteadyClock:
+    """Unix seconds that never jump: the wall clock is read once, then only the monotonic clock counts."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.monotonic() + self._offset
+
+
+class Sink(Protocol):
+    """Where the sequence goes before it is interpreted: the recorder."""
+
+    def append(self, source: str, arrival_s: float, kind: str, payload: bytes) -> object:
+        """Keep one event."""
+
+
+OnSnapshot = Callable[[Snapshot], None]
+
+
+class LiveEngine:
+    """Runs a session on live sources; `on_snapshot` runs on the engine's thread and must return at once."""
+
+    def __init__(
+        self,
+        session: Session,
+        imager: Imager,
+        recorder: Sink,
+        on_snapshot: OnSnapshot = lambda snapshot: None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.session = session
+        self.imager = imager
+        self.clock = clock or SteadyClock()
+        self.viewer = Viewer(session)
+        self.outcomes: list[Outcome] = []
+        self._recorder = recorder
+        self._on_snapshot = on_snapshot
+        self._inbox: queue.SimpleQueue[tuple[EngineEvent, Future[Outcome | None] | None] | None] = (
+            queue.SimpleQueue()
+        )
+        self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome | None] | None] | None] = queue.SimpleQueue()
+        self._busy = 0
+        self._next_tick_s = self._next_snapshot_s = 0.0
+        self._clients = [
+            Client(
+                role.host,
+                role.port,
+                name,
+                self._on_raw,
+                self._on_state,
+                hello=role.metadata,
+                clock=self.clock,
+            )
+            for name, role in session.settings.sources.items()
+        ]
+        self._threads = [
+            threading.Thread(target=self._loop, name="engine", daemon=True),
+            threading.Thread(target=self._work, name="reconstruction", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Connect to the sources and run."""
+        for thread in self._threads:
+            thread.start()
+        for client in self._clients:
+            client.start()
+
+    def stop(self) -> None:
+        """Leave the sources, finish what is queued and end the threads; harmless when repeated."""
+        for client in self._clients:
+            client.stop()
+        self._inbox.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def command(self, do: str, **content: Any) -> Future[Outcome | None]:
+        """Put a command into the sequence; the future holds the outcome of its last job, or its error."""
+        future: Future[Outcome | None] = Future()
+        self._inbox.put((json_event(USER, self.clock(), events.COMMAND, {"do": do, **content}), future))
+        return future
+
+    def wait_connected(self, timeout_s: float) -> str | None:
+        """Name of the first source that did not answer in time, None if all did."""
+        deadline = time.monotonic() + timeout_s
+        for client in self._clients:
+            if not client.wait_connected(max(0.0, deadline - time.monotonic())):
+                return client.name
+        return None
+
+    def _on_raw(self, source: str, arrival_s: float, raw: bytes) -> None:
+        self._inbox.put((EngineEvent(source, arrival_s, events.RAW, raw), None))
+
+    def _on_state(self, source: str, state: LinkState, detail: str) -> None:
+        content = {"connected": state is LinkState.CONNECTED, "state": state.value, "detail": detail}
+        self._inbox.put((json_event(source, self.clock(), events.LINK, content), None))
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                item = self._inbox.get(timeout=self._pause_s())
+            except queue.Empty:
+                self._on_time()
+                continue
+            if item is None:
+                break
+            self._take(*item)
+            self._on_time()
+        self._jobs.put(None)
+
+    def _pause_s(self) -> float:
+        return max(0.001, self._next_snapshot_s - self.clock())
+
+    def _on_time(self) -> None:
+        now = self.clock()
+        session = self.session
+        if session.mode == SCAN and session.current and not self._busy and now >= self._next_tick_s:
+            self._next_tick_s = now + TICK_S
+            self._take(json_event(ENGINE, now, events.TICK, {"scan": session.current}), None)
+        if now >= self._next_snapshot_s:
+            self._next_snapshot_s = now + SNAPSHOT_S
+            self._on_snapshot(self.viewer.snapshot(now))
+
+    def _take(self, event: EngineEvent, future: Future[Outcome | None] | None) -> None:
+        self._recorder.append(event.source, event.arrival_s, event.kind, event.payload)
+        if event.kind == events.RESULT:
+            return
+        try:
+            jobs = self.session.handle(event)
+        except GammanavError as error:
+            self._refuse(error, future)
+            return
+        for job in jobs[:-1]:
+            self._put(job, None)
+        if jobs:
+            self._put(jobs[-1], future)
+        elif future is not None:
+            future.set_result(None)
+
+    def _refuse(self, error: GammanavError, future: Future[Outcome | None] | None) -> None:
+        logger.warning("refused: %s", error)
+        self.viewer.fault(str(error))
+        if future is not None:
+            future.set_exception(error)
+
+    def _put(self, job: Job, future: Future[Outcome | None] | None) -> None:
+        self._busy += 1
+        self._jobs.put((job, future))
+
+    def _work(self) -> None:
+        while True:
+            item = self._jobs.get()
+            if item is None:
+                return
+            job, future = item
+            try:
+                outcome = self.imager.run(job)
+            except Exception as error:  # noqa: BLE001 - handed to whoever asked; the engine goes on without this result
+                self._failed(job, error, future)
+                continue
+            finally:
+                self._busy -= 1
+            self._report(outcome)
+            if future is not None:
+                future.set_result(outcome)
+
+    def _failed(self, job: Job, error: Exception, future: Future[Outcome | None] | None) -> None:
+        logger.error("%s of %s failed", type(job).__name__, job.basis.scan, exc_info=error)
+        self.viewer.fault(f"{job.basis.scan}: {error}")
+        if future is not None:
+            future.set_exception(error)
+
+    def _report(self, outcome: Outcome) -> None:
+        self.viewer.show(outcome)
+        if not isinstance(outcome.job, TickJob) or outcome.job.last:
+            self.outcomes.append(outcome)
+        content = {
+            "job": type(outcome.job).__name__,
+            "scan": outcome.job.basis.scan,
+            "tick": outcome.job.tick if isinstance(outcome.job, TickJob) else None,
+            **outcome.digest,
+        }
+        self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, content), None))

@@ -1,0 +1,96 @@
+"""One scan while it grows: its counting intervals, and which of them have found their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.engine.counts import CountInterval
+from navigation.engine.tools import PROBE, ToolDesk
+from tracking.sample import Readings
+from tracking.sync import place_counts
+
+# Poses that have not come this long after the counts will not come: a silent tracker must not hold them.
+LONGEST_WAIT_S = 0.6
+# Poses kept before the first and after the last counting interval of a scan folder.
+POSE_MARGIN_S = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class ScanState:
+    """A scan's readings.
+
+    `epoch_s` is the Unix time that is 0 in everything that leaves the engine, `start_s` the counter's newest
+    stamp when the scan began: intervals that began before it are not part of the scan.
+    """
+
+    name: str
+    epoch_s: float
+    start_s: float
+    latency_s: float
+    surface_mm: NDArray[np.float64] | None
+    intervals: list[CountInterval] = field(default_factory=list)
+    settled: int = 0
+    placed: int = 0
+    unplaced: int = 0
+    ticks: int = 0
+    ended: bool = False
+
+    def settle(self, desk: ToolDesk, final: bool) -> Readings:
+        """The next run of readings whose poses can no longer change, times relative to the epoch."""
+        ready = self._ready(desk, final)
+        run = self.intervals[self.settled : self.settled + ready]
+        self.settled += ready
+        if not run:
+            return Readings.empty()
+        readings = self._place(run, desk)
+        self.placed += len(readings)
+        self.unplaced += readings.unplaced
+        return readings
+
+    @property
+    def newest_arrival_s(self) -> float | None:
+        """When the newest settled interval arrived."""
+        return self.intervals[self.settled - 1].arrival_s if self.settled else None
+
+    def all_readings(self, desk: ToolDesk, latency_s: float) -> Readings:
+        """Every interval placed anew with another latency."""
+        return self._place(self.intervals, desk, latency_s)
+
+    def _ready(self, desk: ToolDesk, final: bool) -> int:
+        waiting = self.intervals[self.settled :]
+        if final or not waiting:
+            return len(waiting)
+        settled = desk.buffer.settled_t_s(PROBE)
+        known = -np.inf if settled is None else settled
+        patience = waiting[-1].t_end_s - LONGEST_WAIT_S
+        ready = 0
+        for interval in waiting:
+            if interval.t_end_s - self.latency_s > known and interval.t_end_s > patience:
+                break
+            ready += 1
+        return ready
+
+    def _place(self, run: list[CountInterval], desk: ToolDesk, latency_s: float | None = None) -> Readings:
+        latency = self.latency_s if latency_s is None else latency_s
+        t_end, counts, window = np.array([(i.t_end_s, i.counts, i.window_s) for i in run]).T
+        epoch = self.epoch_s
+        return place_counts(
+            lambda t: desk.probe_path(t + epoch),
+            t_end - epoch,
+            counts,
+            window,
+            latency,
+            covers=lambda start, end: desk.buffer.covers(PROBE, start + epoch, end + epoch),
+        )
+
+    def pose_stamps(self, desk: ToolDesk) -> NDArray[np.float64]:
+        """Stamps (n,) of the probe's frames during the scan, with a margin, in Unix seconds."""
+        stamps = np.array(desk.stamps.get(f"{PROBE}ToTracker", []))
+        if not self.intervals or not len(stamps):
+            return np.zeros(0)
+        low = self.intervals[0].t_end_s - self.intervals[0].window_s - self.latency_s - POSE_MARGIN_S
+        high = self.intervals[-1].t_end_s + POSE_MARGIN_S
+        return stamps[(stamps >= low) & (stamps <= high)]

@@ -1,0 +1,242 @@
+"""The case as a state machine: events in, jobs for the reconstruction out, and nothing else happens here.
+
+Its state depends on the sequence of events alone, never on a clock, a thread or a result; so a record of the
+sequence, played back, asks for the same jobs with the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from navigation.bed import Bed
+from navigation.engine import events
+from navigation.engine.counts import CountLog
+from navigation.engine.events import EngineEvent
+from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
+from navigation.engine.scans import ScanState
+from navigation.engine.settings import Settings
+from navigation.engine.snapshot import LatencyState, Registration
+from navigation.engine.surface import surface_after
+from navigation.engine.tools import STYLUS, ToolDesk
+from navigation.engine.touch import TouchedPoints
+from tracking.errors import InputError, WireError
+from tracking.igtl.codec import Message, decode
+from tracking.igtl.counts import counts_from_message, is_counts
+from tracking.igtl.poses import poses_from_message
+
+IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
+READING = (SCAN, SWEEP)
+TOUCHING = (SURFACE, BED)
+
+
+class Session:
+    """The mutable case. `handle` takes the next event and returns the jobs it gives rise to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tools = ToolDesk(settings.tips)
+        self.counts = CountLog()
+        self.mode = IDLE
+        self.scans: dict[str, ScanState] = {}
+        self.current: str | None = None
+        self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
+        self.calibration = settings.calibration
+        self.latency = settings.latency
+        self.registration = settings.registration
+        self.messages: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.heard_s: dict[str, float] = {}
+        self.links: dict[str, bool] = {}
+        self._owner: dict[str, str] = {}
+        self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
+            "start": self._start,
+            "stop": self._stop,
+            "touch": self._touch,
+            "points": self._points,
+            "calibration": self._use_calibration,
+            "latency": self._use_latency,
+            "registration": self._use_registration,
+            "analyze": self._analyze,
+            "check_bed": self._check_bed,
+        }
+        if settings.surface_mm is not None:
+            self.touched[SURFACE].replace(settings.surface_mm)
+
+    def handle(self, event: EngineEvent) -> list[Job]:
+        """Take one event. Raises InputError for a command that makes no sense now and changes nothing."""
+        if event.kind == events.RAW:
+            self._take_raw(event)
+        elif event.kind == events.LINK:
+            self.links[event.source] = bool(event.content()["connected"])
+        elif event.kind == events.COMMAND:
+            return self._command(event.content())
+        elif event.kind == events.TICK:
+            return self._tick(str(event.content()["scan"]))
+        return []
+
+    def scan(self, name: str) -> ScanState:
+        """The scan of that name. Raises InputError if there is none."""
+        if name not in self.scans:
+            raise InputError(f"there is no scan {name!r}")
+        return self.scans[name]
+
+    def basis(self, scan: ScanState) -> ScanBasis:
+        """What the reconstruction of a scan rests on. Raises InputError without a calibration."""
+        if self.calibration is None:
+            raise InputError("no detector calibration is loaded")
+        settings = self.settings
+        return ScanBasis(
+            scan.name,
+            self.calibration,
+            settings.nuclide,
+            scan.surface_mm,
+            scan.latency_s,
+            self.latency.ci95_s,
+            settings.simulated,
+        )
+
+    def _take_raw(self, event: EngineEvent) -> None:
+        self.messages[event.source] += 1
+        self.heard_s[event.source] = event.arrival_s
+        try:
+            message = decode(event.payload)
+            self._take_message(event, message)
+        except WireError:
+            self.refused[event.source] += 1
+
+    def _take_message(self, event: EngineEvent, message: Message) -> None:
+        role = self.settings.sources.get(event.source)
+        if is_counts(message):
+            if role is None or not role.counts or not self._owns(event.source, message.device):
+                raise WireError(f"{event.source} may not send counts")
+            self._take_counts(message, event.arrival_s)
+            return
+        for sample in poses_from_message(message):
+            if role is None or not role.poses or not self._owns(event.source, sample.name):
+                raise WireError(f"{event.source} may not send {sample.name}")
+            if self.tools.add(sample, event.arrival_s) and sample.name == f"{STYLUS}ToTracker":
+                self._outline()
+
+    def _owns(self, source: str, device: str) -> bool:
+        """The first source of a name keeps it: a second one would make the pose jump between two tools."""
+        return self._owner.setdefault(device, source) == source
+
+    def _take_counts(self, message: Message, arrival_s: float) -> None:
+        sample = counts_from_message(message)
+        settled = self.counts.add(sample, arrival_s)
+        if self.mode in READING and self.current is not None:
+            scan = self.scans[self.current]
+            scan.intervals.extend(i for i in settled if i.t_end_s - i.window_s >= scan.start_s)
+
+    def _outline(self) -> None:
+        if self.mode in TOUCHING and self.settings.continuous_touch:
+            self._touch({})
+
+    def _command(self, content: dict[str, Any]) -> list[Job]:
+        word = content.get("do")
+        if word not in self._commands:
+            raise InputError(f"unknown command {word!r}")
+        try:
+            return self._commands[word](content)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"command {word!r}: {error!r} is missing or wrong") from error
+
+    def _start(self, content: dict[str, Any]) -> list[Job]:
+        mode = str(content["mode"])
+        jobs: list[Job] = []
+        if mode in READING:
+            name = str(content["name"])
+            if name in self.scans:
+                raise InputError(f"there is a scan {name!r} already")
+            if mode == SCAN and self.calibration is None:
+                raise InputError("no detector calibration is loaded")
+            jobs = self._stop({})
+            self.scans[name] = ScanState(
+                name,
+                self.settings.epoch_s,
+                self.counts.newest_t_s,
+                self.latency.count_latency_s,
+                self._surface(),
+            )
+            self.current = name
+        elif mode in TOUCHING:
+            jobs = self._stop({})
+        else:
+            raise InputError(f"unknown mode {mode!r}")
+        self.mode = mode
+        return jobs
+
+    def _stop(self, _content: dict[str, Any]) -> list[Job]:
+        mode, self.mode = self.mode, IDLE
+        if mode not in READING or self.current is None:
+            return []
+        scan = self.scans[self.current]
+        scan.ended = True
+        return [self._batch(scan)] if mode == SCAN else []
+
+    def _tick(self, name: str) -> list[Job]:
+        return [self._batch(self.scan(name))]
+
+    def _batch(self, scan: ScanState) -> TickJob:
+        batch = scan.settle(self.tools, final=scan.ended)
+        scan.ticks += 1
+        return TickJob(self.basis(scan), scan.ticks, batch, scan.newest_arrival_s, scan.ended)
+
+    def _touch(self, _content: dict[str, Any]) -> list[Job]:
+        if self.mode not in TOUCHING:
+            raise InputError("nothing is being outlined")
+        tip, newest = self.settings.tips.stylus, self.tools.newest_t_s(STYLUS)
+        if tip is None or newest is None:
+            return []
+        matrices, valid = self.tools.poses(STYLUS, np.array([newest]), tip)
+        if valid[0]:
+            self.touched[self.mode].add(matrices[0, :3, 3])
+        return []
+
+    def _points(self, content: dict[str, Any]) -> list[Job]:
+        what = content["what"]
+        if what not in self.touched:
+            raise InputError(f"points are of {SURFACE} or {BED}, not {what!r}")
+        self.touched[what].replace(np.array(content["points_mm"], dtype=np.float64))
+        return []
+
+    def _use_calibration(self, content: dict[str, Any]) -> list[Job]:
+        self.calibration = dict(content["probe"])
+        return []
+
+    def _use_latency(self, content: dict[str, Any]) -> list[Job]:
+        ci95 = content.get("ci95_s")
+        interval = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
+        self.latency = LatencyState(float(content["count_latency_s"]), interval, bool(content["determined"]))
+        return []
+
+    def _use_registration(self, content: dict[str, Any]) -> list[Job]:
+        matrix = np.array(content["matrix"], dtype=np.float64)
+        self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
+        return []
+
+    def _analyze(self, content: dict[str, Any]) -> list[Job]:
+        scan = self.scan(str(content["scan"]))
+        return [AnalyzeJob(self.basis(scan), len(scan.intervals))]
+
+    def _check_bed(self, content: dict[str, Any]) -> list[Job]:
+        scan = self.scan(str(content["scan"]))
+        points = self.touched[BED].points_mm
+        if points is None:
+            raise InputError("no bed is outlined")
+        bed = Bed(points, float(content["depth_mm"]))
+        before = content.get("before")
+        if before is not None:
+            self.scan(str(before))
+        return [
+            BedJob(
+                self.basis(scan), bed, float(content["threshold_kbq"]), float(content["confidence"]), before
+            )
+        ]
+
+    def _surface(self) -> Any:
+        return surface_after(self.touched[SURFACE].points_mm, self.touched[BED].points_mm)

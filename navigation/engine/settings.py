@@ -1,0 +1,94 @@
+"""What a case fixes before the first message: tools, sources, nuclide, zero of time; the record's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.engine.snapshot import LatencyState, Registration
+from navigation.engine.tools import Tips
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRole:
+    """A connection and what it may send."""
+
+    host: str
+    port: int
+    poses: bool
+    counts: bool
+    metadata: bool = True  # False for a peer that only knows header version 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """A case as configured. `epoch_s` (Unix) is t = 0 of the scans and the reference time of activities."""
+
+    case_id: str
+    nuclide: str
+    epoch_s: float
+    tips: Tips
+    sources: Mapping[str, SourceRole]
+    calibration: dict[str, Any] | None = None
+    latency: LatencyState = field(default_factory=lambda: LatencyState(0.0, None, False))
+    registration: Registration = field(default_factory=Registration)
+    surface_mm: NDArray[np.float64] | None = None
+    continuous_touch: bool = True
+    simulated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, so that a replay starts from the same state."""
+        return {
+            "case_id": self.case_id,
+            "nuclide": self.nuclide,
+            "epoch_s": self.epoch_s,
+            "tips": {
+                "probe": self.tips.probe.tolist(),
+                "stylus": None if self.tips.stylus is None else self.tips.stylus.tolist(),
+            },
+            "sources": {
+                name: {
+                    "host": s.host,
+                    "port": s.port,
+                    "poses": s.poses,
+                    "counts": s.counts,
+                    "metadata": s.metadata,
+                }
+                for name, s in self.sources.items()
+            },
+            "calibration": self.calibration,
+            "latency": [self.latency.count_latency_s, self.latency.ci95_s, self.latency.determined],
+            "registration": [
+                self.registration.id,
+                self.registration.matrix.tolist(),
+                self.registration.tre_mm,
+            ],
+            "surface_mm": None if self.surface_mm is None else self.surface_mm.tolist(),
+            "continuous_touch": self.continuous_touch,
+            "simulated": self.simulated,
+        }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> Settings:
+        """The settings that `to_json` wrote. Raises KeyError or TypeError when they are not."""
+        tips, surface = found["tips"], found["surface_mm"]
+        stylus = None if tips["stylus"] is None else np.array(tips["stylus"], dtype=np.float64)
+        lag, interval, determined = found["latency"]
+        reg_id, reg_matrix, tre = found["registration"]
+        return Settings(
+            found["case_id"],
+            found["nuclide"],
+            float(found["epoch_s"]),
+            Tips(np.array(tips["probe"], dtype=np.float64), stylus),
+            {name: SourceRole(**role) for name, role in found["sources"].items()},
+            found["calibration"],
+            LatencyState(lag, None if interval is None else (interval[0], interval[1]), determined),
+            Registration(reg_id, np.array(reg_matrix, dtype=np.float64), tre),
+            None if surface is None else np.array(surface, dtype=np.float64),
+            found["continuous_touch"],
+            found["simulated"],
+        )

@@ -1,0 +1,114 @@
+"""One frozen state of the engine: the only thing views, publisher and report of a live case ever read.
+
+Everything in a snapshot belongs to the same moment `t_s`; what has expired says so by `valid` or `fresh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.bed import BedCheck
+from navigation.volume import ActivityMap, Spot
+
+# Expiry (architecture, "expired data"): poses after 250 ms or 3 intervals of a slow tracker, counts after
+# 2.5 declared intervals, the map after 1 s.
+POSE_EXPIRY_S = 0.25
+POSE_EXPIRY_INTERVALS = 3.0
+COUNTS_EXPIRY_INTERVALS = 2.5
+MAP_EXPIRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolState:
+    """A tool's tip or marker in Reference: newest known (4, 4) pose in mm, whether usable, and its age."""
+
+    name: str  # wire name, e.g. ProbeTipToReference
+    matrix: NDArray[np.float64] | None
+    valid: bool
+    t_s: float | None  # the tracker's stamp of the pose
+    age_s: float | None
+    status: str  # PLUS's words
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A connection to a tracker or probe reader."""
+
+    connected: bool
+    messages: int
+    refused: int
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountState:
+    """The counter: rate in cps (None when expired), totals, lost messages, placed and unplaced intervals."""
+
+    rate_cps: float | None
+    fresh: bool
+    age_s: float | None
+    counts_total: float
+    live_time_s: float
+    seq: int
+    gaps: int
+    missing: int
+    restarts: int
+    placed: int
+    unplaced: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyState:
+    """How late the counter stamps, in s; undetermined while nothing has measured it."""
+
+    count_latency_s: float
+    ci95_s: tuple[float, float] | None
+    determined: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registration:
+    """`T_ras_reference` (4, 4), the bridge to the patient's RAS frame; identity and id "none" at first."""
+
+    id: str = "none"
+    matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    tre_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The state at `t_s` (Unix s); `map_age_s` counts from the arrival of the newest reading in the map."""
+
+    id: int
+    t_s: float
+    mode: str  # "idle" | "scan" | "surface" | "bed" | "sweep"
+    scan: str | None
+    tools: Mapping[str, ToolState]
+    counts: CountState
+    latency: LatencyState
+    sources: Mapping[str, SourceState]
+    map: ActivityMap | None = None
+    map_scan: str | None = None
+    map_final: bool = False
+    map_age_s: float | None = None
+    spots: tuple[Spot, ...] = ()
+    bed_check: BedCheck | None = None
+    surface_points: int = 0
+    bed_points: int = 0
+    registration: Registration = field(default_factory=Registration)
+    calibration_id: str = "none"
+    nuclide: str = "unverified"
+    faults: tuple[str, ...] = ()
+    simulated: bool = False
+
+    @property
+    def map_fresh(self) -> bool:
+        """A live map no older than a second, or the final one of a finished scan."""
+        if self.map is None:
+            return False
+        return self.map_final or (self.map_age_s is not None and self.map_age_s <= MAP_EXPIRY_S)

@@ -1,0 +1,117 @@
+"""Builds snapshots: the session's state and the newest results, put together for one moment."""
+
+from __future__ import annotations
+
+import threading
+
+from navigation.bed import BedCheck
+from navigation.engine.jobs import Outcome, TickJob
+from navigation.engine.session import BED, SURFACE, Session
+from navigation.engine.snapshot import COUNTS_EXPIRY_INTERVALS, CountState, Snapshot, SourceState
+from navigation.volume import ActivityMap, Spot
+
+# A fault is shown this long after it happened.
+FAULT_SHOWN_S = 5.0
+
+
+class Viewer:
+    """Holds the newest results (any thread may hand one in) and makes snapshots on the session's thread."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._ids = 0
+        self._map: ActivityMap | None = None
+        self._map_job: TickJob | None = None
+        self._map_scan: str | None = None
+        self._spots: tuple[Spot, ...] = ()
+        self._bed_check: BedCheck | None = None
+        self._faults: list[tuple[str, float | None]] = []
+
+    def show(self, outcome: Outcome) -> None:
+        """Take a result; an analysis that comes late never replaces the map of a newer scan."""
+        with self._lock:
+            if outcome.bed_check is not None:
+                self._bed_check = outcome.bed_check
+            if outcome.map is None:
+                return
+            if not isinstance(outcome.job, TickJob) and outcome.job.basis.scan != self._map_scan:
+                return
+            self._map, self._spots = outcome.map, outcome.spots
+            self._map_scan = outcome.job.basis.scan
+            self._map_job = outcome.job if isinstance(outcome.job, TickJob) else None
+
+    def fault(self, text: str) -> None:
+        """Show a fault for a while."""
+        with self._lock:
+            self._faults.append((text, None))
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """The state at `now_s` (Unix)."""
+        session = self._session
+        with self._lock:
+            self._ids += 1
+            job = self._map_job
+            arrival = None if job is None else job.newest_arrival_s
+            return Snapshot(
+                id=self._ids,
+                t_s=now_s,
+                mode=session.mode,
+                scan=session.current,
+                tools=session.tools.states(now_s),
+                counts=self._counts(now_s),
+                latency=session.latency,
+                sources=self._sources(now_s),
+                map=self._map,
+                map_scan=self._map_scan,
+                map_final=self._map is not None and (job is None or job.last),
+                map_age_s=None if arrival is None else now_s - arrival,
+                spots=self._spots,
+                bed_check=self._bed_check,
+                surface_points=len(session.touched[SURFACE]),
+                bed_points=len(session.touched[BED]),
+                registration=session.registration,
+                calibration_id=str((session.calibration or {}).get("id", "none")),
+                nuclide=session.settings.nuclide,
+                faults=self._current_faults(now_s),
+                simulated=session.settings.simulated,
+            )
+
+    def _current_faults(self, now_s: float) -> tuple[str, ...]:
+        stamped = [(text, now_s if since is None else since) for text, since in self._faults]
+        self._faults = [(text, since) for text, since in stamped if now_s - since < FAULT_SHOWN_S]
+        lost = [name for name in self._session.settings.sources if not self._session.links.get(name, False)]
+        return (*(f"{name} is not connected" for name in lost), *(text for text, _ in self._faults))
+
+    def _sources(self, now_s: float) -> dict[str, SourceState]:
+        session = self._session
+        return {
+            name: SourceState(
+                session.links.get(name, False),
+                session.messages[name],
+                session.refused[name],
+                now_s - session.heard_s[name] if name in session.heard_s else None,
+            )
+            for name in session.settings.sources
+        }
+
+    def _counts(self, now_s: float) -> CountState:
+        log, session = self._session.counts, self._session
+        age = None if log.arrival_s is None else now_s - log.arrival_s
+        fresh = (
+            log.last is not None and age is not None and age <= COUNTS_EXPIRY_INTERVALS * log.last.interval_s
+        )
+        scan = session.scans.get(session.current or "")
+        return CountState(
+            log.rate_cps() if fresh else None,
+            fresh,
+            age,
+            log.last.counts_total if log.last else 0.0,
+            log.last.live_time_s if log.last else 0.0,
+            log.last.seq if log.last else -1,
+            log.gaps,
+            log.missing,
+            log.restarts,
+            scan.placed if scan else 0,
+            scan.unplaced if scan else 0,
+        )

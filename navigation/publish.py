@@ -1,0 +1,196 @@
+"""The OpenIGTLink server of the engine: every snapshot in the words of the publishing table.
+
+All of one round belongs to one snapshot, whose id is in the metadata of every message. Images go out when
+the map has changed, poses with every snapshot, the rest four times a second as a heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.engine.snapshot import Snapshot, ToolState
+from navigation.engine.words import bed_check_words, spots_words, status_words
+from navigation.volume import NOT_EXAMINED, ActivityMap, Spot
+from tracking.igtl import names
+from tracking.igtl.codec import Message, encode
+from tracking.igtl.content import Point, StatusContent
+from tracking.igtl.messages import (
+    image_message,
+    point_message,
+    status_message,
+    string_message,
+    transform_message,
+)
+from tracking.igtl.server import Server
+from tracking.jsonfile import to_json
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 18944
+HEARTBEAT_S = 0.25
+# STATUS code of a fault that is none of the standard's special ones ("not OK, see the message").
+DEVICE_FAULT = 2
+# Colour by confidence, read from 2 m away; never green.
+COLOURS = {"ok": (255, 140, 0, 255), "limited": (255, 215, 90, 255), "unusable": (150, 150, 150, 255)}
+
+
+class Publisher:
+    """Publishes the newest snapshot on a thread of its own; the engine never waits for it.
+
+    Raises SurroundingsError from `start` when the port is in use.
+    """
+
+    def __init__(self, port: int = DEFAULT_PORT) -> None:
+        self.server = Server(port)
+        self._news = threading.Condition()
+        self._newest: Snapshot | None = None
+        self._stopping = False
+        self._map: ActivityMap | None = None
+        self._heartbeat_s = -np.inf
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Listen and publish."""
+        self.server.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what is there, then close; harmless when repeated."""
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.server.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Hand in a snapshot; one that was not published yet is forgotten."""
+        with self._news:
+            self._newest = snapshot
+            self._news.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._newest is not None or self._stopping)
+                snapshot, self._newest = self._newest, None
+                if snapshot is None:
+                    return
+            self._publish(snapshot)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        for tool in snapshot.tools.values():
+            self._send(tool_message(tool, snapshot), v1=tool.valid)
+        if snapshot.map is not None and snapshot.map is not self._map:
+            self._map = snapshot.map
+            for message in [*spot_messages(snapshot), *map_messages(snapshot.map, snapshot)]:
+                self._send(message)
+        if snapshot.t_s - self._heartbeat_s >= HEARTBEAT_S:
+            self._heartbeat_s = snapshot.t_s
+            for message in heartbeat_messages(snapshot):
+                self._send(message)
+
+    def _send(self, message: Message, v1: bool = True) -> None:
+        """Queue a message in both header versions; without `v1` clients of version 1 hear nothing."""
+        first = encode(message.with_version(1)) if v1 else None
+        self.server.publish(first, encode(message.with_version(2)), (message.type, message.device), True)
+
+
+def common(snapshot: Snapshot) -> dict[str, str]:
+    """Metadata of every message."""
+    found = {
+        "Timestamp": f"{snapshot.t_s:.6f}",
+        "SnapshotId": str(snapshot.id),
+        "CalibrationId": snapshot.calibration_id,
+        "RegistrationId": snapshot.registration.id,
+    }
+    return {**found, "Simulation": "SIMULATION"} if snapshot.simulated else found
+
+
+def tool_message(tool: ToolState, snapshot: Snapshot) -> Message:
+    """TRANSFORM of a tool with its validity; an unknown pose goes out as the identity, marked invalid."""
+    metadata = {
+        **common(snapshot),
+        "TransformValid": "1" if tool.valid else "0",
+        "TransformStatus": tool.status,
+        "Seq": str(tool.seq),
+    }
+    if tool.status == "UNKNOWN":
+        del metadata["TransformStatus"]
+    if tool.age_s is not None:
+        metadata["AgeMs"] = f"{1000 * tool.age_s:.0f}"
+    matrix = np.eye(4) if tool.matrix is None else tool.matrix
+    return transform_message(tool.name, matrix, tool.t_s or snapshot.t_s, metadata)
+
+
+def map_messages(found: ActivityMap, snapshot: Snapshot) -> list[Message]:
+    """The three images of a map: kBq/mL, relative standard deviation, kBq detectable."""
+    volumes: tuple[tuple[str, NDArray[np.float32], str], ...] = (
+        (names.ACTIVITY, found.activity, "kBq/mL"),
+        (names.RELATIVE_SD, found.relative_sd, "1"),
+        (names.COVERAGE, found.mda_kbq, "kBq"),
+    )
+    return [_image(name, array, unit, found, snapshot) for name, array, unit in volumes]
+
+
+def _image(
+    name: str, array: NDArray[np.float32], unit: str, found: ActivityMap, snapshot: Snapshot
+) -> Message:
+    clean = np.where(np.isfinite(array), array, np.float32(NOT_EXAMINED)).astype(np.float32)
+    metadata = {
+        **common(snapshot),
+        "Unit": unit,
+        "MapVersion": str(found.version),
+        "Readings": str(found.n_readings),
+        "NotExamined": "0" if name == names.ACTIVITY else f"{NOT_EXAMINED:g}",
+        "RangeMin": f"{clean.min():.6g}",
+        "RangeMax": f"{clean.max():.6g}",
+    }
+    return image_message(name, clean, found.grid, snapshot.t_s, metadata)
+
+
+def spot_messages(snapshot: Snapshot) -> list[Message]:
+    """The foci as POINT and with all their figures as STRING."""
+    points = [_point(spot) for spot in snapshot.spots]
+    text = to_json(spots_words(snapshot), indent=None)
+    return [
+        point_message(names.HOT_SPOTS, points, snapshot.t_s, common(snapshot)),
+        string_message(names.SPOTS, text, snapshot.t_s, common(snapshot)),
+    ]
+
+
+def _point(spot: Spot) -> Point:
+    x, y, z = (float(v) for v in spot.position_mm)
+    label = f"focus {spot.id}: {spot.activity_kbq:.0f} kBq"
+    return Point(label, (x, y, z), spot.quality, COLOURS[spot.quality], 2.0 * spot.sd_mm, names.ACTIVITY)
+
+
+def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
+    """Registration, state of the engine, what is known of the bed."""
+    registration = snapshot.registration
+    bridge = dict(common(snapshot))
+    if registration.tre_mm is not None:
+        bridge["PredictedTreMm"] = f"{registration.tre_mm:.2f}"
+    words = {
+        names.ENGINE_STATUS: status_words(snapshot),
+        names.BED_CHECK: bed_check_words(snapshot),
+    }
+    texts = [
+        string_message(name, to_json(found, indent=None), snapshot.t_s, common(snapshot))
+        for name, found in words.items()
+    ]
+    return [
+        transform_message(names.REFERENCE_TO_RAS, registration.matrix, snapshot.t_s, bridge),
+        *texts,
+        _engine_status(snapshot),
+    ]
+
+
+def _engine_status(snapshot: Snapshot) -> Message:
+    text = "; ".join(snapshot.faults)
+    code = DEVICE_FAULT if snapshot.faults else StatusContent.OK
+    return status_message(names.ENGINE, snapshot.t_s, code, text, metadata=common(snapshot))
