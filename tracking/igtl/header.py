@@ -6,6 +6,7 @@ u64; all big-endian (http://openigtlink.org/protocols/v3_header.html).
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -70,11 +71,16 @@ def field_text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-def _type_text(raw: bytes) -> str:
-    name = raw.rstrip(b"\0")
-    if not name or any(not (48 <= b <= 57 or 65 <= b <= 90 or b == 95) for b in name):
-        raise WireError(f"{raw!r} is no message type")
-    return name.decode("ascii")
+_TYPE = re.compile(rb"([A-Z][A-Z0-9_]*)\0*")
+# Any text up to the padding; a control character or something behind a NUL is no sender's header.
+_NAME = re.compile(rb"([^\0-\x1f\x7f]*)\0*")
+
+
+def _text_of(raw: bytes, pattern: re.Pattern[bytes], what: str) -> str:
+    match = pattern.fullmatch(raw)
+    if match is None:
+        raise WireError(f"{raw!r} is no {what}")
+    return match[1].decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ class Header:
 
     @staticmethod
     def unpack(raw: bytes | bytearray | memoryview, offset: int = 0) -> Header:
-        """Read 58 bytes at `offset`; WireError when the version or type cannot be a header's.
+        """Read 58 bytes at `offset`; WireError when the version, type or name cannot be a header's.
 
         The body size is not judged here: see `largest_body_bytes`.
         """
@@ -117,5 +123,10 @@ class Header:
         if version not in VERSIONS:
             raise WireError(f"header version {version} is not known")
         return Header(
-            version, _type_text(kind), field_text(device), (seconds << 32) + fraction, body_bytes, crc
+            version,
+            _text_of(kind, _TYPE, "type"),
+            _text_of(device, _NAME, "device name"),
+            (seconds << 32) + fraction,
+            body_bytes,
+            crc,
         )

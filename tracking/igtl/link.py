@@ -6,6 +6,7 @@ recording.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import socket
@@ -83,7 +84,7 @@ class Client:
         self._send_lock = threading.Lock()
         self._stopping = threading.Event()
         self._connected = threading.Event()
-        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake: tuple[socket.socket, socket.socket] | None = None
 
     @property
     def connected(self) -> bool:
@@ -98,14 +99,18 @@ class Client:
         """Start connecting; returns at once."""
         if self._thread is not None:
             raise RuntimeError(f"client {self.name!r} was started before")
+        self._wake = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=f"igtl-client-{self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the link and end the thread; harmless when repeated."""
         self._stopping.set()
-        self._wake_write.send(b"\0")
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None or self._wake is None:
+            return
+        with contextlib.suppress(OSError):  # closed already: the thread has ended
+            self._wake[1].send(b"\0")
+        if self._thread is not threading.current_thread():
             self._thread.join()
 
     def send(self, raw: bytes) -> bool:
@@ -132,6 +137,8 @@ class Client:
             self._keep_connected()
         finally:
             self._connected.clear()
+            for sock in self._wake or ():
+                sock.close()
             self._report(LinkState.STOPPED)
 
     def _keep_connected(self) -> None:
@@ -170,10 +177,11 @@ class Client:
                     self._socket = None
 
     def _receive(self, sock: socket.socket) -> str:
+        assert self._wake is not None
         intake = _Intake()
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ)
-            selector.register(self._wake_read, selectors.EVENT_READ)
+            selector.register(self._wake[0], selectors.EVENT_READ)
             while not self._stopping.is_set():
                 ready = selector.select(self._silence_s)
                 if not ready:
@@ -204,8 +212,8 @@ class _Intake:
         splitter = self._splitter
         messages = splitter.feed(data)
         now_s = time.monotonic()
-        if messages or not splitter.pending_bytes:
-            self._pending_since_s = now_s if splitter.pending_bytes else None
+        if messages or not splitter.waiting:
+            self._pending_since_s = now_s if splitter.waiting else None
         elif self._pending_since_s is None:
             self._pending_since_s = now_s
         elif now_s - self._pending_since_s > _STUCK_S:

@@ -103,7 +103,7 @@ class Server:
         if host not in LOOPBACK and not host.startswith("127."):
             raise InputError(f"host {host}: the server listens on loopback only")
         self.host = host
-        self._wanted_port = port
+        self._port = port
         self._on_message = on_message
         self._on_client = on_client
         self._stall_s = stall_s
@@ -114,15 +114,11 @@ class Server:
         self._stop_at_s: float | None = None
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
 
     @property
     def port(self) -> int:
         """The port listened on; before `start` the one asked for."""
-        return self._wanted_port if self._listener is None else int(self._listener.getsockname()[1])
+        return self._port
 
     @property
     def clients(self) -> tuple[ClientInfo, ...]:
@@ -136,13 +132,18 @@ class Server:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((self.host, self._wanted_port))
+            listener.bind((self.host, self._port))
             listener.listen(_MOST_CLIENTS)
         except (OSError, OverflowError) as error:
             listener.close()
-            raise SurroundingsError(f"port {self._wanted_port} on {self.host}: {error}") from error
+            raise SurroundingsError(f"port {self._port} on {self.host}: {error}") from error
         listener.setblocking(False)
         self._listener = listener
+        self._port = int(listener.getsockname()[1])
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name=f"igtl-server-{self.port}", daemon=True)
@@ -177,7 +178,8 @@ class Server:
                 self._latest[key] = pending
             for connection in self._connections.values():
                 connection.outbox.put(pending)
-        self._wake()
+        if self._thread is not None:
+            self._wake()
 
     def _wake(self) -> None:
         try:

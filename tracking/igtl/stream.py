@@ -48,6 +48,11 @@ class StreamSplitter:
         """Bytes held for a message that is not complete."""
         return len(self._buffer)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._buffer) or self._skip > 0
+
     def distrust(self) -> None:
         """Give up trust in the message that is being waited for: later messages may overtake it.
 
@@ -90,7 +95,7 @@ class StreamSplitter:
             return bool(self._buffer)
         if len(self._buffer) < end:
             return False
-        if not self._intact(0, header):
+        if not self._intact(0, end):
             self._start_search(1)
             return True
         self._take(0, end, messages)
@@ -103,30 +108,42 @@ class StreamSplitter:
 
     def _search(self, messages: list[bytes]) -> bool:
         """Out of step: the first look-alike header whose body has the right CRC ends the search."""
-        self._find_candidates()
-        for start, end in list(self._open):
-            if end > len(self._buffer):
-                continue
-            header = self._plausible(start)
-            if header is not None and self._intact(start, header):
-                self.garbage_bytes += start
-                self._searching = False
-                self._take(start, end, messages)
-                return True
-            self._open.remove((start, end))
-        self._drop_garbage()
-        return False
+        found = self._complete_candidate() or self._next_candidate()
+        if found is None:
+            self._drop_garbage()
+            return False
+        start, end = found
+        self.garbage_bytes += start
+        self._searching = False
+        self._take(start, end, messages)
+        return True
 
-    def _find_candidates(self) -> None:
+    def _complete_candidate(self) -> tuple[int, int] | None:
+        """An open candidate that is complete by now and intact; the others that are complete are closed."""
+        for start, end in list(self._open):
+            if end <= len(self._buffer):
+                if self._intact(start, end):
+                    return start, end
+                self._open.remove((start, end))
+        return None
+
+    def _next_candidate(self) -> tuple[int, int] | None:
+        """Scan on to a message that is complete and intact; look-alikes that are not complete stay open."""
         last = len(self._buffer) - HEADER_BYTES
         for match in _START.finditer(self._buffer, self._scanned):
-            if match.start() > last:
+            start = match.start()
+            if start > last:
                 break
-            header = self._plausible(match.start())
-            if header is not None and header.body_bytes <= self._limit(header):
-                self._open.append((match.start(), match.start() + HEADER_BYTES + header.body_bytes))
-        self._open = self._open[-_OPEN_CANDIDATES:]
+            header = self._plausible(start)
+            if header is None or header.body_bytes > self._limit(header):
+                continue
+            end = start + HEADER_BYTES + header.body_bytes
+            if end > len(self._buffer):
+                self._open = [*self._open, (start, end)][-_OPEN_CANDIDATES:]
+            elif self._intact(start, end):
+                return start, end
         self._scanned = max(self._scanned, last + 1)
+        return None
 
     def _drop_garbage(self) -> None:
         keep_from = min((start for start, _ in self._open), default=self._scanned)
@@ -140,11 +157,9 @@ class StreamSplitter:
         messages.append(bytes(memoryview(self._buffer)[start:end]))
         del self._buffer[:end]
 
-    def _intact(self, start: int, header: Header) -> bool:
-        with memoryview(self._buffer) as view:
-            body = view[start + HEADER_BYTES : start + HEADER_BYTES + header.body_bytes]
-            with body:
-                return crc64(body) == header.crc
+    def _intact(self, start: int, end: int) -> bool:
+        with memoryview(self._buffer) as view, view[start + HEADER_BYTES : end] as body:
+            return crc64(body) == Header.unpack(view, start).crc
 
     def _limit(self, header: Header) -> int:
         limit = largest_body_bytes(header.type, header.version)
