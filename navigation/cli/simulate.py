@@ -1,0 +1,147 @@
+"""`gammanav simulate`: the simulated tracker and probe as two OpenIGTLink servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from navigation.simulate import SCENES, build_scene
+from tracking.errors import InputError
+
+if TYPE_CHECKING:
+    from navigation.simulate.room import Event
+    from navigation.simulate.stage import Stage
+
+DEFAULT_PORT = 18954
+HIGHEST_PORT = 65534  # the probe's is one above
+
+
+@click.command(
+    "simulate",
+    epilog="Example: gammanav simulate bed --port 18954 --seed 3 --truth truth.json",
+)
+@click.argument("scene", type=click.Choice(SCENES))
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, HIGHEST_PORT),
+    help="Tracker; the probe is at port + 1. 0: any free ones.",
+)
+@click.option(
+    "--speed",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.0, 100.0, min_open=True),
+    help="Simulated seconds per second.",
+)
+@click.option(
+    "--counts",
+    default="sensor",
+    show_default=True,
+    type=click.Choice(["sensor", "string"]),
+    help="Form of the counts message.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Anatomy, strengths, hand and noise.",
+)
+@click.option(
+    "--interactive", is_flag=True, help="Phases are lines on stdin: `phase scan-1 30`; end of input stops."
+)
+@click.option(
+    "--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what is really there (JSON)."
+)
+@click.option(
+    "--setup",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write what a hospital would have: probe grid, tips, study, ...",
+)
+def command(
+    scene: str,
+    port: int,
+    speed: float,
+    counts: str,
+    seed: int,
+    interactive: bool,
+    truth: Path | None,
+    setup: Path | None,
+) -> None:
+    """SIMULATION: the devices of an operating room, without a patient. Ends on SIGTERM or SIGINT."""
+    from navigation.simulate.stage import Stage, Timeline
+
+    stage = Stage(
+        build_scene(scene, seed), port, speed=speed, counts=counts, on_event=_report, on_error=_complain
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stage.stop.set())
+    ports = stage.start()
+    try:
+        _write_files(stage, ports, truth, setup)
+        _emit({"ready": True, "ports": list(ports), "simulation": True, "scene": scene, "seed": seed})
+        if interactive:
+            threading.Thread(target=_listen, args=(stage,), daemon=True).start()
+        stage.play(None if interactive else Timeline())
+    finally:
+        stage.close()
+
+
+def _write_files(stage: Stage, ports: tuple[int, int], truth: Path | None, setup: Path | None) -> None:
+    if truth is not None:
+        from navigation.simulate.truth import write_truth
+
+        write_truth(stage.scene, truth, stage.reference_utc_s)
+    if setup is not None:
+        from navigation.simulate.setup import write_setup
+
+        write_setup(stage.scene, setup, stage.reference_utc_s, ports)
+
+
+def _emit(record: dict[str, Any]) -> None:
+    click.echo(json.dumps(record))
+    sys.stdout.flush()
+
+
+def _report(event: Event, utc_s: float) -> None:
+    record = {"phase": event.phase, "action": event.action, "t_s": round(utc_s, 6)}
+    _emit(record if event.name is None else {**record, "name": event.name})
+
+
+def _listen(stage: Stage) -> None:
+    """Obey stdin line by line; a line that is no command is answered, not fatal."""
+    for line in sys.stdin:
+        words = line.split()
+        if words == ["quit"]:
+            break
+        if words:
+            _obey(stage, words)
+    stage.stop.set()
+
+
+def _obey(stage: Stage, words: list[str]) -> None:
+    try:
+        if words[0] != "phase" or len(words) not in (2, 3):
+            raise InputError(f"{' '.join(words)!r}: expected `phase NAME [SECONDS]` or `quit`")
+        stage.command(words[1], _seconds(words[2]) if len(words) == 3 else None)
+    except InputError as error:
+        _complain(str(error))
+
+
+def _complain(message: str) -> None:
+    _emit({"error": message})
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"{text!r} is no number of seconds") from error
