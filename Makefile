@@ -10,7 +10,6 @@ bin    := $(VENV)/bin
 core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp)
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
 pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
-where  := $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))'
 
 .PHONY: demo test lint setup core lock clean
 .DELETE_ON_ERROR:
@@ -19,11 +18,7 @@ where  := $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"
 demo: $(VENV)/.core
 	@tools/demo.sh $(bin)/gammanav $(OUT) $(SEED)
 
-test: $(VENV)/.core $(VENV)/.dev
-	$(bin)/ruff check
-	$(bin)/ruff format --check
-	$(bin)/mypy
-	$(bin)/lint-imports --no-logo
+test: lint
 	$(screen) $(bin)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/.core $(VENV)/.dev
@@ -35,9 +30,9 @@ lint: $(VENV)/.core $(VENV)/.dev
 setup: $(VENV)/.core
 
 # For developers: recompiles what changed and puts the module where Python finds it.
-core: $(VENV)/.core
-	@$(bin)/cmake --build build/$(notdir $(firstword $(wildcard build/cp*))) --parallel
-	@$(bin)/cmake --install build/$(notdir $(firstword $(wildcard build/cp*))) --prefix "$$($(where))" > /dev/null
+core: $(VENV)/.run
+	@$(pip) --no-deps --editable .
+	@touch $(VENV)/.core
 
 lock: $(VENV)/.dev
 	@$(bin)/python -m pip install --quiet pip-tools
@@ -53,7 +48,7 @@ $(VENV)/.system: tools/packages-run.txt tools/system_packages.sh
 $(VENV)/.venv: $(VENV)/.system
 	@echo "setup: Python environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "setup: Python 3.11 or newer is needed")'
-	@$(PYTHON) -m venv $(VENV)
+	@[ -x $(bin)/python ] || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.run: requirements-build.txt requirements.txt $(VENV)/.venv
@@ -62,7 +57,8 @@ $(VENV)/.run: requirements-build.txt requirements.txt $(VENV)/.venv
 	@$(pip) --require-hashes -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements-dev.txt tools/packages-test.txt $(VENV)/.run
+	@[ $(SYSTEM) = skip ] || tools/system_packages.sh tools/packages-test.txt
 	@echo "setup: Python packages of the tests"
 	@$(pip) --require-hashes -r requirements-dev.txt
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +31,12 @@ def clashes() -> tuple[str, ...]:
 
 
 def check() -> None:
-    """Raises ImportError when a foreign package would be used in place of ours."""
+    """Raises ImportError when a foreign package hides one of ours; the command ends with one line, code 2."""
     found = clashes()
-    if found:
-        raise ImportError(f"{'; '.join(found)}: install gammanav into an environment of its own")
+    if not found:
+        return
+    line = f"{'; '.join(found)}: install gammanav into an environment of its own"
+    if Path(sys.argv[0]).name == "gammanav":
+        sys.stderr.write(f"gammanav: {line}\n")
+        raise SystemExit(2)
+    raise ImportError(line)
