@@ -70,3 +70,14 @@ class Outcome:
     bed_check: BedCheck | None = None
     seconds: float = 0.0
     digest: dict[str, Any] = field(default_factory=dict)
+
+
+def result_content(outcome: Outcome) -> dict[str, Any]:
+    """A result as the record holds it: digests that tell two runs apart."""
+    job = outcome.job
+    return {
+        "job": type(job).__name__,
+        "scan": job.basis.scan,
+        "tick": job.tick if isinstance(job, TickJob) else None,
+        **outcome.digest,
+    }

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
-from navigation.engine.jobs import Job, Outcome, TickJob
+from navigation.engine.jobs import Job, Outcome, TickJob, result_content
 from navigation.engine.session import SCAN, Session
 from navigation.engine.snapshot import Snapshot
 from navigation.engine.view import Viewer
@@ -75,7 +75,7 @@ class LiveEngine:
             queue.SimpleQueue()
         )
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome | None] | None] | None] = queue.SimpleQueue()
-        self._busy = 0
+        self._asked = self._done = 0  # each is written by one thread only
         self._next_tick_s = self._next_snapshot_s = 0.0
         self._clients = [
             Client(
@@ -150,7 +150,12 @@ class LiveEngine:
     def _on_time(self) -> None:
         now = self.clock()
         session = self.session
-        if session.mode == SCAN and session.current and not self._busy and now >= self._next_tick_s:
+        if (
+            session.mode == SCAN
+            and session.current
+            and self._asked == self._done
+            and now >= self._next_tick_s
+        ):
             self._next_tick_s = now + TICK_S
             self._take(json_event(ENGINE, now, events.TICK, {"scan": session.current}), None)
         if now >= self._next_snapshot_s:
@@ -180,7 +185,7 @@ class LiveEngine:
             future.set_exception(error)
 
     def _put(self, job: Job, future: Future[Outcome | None] | None) -> None:
-        self._busy += 1
+        self._asked += 1
         self._jobs.put((job, future))
 
     def _work(self) -> None:
@@ -195,7 +200,7 @@ class LiveEngine:
                 self._failed(job, error, future)
                 continue
             finally:
-                self._busy -= 1
+                self._done += 1
             self._report(outcome)
             if future is not None:
                 future.set_result(outcome)
@@ -210,10 +215,4 @@ class LiveEngine:
         self.viewer.show(outcome)
         if not isinstance(outcome.job, TickJob) or outcome.job.last:
             self.outcomes.append(outcome)
-        content = {
-            "job": type(outcome.job).__name__,
-            "scan": outcome.job.basis.scan,
-            "tick": outcome.job.tick if isinstance(outcome.job, TickJob) else None,
-            **outcome.digest,
-        }
-        self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, content), None))
+        self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, result_content(outcome)), None))

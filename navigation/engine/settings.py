@@ -37,6 +37,7 @@ class Settings:
     latency: LatencyState = field(default_factory=lambda: LatencyState(0.0, None, False))
     registration: Registration = field(default_factory=Registration)
     surface_mm: NDArray[np.float64] | None = None
+    dead_time_s: float | None = None
     continuous_touch: bool = True
     simulated: bool = False
 
@@ -68,6 +69,7 @@ class Settings:
                 self.registration.tre_mm,
             ],
             "surface_mm": None if self.surface_mm is None else self.surface_mm.tolist(),
+            "dead_time_s": self.dead_time_s,
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
         }
@@ -89,6 +91,7 @@ class Settings:
             LatencyState(lag, None if interval is None else (interval[0], interval[1]), determined),
             Registration(reg_id, np.array(reg_matrix, dtype=np.float64), tre),
             None if surface is None else np.array(surface, dtype=np.float64),
+            found["dead_time_s"],
             found["continuous_touch"],
             found["simulated"],
         )

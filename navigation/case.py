@@ -1,0 +1,198 @@
+"""A case file: a small TOML that names the instruments and the files a live case rests on.
+
+::
+
+    name = "case 7"
+    nuclide = "Tc-99m"
+    reference_time = "2026-01-01T10:00:00Z"   # activities are stated for this moment; default: the start
+    dead_time_s = 1e-5                        # optional
+    tip = "tip.json"                          # probe tip; default: tip.json beside the case file
+    stylus = "stylus.json"                    # stylus tip; default: stylus.json beside the case file
+    calibration = "probe.json"                # detector response
+    latency = "latency.json"                  # optional
+    surface = "surface.csv"                   # optional: points touched before
+    registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
+
+    [tracker]                                 # also: [probe]
+    host = "127.0.0.1"
+    port = 18954
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.engine.settings import Settings, SourceRole
+from navigation.engine.snapshot import LatencyState, Registration
+from navigation.engine.tools import Tips
+from tracking.errors import GateRefusedError, InputError
+from tracking.jsonfile import read_json
+from tracking.tables import read_table
+from tracking.tip import read_tip, tip_matrix
+from tracking.transform import rigidity_fault
+
+HIGHEST_PORT = 65535
+KEYS = {
+    *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
+    *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
+}
+# From LPS, in which studies are kept, to RAS, in which Slicer's world is.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_case(path: Path) -> Settings:
+    """The case as the engine takes it; files are sought beside the case file.
+
+    Raises InputError naming the file and the key, GateRefusedError for a calibration that may not be used.
+    """
+    found = _table(path)
+    unknown = sorted(found.keys() - KEYS)
+    if unknown:
+        raise InputError(f"{path}: unknown key {unknown[0]!r}")
+    return Settings(
+        case_id=str(found.get("name", path.stem)),
+        nuclide=_nuclide(found, path),
+        epoch_s=_epoch(found, path),
+        tips=_tips(found, path),
+        sources=_sources(found, path),
+        calibration=_calibration(found, path),
+        latency=_latency(found, path),
+        registration=_registration(found, path),
+        surface_mm=_surface(found, path),
+        dead_time_s=_number(found, "dead_time_s", path),
+        simulated=bool(found.get("simulated", False)),
+    )
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
+
+
+def _nuclide(found: Mapping[str, Any], path: Path) -> str:
+    from calibration.nuclide import nuclide
+
+    if not isinstance(found.get("nuclide"), str):
+        raise InputError(f"{path}, nuclide: is missing or not a text")
+    return nuclide(found["nuclide"]).name
+
+
+def _epoch(found: Mapping[str, Any], path: Path) -> float:
+    text = found.get("reference_time")
+    if text is None:
+        return float(round(time.time()))
+    if isinstance(text, datetime):
+        return text.replace(tzinfo=text.tzinfo or UTC).timestamp()
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise InputError(f"{path}, reference_time: {text!r} is not an ISO 8601 time") from None
+    return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+
+
+def _number(found: Mapping[str, Any], key: str, path: Path) -> float | None:
+    value = found.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+        raise InputError(f"{path}, {key}: {value!r} is no number of seconds below 1")
+    return float(value)
+
+
+def _file(found: Mapping[str, Any], key: str, path: Path, default: str | None = None) -> Path | None:
+    """The file named by `key`, or the default if it exists."""
+    name = found.get(key)
+    if name is None:
+        candidate = None if default is None else path.parent / default
+        return candidate if candidate is not None and candidate.is_file() else None
+    if not isinstance(name, str):
+        raise InputError(f"{path}, {key}: {name!r} is no file name")
+    return path.parent / name
+
+
+def _tips(found: Mapping[str, Any], path: Path) -> Tips:
+    probe, stylus = (_file(found, key, path, f"{key}.json") for key in ("tip", "stylus"))
+    if probe is None:
+        raise InputError(f"{path}, tip: is missing (where the probe's tip lies on its marker)")
+    if stylus is None:
+        return Tips(tip_matrix(read_tip([probe]), str(probe)))
+    # A stylus is a point: without an axis any direction will do, since it places nothing.
+    pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus])}
+    return Tips(tip_matrix(read_tip([probe]), str(probe)), tip_matrix(pointer, str(stylus)))
+
+
+def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
+    sources = {}
+    for name, poses, counts in (("tracker", True, False), ("probe", False, True)):
+        table = found.get(name)
+        if not isinstance(table, dict):
+            raise InputError(f"{path}: the table [{name}] with host and port is missing")
+        port = table.get("port")
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
+            raise InputError(f"{path}, {name}.port: {port!r} is no port")
+        sources[name] = SourceRole(
+            str(table.get("host", "127.0.0.1")), port, poses, counts, bool(table.get("metadata", True))
+        )
+    return sources
+
+
+def _calibration(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    file = _file(found, "calibration", path)
+    if file is None:
+        return None
+    from calibration.response import load_response
+
+    load_response(file)  # checked here, so that a bad one is refused before anything is recorded
+    return read_json(file)
+
+
+def _latency(found: Mapping[str, Any], path: Path) -> LatencyState:
+    file = _file(found, "latency", path)
+    if file is None:
+        return LatencyState(0.0, None, False)
+    values = read_json(file)
+    try:
+        interval = values.get("ci95_s")
+        ci95 = None if interval is None else (float(interval[0]), float(interval[1]))
+        return LatencyState(float(values["count_latency_s"]), ci95, bool(values.get("determined", True)))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{file}: count_latency_s or ci95_s is missing or wrong ({error})") from None
+
+
+def _registration(found: Mapping[str, Any], path: Path) -> Registration:
+    file = _file(found, "registration", path)
+    if file is None:
+        return Registration()
+    values = read_json(file)
+    if values.get("accepted") is False:
+        raise GateRefusedError(f"{file}: this registration was not accepted")
+    matrix = np.array(values.get("T_target_source"), dtype=object)
+    if matrix.shape != (4, 4):
+        raise InputError(f"{file}, T_target_source: is missing or not 4x4")
+    fault = rigidity_fault(matrix.astype(np.float64))
+    if fault is not None:
+        raise InputError(f"{file}, T_target_source: {fault}")
+    return Registration(str(values.get("id", file.stem)), LPS_TO_RAS @ matrix.astype(np.float64))
+
+
+def _surface(found: Mapping[str, Any], path: Path) -> NDArray[np.float64] | None:
+    file = _file(found, "surface", path)
+    if file is None:
+        return None
+    table = read_table(file, ("x_mm", "y_mm", "z_mm"))
+    table.require(np.isfinite(table.values).all(axis=1), "a coordinate is not finite")
+    return table.values

@@ -1,0 +1,99 @@
+"""The same session and the same reconstruction on a record, in the order in which everything happened.
+
+The schedule is the record's: which readings a tick took, not when this machine would have found time. Every
+map and every focus is compared, bit for bit, with what the live engine wrote down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from navigation.engine import events
+from navigation.engine.events import EngineEvent
+from navigation.engine.imaging import Imager
+from navigation.engine.jobs import Job, Outcome, result_content
+from navigation.engine.live import SNAPSHOT_S
+from navigation.engine.session import Session
+from navigation.engine.snapshot import Snapshot
+from navigation.engine.view import Viewer
+from tracking.errors import GammanavError
+from tracking.recording import Event
+
+Key = tuple[str, str, Any]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Digests of the recorded and of the replayed results, by job, scan and tick."""
+
+    recorded: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    replayed: dict[Key, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> int:
+        """How many results both have."""
+        return len(self.recorded.keys() & self.replayed.keys())
+
+    @property
+    def differing(self) -> list[Key]:
+        """Results that are not the same in every bit."""
+        both = self.recorded.keys() & self.replayed.keys()
+        return sorted((k for k in both if self.recorded[k] != self.replayed[k]), key=str)
+
+
+def key_of(content: dict[str, Any]) -> Key:
+    """What tells a result from the others."""
+    return content["job"], content["scan"], content["tick"]
+
+
+class ReplayEngine:
+    """Runs a session on recorded events, which `tracking.recording.Replay` hands on at any pace."""
+
+    def __init__(
+        self,
+        session: Session,
+        imager: Imager,
+        on_snapshot: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> None:
+        self.session = session
+        self.imager = imager
+        self.viewer = Viewer(session)
+        self.comparison = Comparison()
+        self.outcomes: list[Outcome] = []
+        self.refused: list[str] = []
+        self._on_snapshot = on_snapshot
+        self._next_snapshot_s = float("-inf")
+
+    def on_event(self, recorded: Event) -> None:
+        """Take the next event of the record. Raises what the reconstruction raises."""
+        event = EngineEvent(recorded.source, recorded.arrival_s, recorded.kind, recorded.payload)
+        self._take(event)
+        if event.arrival_s >= self._next_snapshot_s:
+            self._next_snapshot_s = event.arrival_s + SNAPSHOT_S
+            self._on_snapshot(self.viewer.snapshot(event.arrival_s))
+
+    def _take(self, event: EngineEvent) -> None:
+        if event.kind == events.RESULT:
+            content = event.content()
+            found = {k: v for k, v in content.items() if k not in ("job", "scan", "tick")}
+            self.comparison.recorded[key_of(content)] = found
+            return
+        try:
+            jobs = self.session.handle(event)
+        except GammanavError as error:
+            self.refused.append(str(error))
+            return
+        for job in jobs:
+            self._run(job)
+
+    def _run(self, job: Job) -> None:
+        try:
+            outcome = self.imager.run(job)
+        except GammanavError as error:
+            self.refused.append(str(error))
+            return
+        self.viewer.show(outcome)
+        self.outcomes.append(outcome)
+        self.comparison.replayed[key_of(result_content(outcome))] = outcome.digest
