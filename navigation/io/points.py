@@ -1,0 +1,176 @@
+"""Point lists from outside: CSV tables and 3D Slicer's markups, in millimetres.
+
+Slicer's files say whether they are LPS or RAS and come out as LPS; a CSV says nothing and is taken as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import InputError
+from tracking.jsonfile import read_json
+
+# Slicer writes words in new files and numbers in old ones: 0 RAS, 1 LPS.
+_SIGNS = {"LPS": (1, 1, 1), "1": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1)}
+_FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointList:
+    """Points (n, 3) in mm, read-only, with their labels if the file gives any, each only once."""
+
+    points_mm: NDArray[np.float64]
+    labels: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.points_mm)
+
+
+def read_points(path: Path) -> PointList:
+    """Points of a .csv, .mrk.json or .fcsv file. Raises InputError that names the file and the row."""
+    name = path.name.lower()
+    if name.endswith(".json"):
+        labels, points = _read_markups(path)
+    elif name.endswith(".fcsv"):
+        labels, points = _read_fcsv(path)
+    else:
+        labels, points = _read_csv(path)
+    if not points:
+        raise InputError(f"{path}: no points in this file")
+    return PointList(_frozen(points), _unique(labels, path))
+
+
+def _frozen(points: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    array = np.array(points, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def _unique(labels: list[str], path: Path) -> tuple[str, ...] | None:
+    if not any(labels):
+        return None
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"{path}: the label '{label}' occurs more than once")
+    return tuple(labels)
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file") from None
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of the lines that are neither empty nor comments."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, [cell.strip() for cell in next(csv.reader(io.StringIO(line)))]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _position(cells: Sequence[str], path: Path, row: int) -> list[float]:
+    if not all(_is_number(c) for c in cells) or not np.isfinite([float(c) for c in cells]).all():
+        raise InputError(f"{path}, row {row}: {','.join(cells)} is not a position")
+    return [float(c) for c in cells]
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[float]]]:
+    labels: list[str] = []
+    points: list[list[float]] = []
+    width = 0
+    for row, cells in _rows(_text(path)):
+        if not width:
+            width = len(cells)
+            if width not in (3, 4):
+                raise InputError(f"{path}, row {row}: x,y,z or label,x,y,z expected")
+            if not any(_is_number(c) for c in cells[-3:]):
+                continue
+        if len(cells) != width:
+            raise InputError(f"{path}, row {row}: {len(cells)} cells, {width} expected")
+        labels.append(cells[0] if width == 4 else "")
+        points.append(_position(cells[-3:], path, row))
+    return labels, points
+
+
+def _read_fcsv(path: Path) -> tuple[list[str], list[list[float]]]:
+    text = _text(path)
+    stated = {
+        line[1:].split("=", 1)[0].strip(): line.split("=", 1)[1].strip()
+        for line in text.splitlines()
+        if line.startswith("#") and "=" in line
+    }
+    signs = _signs(stated.get("CoordinateSystem", "0"), path)
+    columns = [c.strip() for c in stated.get("columns", _FCSV_COLUMNS).split(",")]
+    if any(name not in columns for name in ("x", "y", "z")):
+        raise InputError(f"{path}: the columns {','.join(columns)} hold no x, y, z")
+    places = [columns.index(name) for name in ("x", "y", "z")]
+    named = columns.index("label") if "label" in columns else None
+    labels: list[str] = []
+    points: list[list[float]] = []
+    for row, cells in _rows(text):
+        if len(cells) <= max(places):
+            raise InputError(f"{path}, row {row}: {len(cells)} cells, {len(columns)} expected")
+        position = _position([cells[p] for p in places], path, row)
+        points.append([s * v for s, v in zip(signs, position, strict=True)])
+        labels.append(cells[named] if named is not None and named < len(cells) else "")
+    return labels, points
+
+
+def _signs(system: str, path: Path) -> tuple[int, int, int]:
+    signs = _SIGNS.get(system.strip().upper())
+    if signs is None:
+        raise InputError(f"{path}: coordinate system '{system}' is neither LPS nor RAS")
+    return signs
+
+
+def _read_markups(path: Path) -> tuple[list[str], list[list[float]]]:
+    markups = read_json(path).get("markups")
+    if not isinstance(markups, list) or len(markups) != 1 or not isinstance(markups[0], dict):
+        raise InputError(f"{path}: exactly one list of markups expected")
+    markup = markups[0]
+    signs = _signs(str(markup.get("coordinateSystem", "LPS")), path)
+    units = markup.get("coordinateUnits", "mm")
+    if units != "mm" and units != ["mm", "mm", "mm"]:
+        raise InputError(f"{path}: coordinate units {units} are not mm")
+    controls = markup.get("controlPoints")
+    if not isinstance(controls, list):
+        raise InputError(f"{path}: no control points")
+    labels: list[str] = []
+    points: list[list[float]] = []
+    for number, control in enumerate(controls, start=1):
+        if not isinstance(control, dict):
+            raise InputError(f"{path}, control point {number}: not an object")
+        if control.get("positionStatus", "defined") == "defined":
+            position = _control_position(control, path, number)
+            points.append([s * v for s, v in zip(signs, position, strict=True)])
+            labels.append(str(control.get("label", "")))
+    return labels, points
+
+
+def _control_position(control: dict[str, object], path: Path, number: int) -> list[float]:
+    position = control.get("position")
+    if (
+        not isinstance(position, list)
+        or len(position) != 3
+        or not all(isinstance(v, int | float) and np.isfinite(v) for v in position)
+    ):
+        raise InputError(f"{path}, control point {number}: {position} is not a position")
+    return [float(v) for v in position]
