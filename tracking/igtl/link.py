@@ -178,7 +178,8 @@ class Client:
 
     def _receive(self, sock: socket.socket) -> str:
         assert self._wake is not None
-        intake = _Intake()
+        intake = Intake()
+        garbage_before = self.garbage_bytes
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ)
             selector.register(self._wake[0], selectors.EVENT_READ)
@@ -193,37 +194,37 @@ class Client:
                 if not data:
                     return "closed by the source"
                 messages = intake.feed(data)
-                self.garbage_bytes += intake.new_garbage()
+                self.garbage_bytes = garbage_before + intake.garbage_bytes
                 for raw in messages:
                     self.messages += 1
                     self._on_raw(self.name, arrival_s, raw)
         return "stopped"
 
 
-class _Intake:
-    """A splitter that notices a message that never completes and a peer that sends no messages at all."""
+class Intake:
+    """A splitter that gives up on a message that never completes and on a peer that sends no messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._splitter = StreamSplitter()
-        self._pending_since_s: float | None = None
-        self._garbage_told = 0
+        self._waiting_since_s: float | None = None
+
+    @property
+    def garbage_bytes(self) -> int:
+        """Bytes that belonged to no message."""
+        return self._splitter.garbage_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        splitter = self._splitter
-        messages = splitter.feed(data)
-        now_s = time.monotonic()
-        if messages or not splitter.waiting:
-            self._pending_since_s = now_s if splitter.waiting else None
-        elif self._pending_since_s is None:
-            self._pending_since_s = now_s
-        elif now_s - self._pending_since_s > _STUCK_S:
-            splitter.distrust()
-        if splitter.garbage_bytes > _LARGEST_GARBAGE_BYTES:
+        """The messages that `data` completes; WireError when there is nothing but garbage."""
+        messages = self._splitter.feed(data)
+        now_s = self._clock()
+        if messages or self._waiting_since_s is None:
+            self._waiting_since_s = now_s
+        elif now_s - self._waiting_since_s > _STUCK_S:
+            self._splitter.distrust()
+            messages = self._splitter.feed(b"")
+        if not self._splitter.waiting:
+            self._waiting_since_s = None
+        if self._splitter.garbage_bytes > _LARGEST_GARBAGE_BYTES:
             raise WireError("the source does not speak OpenIGTLink")
         return messages
-
-    def new_garbage(self) -> int:
-        """Garbage bytes since the last call."""
-        new = self._splitter.garbage_bytes - self._garbage_told
-        self._garbage_told += new
-        return new

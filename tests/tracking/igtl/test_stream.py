@@ -21,12 +21,16 @@ from tracking.igtl import (
 from tracking.igtl.header import HEADER_BYTES, OTHER_LARGEST_BYTES, Header
 from tracking.igtl.stream import SKIPPED_LARGEST_BYTES
 
+# No body ends in a zero, with which the next message begins: cut by one byte it would be complete again.
+POSE = np.eye(4)
+POSE[:3, 3] = 0.1
+
 MESSAGES = [
-    encode(transform_message("ProbeToTracker", np.eye(4), 1.0)),
-    encode(transform_message("ProbeToTracker", np.eye(4), 2.0, {"TransformStatus": "OK"}, 2)),
+    encode(transform_message("ProbeToTracker", POSE, 1.0)),
+    encode(transform_message("ProbeToTracker", POSE, 2.0, {"TransformStatus": "OK"}, 2)),
     encode(string_message("Spots", "x" * 3000, 3.0)),
     encode(status_message("", 4.0, version=2)),
-    encode(Message("NDARRAY", "x", 5.0, 1, {}, OpaqueContent(bytes(500)))),
+    encode(Message("NDARRAY", "x", 5.0, 1, {}, OpaqueContent(b"\7" * 500))),
 ]
 
 
@@ -64,13 +68,13 @@ def test_byte_by_byte() -> None:
 garbage = st.one_of(
     st.binary(max_size=200),
     st.sampled_from([b"\0", b"\0\1", b"\0\1TRANSFORM", b"GET / HTTP/1.1\r\n\r\n"]),
-    st.integers(1, 150).map(lambda n: MESSAGES[0][:n]),
+    st.integers(1, len(MESSAGES[0]) - 1).map(lambda n: MESSAGES[0][:n]),
     st.integers(0, 400).map(lambda n: fake_header("TRANSFORM", n % 49) + bytes(n)),
     st.integers(0, 60).map(lambda n: fake_header("IMAGE", 1 << 20)[n:]),
-)
+).filter(lambda junk: junk not in MESSAGES)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(
     parts=st.lists(st.tuples(garbage, st.integers(0, len(MESSAGES) - 1)), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 1 << 16), max_size=12),
@@ -86,20 +90,19 @@ def test_garbage_between_messages(parts: list[tuple[bytes, int]], cuts: list[int
         received += splitter.feed(b"")
     # an unknown type of a size up to the limit is believed: what it claims is passed over
     assume(splitter.skipped_messages == 0)
-    # garbage may itself be an empty message with the CRC of nothing, 0
-    assert [raw for raw in received if raw in MESSAGES] == [MESSAGES[i] for _, i in parts]
+    # garbage may by itself, or with the zero that follows, be a message with a right CRC
+    assume(all(raw in MESSAGES for raw in received))
+    assert received == [MESSAGES[i] for _, i in parts]
 
 
 def test_flipped_bit_costs_one_message() -> None:
     for byte in range(len(MESSAGES[0])):
         damaged = bytearray(MESSAGES[0])
         damaged[byte] ^= 0x10
-        splitter = StreamSplitter()
-        received = splitter.feed(bytes(damaged) + MESSAGES[1] + MESSAGES[2] * 400)
-        intact = received[1:] if received[0] == bytes(damaged) else received
-        # what the checksum does not cover (name, stamp) is delivered; a size may swallow the next one
-        assert intact[-390:] == [MESSAGES[2]] * 390
-        assert len(received) >= 400
+        received = StreamSplitter().feed(bytes(damaged) + MESSAGES[1] + MESSAGES[4])
+        # a letter of the type or name, or the stamp: no checksum covers them, the message is delivered
+        assert received in ([bytes(damaged), MESSAGES[1], MESSAGES[4]], [MESSAGES[1], MESSAGES[4]])
+        assert (received[0] == bytes(damaged)) <= (2 <= byte < 42)
 
 
 @pytest.mark.parametrize("kind", ["TRANSFORM", "STRING", "IMAGE", "STATUS"])
