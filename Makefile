@@ -11,7 +11,7 @@ core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp)
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
 pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
 
-.PHONY: demo test lint setup core lock clean
+.PHONY: demo test lint setup core stub lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -29,10 +29,13 @@ lint: $(VENV)/.core $(VENV)/.dev
 
 setup: $(VENV)/.core
 
-# For developers: recompiles what changed and puts the module where Python finds it.
+# For developers: `core` recompiles what changed and puts the module where Python finds it; `stub` renews its types.
 core: $(VENV)/.run
 	@$(pip) --no-deps --editable .
 	@touch $(VENV)/.core
+
+stub: core
+	@$(bin)/python -m nanobind.stubgen -q -m navigation._core -o navigation/_core.pyi
 
 lock: $(VENV)/.dev
 	@$(bin)/python -m pip install --quiet pip-tools

@@ -177,6 +177,18 @@ def test_runtime_dependencies_are_in_the_lock() -> None:
     assert wanted <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.M)}
 
 
+def test_stub_of_the_native_core_is_the_generated_one(tmp_path: Path) -> None:
+    fresh = tmp_path / "_core.pyi"
+    subprocess.run(
+        [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "navigation._core", "-o", str(fresh)],
+        cwd=REPOSITORY,
+        check=True,
+        timeout=60,
+    )
+    kept = REPOSITORY / "navigation" / "_core.pyi"
+    assert kept.read_text(encoding="utf-8") == fresh.read_text(encoding="utf-8"), "renew it with: make stub"
+
+
 def imports_of(source: Path) -> set[str]:
     """Absolute dotted names a module imports, wherever in it the import stands."""
     names: set[str] = set()
