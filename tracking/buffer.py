@@ -112,6 +112,13 @@ class PoseTrack:
             raise NotYetError(f"{self.name} at {t_s:.3f} s: known only up to {settled:.3f} s")
         raise GoneError(f"{self.name} at {t_s:.3f} s: not visible then; known up to {settled:.3f} s")
 
+    def frame_times(self, start_s: float = -np.inf, end_s: float = np.inf) -> Floats:
+        """Times (n,) of the frames kept in [start, end], of any kind, usable or not."""
+        with self._lock:
+            low, high = np.searchsorted(self._t[: self._n], [start_s, end_s])
+            high += int(high < self._n and self._t[high] == end_s)
+            return self._t[low:high].copy()
+
     @property
     def newest_t_s(self) -> float | None:
         """Time of the newest usable pose; a frozen driver does not advance it."""
