@@ -161,9 +161,7 @@ class Hub:
         t_s = self._on_our_time_line(source, pose.name, pose.t_s, arrival_s)
         self.buffer.add(PoseSample(pose.name, t_s, pose.matrix, pose.status))
 
-    def _take_counts(
-        self, source: str, arrival_s: float, sample: CountSample
-    ) -> tuple[CountInterval, ...]:
+    def _take_counts(self, source: str, arrival_s: float, sample: CountSample) -> tuple[CountInterval, ...]:
         self._on_our_time_line(source, GAMMA_PROBE, sample.t_s, arrival_s)
         counts = self.counts
         before = (counts.restarts, counts.gaps)

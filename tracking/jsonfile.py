@@ -95,9 +95,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not allowed; unknown is null")
 
 
-def number_of(
-    values: Mapping[str, Any], key: str, path: Path, lowest: float | None = None
-) -> float | None:
+def number_of(values: Mapping[str, Any], key: str, path: Path, lowest: float | None = None) -> float | None:
     """An optional finite number, None when absent or null. Raises InputError naming file and key."""
     value = values.get(key)
     if value is None:
@@ -121,9 +119,7 @@ class OutDir:
 
 
 @contextmanager
-def prepare_out(
-    target: Path, force: bool = False, names: Sequence[str] = RESULT_NAMES
-) -> Iterator[OutDir]:
+def prepare_out(target: Path, force: bool = False, names: Sequence[str] = RESULT_NAMES) -> Iterator[OutDir]:
     """Write a result folder whole or not at all.
 
     The body writes into a hidden sibling; on success its content moves to `target` (created with its

@@ -24,7 +24,7 @@ from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, 
 from tracking.transform import rigidity_fault
 
 PROBE, PROBE_TIP = "Probe", "ProbeTip"
-# Poses kept round the counting intervals: covers any count latency and the neighbours that interpolation needs.
+# Poses kept round the counting intervals: for any count latency and for interpolation at the borders.
 POSE_MARGIN_S = 0.5
 # Stamps at a border of a phase may differ by rounding.
 BORDER_ROUNDING_S = 1e-6
@@ -42,7 +42,7 @@ class Phase:
 
 
 def phases_of(record: Record) -> dict[str, Phase]:
-    """All phases by name; one without a stop ends with the record. Raises InputError for a bad phase event."""
+    """Phases by name; one without a stop ends with the record. Raises InputError for a bad phase event."""
     began: dict[str, float] = {}
     found: dict[str, Phase] = {}
     for event in record.events("phase"):
@@ -67,8 +67,9 @@ def export_scan(
     """One phase of the record at `path` as a scan, ready for `write_scan`.
 
     The record's head gives `nuclide`, and where present `epoch_s` (Unix time of t = 0, else the whole second
-    before the start), `dead_time_s`, `count_latency_s`, `simulated`, `T_probe_probetip` (4, 4). With a tip the
-    poses are ProbeTipToReference, else ProbeToReference. Raises InputError when the record lacks any of it.
+    before the start), `dead_time_s`, `count_latency_s`, `simulated`, `T_probe_probetip` (4, 4). With a tip
+    the poses are ProbeTipToReference, else ProbeToReference. Raises InputError when the record has no such
+    phase, no counts or no visible probe in it.
     """
     record = Record(path)
     stretch = phase if isinstance(phase, Phase) else phases_of(record).get(phase)

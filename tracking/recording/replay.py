@@ -19,7 +19,7 @@ OnEvent = Callable[[Event], None]
 
 
 def parse_speed(text: str) -> float:
-    """"max" or a positive number such as 1 or 0.5. Raises InputError."""
+    """ "max" or a positive number such as 1 or 0.5. Raises InputError."""
     if text == "max":
         return MAX_SPEED
     try:
