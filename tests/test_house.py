@@ -103,6 +103,15 @@ def test_documented_command_parses(line: str, monkeypatch: pytest.MonkeyPatch, t
     command.make_context(line, words).close()
 
 
+def test_case_file_of_the_user_guide_has_no_unknown_key() -> None:
+    from navigation.case import KEYS
+
+    guide = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", guide, re.S)
+    found = tomllib.loads(example)
+    assert {"calibration", "tracker", "probe"} <= set(found) <= KEYS
+
+
 def test_every_command_is_in_the_user_guide() -> None:
     from navigation.cli import main
 
