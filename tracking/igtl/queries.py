@@ -15,8 +15,8 @@ from tracking.igtl.header import TYPE_BYTES, Header, padded_name
 from tracking.igtl.outbox import Outbox, Pending
 
 _DONE, _REFUSED = b"\0", b"\1"
-# The standard cuts CAPABILITY to fit the type field behind GET_.
-_CAPABILITY = ("CAPABIL", "CAPABILITY")
+# How types are written behind the verb where the field has no room for the whole.
+_SHORT = {"CAPABIL": "CAPABILITY", "TRANS": "TRANSFORM"}
 
 
 def reply_to(message: Message, outbox: Outbox, types: Set[str], latest: Iterable[Pending]) -> bool:
@@ -24,32 +24,29 @@ def reply_to(message: Message, outbox: Outbox, types: Set[str], latest: Iterable
     verb, _, wanted = message.type.partition("_")
     if verb not in ("GET", "STT", "STP") or not wanted:
         return False
-    if wanted in _CAPABILITY:
+    wanted_type = _SHORT.get(wanted, wanted)
+    if wanted_type == "CAPABILITY":
         names = b"".join(padded_name(name, TYPE_BYTES, "type") for name in sorted(types))
         _reply(message, outbox, "CAPABILITY", names)
     elif verb == "GET":
-        _get(message, outbox, wanted, latest)
+        found = _latest_of(wanted_type, message.device, latest)
+        for pending in found:
+            outbox.put(pending)
+        if not found:
+            _reply(message, outbox, f"RTS_{wanted}", _REFUSED)
     else:
-        known = wanted in types
-        (outbox.muted.discard if verb == "STT" else outbox.muted.add)(wanted)
-        _reply(message, outbox, f"RTS_{wanted}", _DONE if known else _REFUSED)
+        (outbox.muted.discard if verb == "STT" else outbox.muted.add)(wanted_type)
+        _reply(message, outbox, f"RTS_{wanted}", _DONE if wanted_type in types else _REFUSED)
     return True
 
 
-def _get(message: Message, outbox: Outbox, wanted: str, latest: Iterable[Pending]) -> None:
-    found = False
-    for pending in latest:
-        header = Header.unpack(pending.raw_v1 or pending.raw_v2 or b"")
-        if header.type == wanted and message.device in ("", header.device):
-            outbox.put(pending)
-            found = True
-    if not found:
-        _reply(message, outbox, f"RTS_{wanted}", _REFUSED)
+def _latest_of(wanted_type: str, device: str, latest: Iterable[Pending]) -> list[Pending]:
+    """The latest messages of a type, of one device or, without a name, of all."""
+    headers = ((pending, Header.unpack(pending.raw_v1 or pending.raw_v2 or b"")) for pending in latest)
+    return [p for p, header in headers if header.type == wanted_type and device in ("", header.device)]
 
 
 def _reply(message: Message, outbox: Outbox, message_type: str, body: bytes) -> None:
-    if len(message_type) > TYPE_BYTES:
-        return
     answer = Message(message_type, message.device, time.time(), outbox.version, {}, OpaqueContent(body))
     raw = encode(answer)
     outbox.put(Pending(raw, raw))

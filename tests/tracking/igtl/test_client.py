@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -153,8 +154,8 @@ def test_peer_that_speaks_something_else_is_dropped(
 ) -> None:
     peer = source.accept()
     noise = bytes(range(256)) * (1 << 14)
-    # reset or broken pipe, whichever comes first
-    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+    # the kernel may take it all before the link is cut, or report the cut
+    with contextlib.suppress(ConnectionError):
         peer.sendall(noise)
     assert collector.wait(lambda c: ("lost", "the source does not speak OpenIGTLink") in c.states)
     assert collector.raw == []
