@@ -15,7 +15,6 @@ Array = NDArray[np.float64]
 
 FAR_BELOW_MM = -1e4  # the height of the skin where there is no body
 NORMAL_STEP_MM = 0.05
-SURFACE_STEPS = 3  # fixed-point steps towards the nearest surface point; the slopes stay below 50 degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,26 @@ class Body:
         return np.asarray(self.occupancy(points, 1e-6) > 0.5)
 
     def tissue_path(self, start: Array, end: Array, steps: int) -> Array:
-        """Millimetres of tissue on the segments start -> end, (..., 3) each, marched in `steps` cells."""
-        along = (np.arange(steps) + 0.5) / steps
+        """Millimetres of tissue on the segments start -> end, (..., 3) each; marched in `steps` cells if
+        cut.
+        """
         length = np.linalg.norm(end - start, axis=-1)
+        if self.cavity is None:
+            return np.asarray(length * self._share_in_ellipsoid(start, end))
+        along = (np.arange(steps) + 0.5) / steps
         points = start[..., None, :] + along[:, None] * (end - start)[..., None, :]
         share = self.occupancy(points, np.maximum(length[..., None] / steps, 1e-6))
         return np.asarray(share.mean(axis=-1) * length)
+
+    def _share_in_ellipsoid(self, start: Array, end: Array) -> Array:
+        """Share (...,) of the segments inside the intact body: where |p|^2 < 1 in the ellipsoid's own
+        units.
+        """
+        axes = np.array([self.a_mm, self.b_mm, self.c_mm])
+        p = (start + np.array([0.0, 0.0, self.c_mm])) / axes
+        step = (end - start) / axes
+        a = np.maximum((step * step).sum(axis=-1), 1e-12)
+        b, c = (p * step).sum(axis=-1), (p * p).sum(axis=-1) - 1.0
+        root = np.sqrt(np.maximum(b * b - a * c, 0.0))
+        enter, leave = np.clip((-b - root) / a, 0.0, 1.0), np.clip((-b + root) / a, 0.0, 1.0)
+        return np.asarray(leave - enter)

@@ -18,7 +18,7 @@ from navigation.simulate.chance import wave
 Array = NDArray[np.float64]
 
 STEP_S = 0.01
-SCAN_SPEED_MM_S = 25.0
+SCAN_SPEED_MM_S = 21.5  # along the raster; the hand's irregularity adds some 4 mm/s
 SCAN_HALF_MM = 36.0
 CLOSEST_LINES_MM = 5.0  # a surgeon starts anew rather than scan closer lines
 LARGEST_TILT_DEG = 10.0  # in each of two directions: 14 degrees together
@@ -134,6 +134,19 @@ def _crosshatch(half_mm: float, length_mm: float) -> Array:
     return np.concatenate([both] * passes)
 
 
+def _lifted(
+    body: Body,
+    centre: tuple[float, float],
+    half_mm: float,
+    length_mm: float,
+    lines_for_mm: float | None = None,
+) -> Array:
+    """(m, 3): the raster laid on the surface; its lines are counted for a square of `lines_for_mm`."""
+    nominal = half_mm if lines_for_mm is None else lines_for_mm
+    plane = _crosshatch(nominal, length_mm) * (half_mm / nominal) + np.array(centre)
+    return np.column_stack([plane, body.surface(plane[:, 0], plane[:, 1])])
+
+
 def scan(
     body: Body, centre: tuple[float, float], half_mm: float, duration_s: float, rng: np.random.Generator
 ) -> Path:
@@ -141,14 +154,16 @@ def scan(
     to 15 degrees.
     """
     t = _times(duration_s)
-    speed = SCAN_SPEED_MM_S * rng.uniform(0.88, 1.12)
-    stretch = 1.0
-    for _ in range(2):
-        plane = _crosshatch(half_mm, speed * duration_s / stretch) + np.array(centre)
-        lifted = np.column_stack([plane, body.surface(plane[:, 0], plane[:, 1])])
-        stretch = float(_arc(lifted)[-1] / _arc(plane)[-1])
-    dense = _resampled(lifted, _arc(lifted), rng, t, 0.15)[:, :2]
-    dense += 1.6 * np.stack([wave(rng, t, 1.2, 6.0), wave(rng, t, 1.2, 6.0)], axis=1)
+    length = SCAN_SPEED_MM_S * rng.uniform(0.92, 1.08) * duration_s
+    rough = _lifted(body, centre, half_mm, length)
+    # A wall makes the way longer than its plan: fewer lines there.
+    planned = length * float(_arc(rough[:, :2])[-1] / _arc(rough)[-1])
+    lifted = _lifted(body, centre, half_mm, planned)
+    # Lines are whole: the region gives way a little, so that the speed is a hand's.
+    fit = float(np.clip(length / _arc(lifted)[-1], 0.85, 1.1))
+    lifted = _lifted(body, centre, half_mm * fit, planned, half_mm)
+    dense = _resampled(lifted, _arc(lifted), rng, t, 0.1)[:, :2]
+    dense += 1.5 * np.stack([wave(rng, t, 1.8, 8.0), wave(rng, t, 1.8, 8.0)], axis=1)
     gap = np.clip(1.0 + 1.3 * wave(rng, t, 0.8, 6.0), 0.0, 4.0)
     return over_surface(body, dense, gap, _tilts(rng, t, LARGEST_TILT_DEG), PROBE_RADIUS_MM)
 

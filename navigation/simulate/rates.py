@@ -142,30 +142,34 @@ class RateModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rays", _Rays.of(self.detector, self.mismatch))
 
-    def of_sources(self, sources: list[Source], body: Body, tips: Array) -> Array:
-        """Rates (n,) in cps of extended sources at poses `tips` (n, 4, 4), tip frame into the body frame."""
+    def of_sources(
+        self, sources: list[Source], body: Body, tips: Array, path_poses: int | None = None
+    ) -> Array:
+        """Rates (n,) in cps of extended sources at poses `tips` (n, 4, 4), tip frame into the body frame.
+
+        With `path_poses` the tips lie evenly along a short path: tissue is traced at so many of them only.
+        """
         if not sources:
             return np.zeros(len(tips))
-        points = np.concatenate([s.points for s in sources])
-        activity = np.concatenate([s.activity_kbq * s.shares for s in sources])
-        primary, scatter = self._of_points(points, body, tips)
-        return np.asarray((primary + scatter) @ activity)
+        primary, scatter = self.parts_of_sources(sources, body, tips, path_poses)
+        return primary + scatter
 
-    def parts_of_sources(self, sources: list[Source], body: Body, tips: Array) -> tuple[Array, Array]:
+    def parts_of_sources(
+        self, sources: list[Source], body: Body, tips: Array, path_poses: int | None = None
+    ) -> tuple[Array, Array]:
         """Unscattered and scattered rates, (n,) each."""
         points = np.concatenate([s.points for s in sources])
         activity = np.concatenate([s.activity_kbq * s.shares for s in sources])
-        primary, scatter = self._of_points(points, body, tips)
+        tissue = _tissue(points, body, tips[:, :3, 3], path_poses)
+        primary, scatter = self._of_points(points, tissue, tips)
         return np.asarray(primary @ activity), np.asarray(scatter @ activity)
 
-    def _of_points(self, points: Array, body: Body, tips: Array) -> tuple[Array, Array]:
-        """cps/kBq (n, m) of points (m, 3), unscattered and scattered."""
-        face = tips[:, None, :3, 3]
-        offset = points[None] - face
+    def _of_points(self, points: Array, tissue: Array, tips: Array) -> tuple[Array, Array]:
+        """cps/kBq (n, m) of points (m, 3) behind tissue (n, m) in mm, unscattered and scattered."""
+        offset = points[None] - tips[:, None, :3, 3]
         local = offset @ (tips[:, :3, :3] @ self.mismatch.rotation().T)
         distance = np.linalg.norm(local, axis=-1)
         angle = np.arccos(np.clip(local[..., 2] / np.maximum(distance, 1e-9), -1.0, 1.0))
-        tissue = body.tissue_path(np.broadcast_to(face, offset.shape), face + offset, PATH_STEPS)
         seen = np.exp(-MU_TISSUE_PER_MM * tissue)
         skew = self.mismatch.skew(local[..., 0], local[..., 1], distance)
         primary = self.detector.primary(distance, angle) * skew * seen
@@ -184,6 +188,21 @@ class RateModel:
         tissue = np.cumsum(crossed, axis=1) - 0.5 * crossed
         weight = share * background.at(points) * np.exp(-MU_TISSUE_PER_MM * tissue)
         return float((weight * rays.primary).sum()), float((weight * rays.scatter * build_up(tissue)).sum())
+
+
+def _tissue(points: Array, body: Body, faces: Array, path_poses: int | None) -> Array:
+    """Millimetres of tissue (n, m) between points (m, 3) and faces (n, 3), linear between `path_poses` of
+    them.
+    """
+    n = len(faces)
+    if path_poses is None or n <= path_poses:
+        some, mix = faces, np.eye(n)
+    else:
+        at = np.linspace(0, n - 1, path_poses).round()
+        some = faces[at.astype(np.int64)]
+        mix = np.stack([np.interp(np.arange(n), at, row) for row in np.eye(path_poses)], axis=1)
+    start = np.broadcast_to(some[:, None], (len(some), *points.shape))
+    return np.asarray(mix @ body.tissue_path(start, np.broadcast_to(points, start.shape), PATH_STEPS))
 
 
 def ball(n: int) -> Array:

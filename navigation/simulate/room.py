@@ -36,8 +36,8 @@ PHASES_S = {
 }
 STYLUS_PHASES = ("touch", "touch-bed", "landmarks")
 OCCLUSION_S = (0.3, 1.0)
-# Points of an interval at which the rate of point-like sources, and of the smooth background, is evaluated.
-SOURCE_STEPS, BACKGROUND_STEPS = 8, 2
+# Points of an interval at which the rate of the sources, their tissue and the smooth background are evaluated.
+SOURCE_STEPS, PATH_POSES, BACKGROUND_STEPS = 8, 3, 2
 PROBE_PARK, STYLUS_PARK = np.array([130.0, -60.0, 90.0]), np.array([-130.0, -80.0, 80.0])
 
 _detectors: dict[ProbeHead, Detector] = {}
@@ -206,7 +206,7 @@ class OperatingRoom:
         middle = float(t_s.mean())
         if any(begin <= middle < end for begin, end in self._source_out):
             sources.append(self.scene.equipment.check_source)
-        rate = self.model.of_sources(sources, patient.body, tips)
+        rate = self.model.of_sources(sources, patient.body, tips, PATH_POSES)
         some = np.linspace(0, len(tips) - 1, BACKGROUND_STEPS).round().astype(np.int64)
         quiet = self.model.of_background(patient.background, patient.body, tips[some])
         rate = rate + np.interp(np.arange(len(tips)), some, quiet)

@@ -111,6 +111,8 @@ def write_setup(
     scene: Scene, folder: Path, reference_utc_s: float, ports: tuple[int, int] | None = None
 ) -> None:
     """Write all of it into `folder`, made if need be; the study goes to `folder`/dicom."""
+    from navigation.simulate.dicom import write_study
+
     folder.mkdir(parents=True, exist_ok=True)
     _write_rows(
         folder / "probe_grid.csv", ("r_mm", "z_mm", "counts", "live_s", "activity_kbq"), probe_grid(scene)
@@ -123,6 +125,7 @@ def write_setup(
     write_json(folder / "landmarks.json", landmarks)
     _write_points(folder / "landmarks.csv", landmarks)
     write_text(folder / "case.toml", case_text(scene, reference_utc_s, ports))
+    write_study(scene, folder / "dicom", reference_utc_s)
 
 
 def case_text(scene: Scene, reference_utc_s: float, ports: tuple[int, int] | None) -> str:
