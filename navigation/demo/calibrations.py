@@ -1,0 +1,50 @@
+"""The calibrations of the demonstration: detector response from the bench grid, latency from a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from navigation.engine.session import Session
+from tracking.errors import GateRefusedError
+from tracking.jsonfile import read_json
+
+
+def detector_calibration(setup: Path) -> dict[str, Any]:
+    """Content of probe.json from the hospital's grid and air/water measurement.
+
+    Raises GateRefusedError when the data cannot be a calibration.
+    """
+    from calibration.detector import calibrate, read_air_water, read_grid
+    from calibration.nuclide import nuclide
+
+    air_water = setup / "probe_air_water.json"
+    name = read_json(air_water)["nuclide"]
+    content = calibrate(
+        read_grid(setup / "probe_grid.csv"), nuclide(name), None, read_air_water(air_water), simulated=True
+    )
+    if content["accepted"] is not True:
+        raise GateRefusedError(f"detector calibration: {'; '.join(content['reasons'])}")
+    return content
+
+
+def sweep_latency(session: Session, name: str, probe: dict[str, Any], setup: Path) -> dict[str, Any]:
+    """Count latency from the sweep `name` over the check source, as the engine's latency command takes it."""
+    from calibration.latency import estimate_latency_point_source
+    from calibration.response import response_of
+
+    source = read_json(setup / "check_source.json")
+    scan = session.scan(name)
+    found = estimate_latency_point_source(
+        lambda latency_s: scan.all_readings(session.tools, latency_s),
+        np.array(source["position_mm"]),
+        response_of(probe, "probe.json"),
+        dead_time_s=session.settings.dead_time_s,
+    )
+    return {
+        "count_latency_s": found.latency_s,
+        "ci95_s": None if found.ci95_s is None else list(found.ci95_s),
+        "determined": found.determined,
+    }

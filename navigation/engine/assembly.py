@@ -1,0 +1,106 @@
+"""Record, session, reconstruction and publisher put together: what a live case runs on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from navigation.engine.imaging import Build, Imager
+from navigation.engine.live import LiveEngine
+from navigation.engine.session import Session
+from navigation.engine.settings import Settings
+from navigation.engine.snapshot import Snapshot
+from navigation.publish import Publisher
+from tracking.errors import InputError
+from tracking.recording import Record, Recorder
+
+RECORD_NAME = "record.gnav"
+SETTINGS_KEY = "settings"
+
+
+class LiveStatistics:
+    """How live the live map was: seen from outside, over one scan at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[str, dict[str, float]] = {}
+        self._last: object = None
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Look at one snapshot."""
+        if snapshot.mode != "scan" or snapshot.map is None or snapshot.map_scan != snapshot.scan:
+            return
+        with self._lock:
+            row = self._seen.setdefault(
+                str(snapshot.scan),
+                {"maps": 0, "first_s": snapshot.t_s, "last_s": snapshot.t_s, "oldest_s": 0.0},
+            )
+            row["maps"] += snapshot.map is not self._last
+            row["last_s"] = snapshot.t_s
+            row["oldest_s"] = max(row["oldest_s"], snapshot.map_age_s or 0.0)
+            self._last = snapshot.map
+
+    def content(self) -> dict[str, Any]:
+        """For each scan: maps, maps per second, greatest age of the map in s."""
+        with self._lock:
+            return {
+                scan: {
+                    "maps": int(row["maps"]),
+                    "maps_per_s": round(row["maps"] / max(row["last_s"] - row["first_s"], 1e-9), 2),
+                    "greatest_age_s": round(row["oldest_s"], 3),
+                }
+                for scan, row in self._seen.items()
+            }
+
+
+class LiveCase:
+    """A running case as a context.
+
+    Entering raises SurroundingsError when the port is in use or the record cannot be written, and InputError
+    when the record exists.
+    """
+
+    def __init__(self, settings: Settings, record: Path, port: int, build: Build) -> None:
+        self.statistics = LiveStatistics()
+        self.session = Session(settings)
+        self.publisher = Publisher(port)
+        self._record = record
+        self._build = build
+
+    def __enter__(self) -> LiveCase:
+        self.publisher.start()
+        try:
+            self.recorder = Recorder(self._record, head_of(self.session.settings))
+        except BaseException:
+            self.publisher.stop()
+            raise
+        self.engine = LiveEngine(self.session, Imager(self._build), self.recorder, self._show)
+        self.engine.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.engine.stop()
+        self.publisher.stop()
+        self.recorder.close()
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self.statistics.take(snapshot)
+        self.publisher.show(snapshot)
+
+
+def head_of(settings: Settings) -> dict[str, Any]:
+    """The head of a record."""
+    return {SETTINGS_KEY: settings.to_json(), "started": time.time(), "simulated": settings.simulated}
+
+
+def settings_of(record: Record) -> Settings:
+    """The settings in a record's head. Raises InputError when it was not written by the engine."""
+    try:
+        return Settings.from_json(record.meta[SETTINGS_KEY])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{record.path}: not a record of a live case ({error!r})") from error

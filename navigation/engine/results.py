@@ -1,0 +1,49 @@
+"""The folders of a case: scan-1/, scan-2/ with their results, and beside them what they rest on.
+
+Live engine and replay write them from the same session and outcomes, so the files are the same too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from navigation.engine.folders import scan_of
+from navigation.engine.jobs import AnalyzeJob, BedJob, Outcome
+from navigation.engine.session import Session
+from navigation.engine.snapshot import LatencyState
+from tracking.jsonfile import write_json
+from tracking.scanfolder import write_scan
+
+
+def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -> tuple[str, ...]:
+    """Write every analysed scan into `folder`; returns their names. Raises OSError."""
+    from navigation.results import write_bed_check, write_scan_result
+
+    written = []
+    for outcome in outcomes:
+        job = outcome.job
+        place = folder / job.basis.scan
+        if isinstance(job, AnalyzeJob) and outcome.result is not None:
+            write_scan(scan_of(session, job.basis.scan), place, force=True)
+            write_scan_result(outcome.result, place)
+            written.append(job.basis.scan)
+        if isinstance(job, BedJob) and outcome.bed_check is not None:
+            place.mkdir(parents=True, exist_ok=True)
+            write_bed_check(outcome.bed_check, place)
+            bed = {"points_mm": job.bed.points_mm, "depth_mm": job.bed.depth_mm}
+            write_json(place / "bed.json", bed)
+    if session.calibration is not None:
+        write_json(folder / "probe.json", session.calibration)
+    write_json(folder / "latency.json", latency_content(session.latency))
+    return tuple(written)
+
+
+def latency_content(latency: LatencyState) -> dict[str, object]:
+    """latency.json as the contract has it."""
+    return {
+        "count_latency_s": latency.count_latency_s,
+        "ci95_s": None if latency.ci95_s is None else list(latency.ci95_s),
+        "determined": latency.determined,
+        "reasons": [] if latency.determined else ["not measured"],
+    }
