@@ -161,6 +161,8 @@ class Client:
     def _session(self) -> str:
         """One connection from connect to end; returns why it ended."""
         with socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S) as sock:
+            if sock.getsockname() == sock.getpeername():
+                raise ConnectionRefusedError("connected to itself: nobody listens there")
             tune(sock)
             sock.settimeout(_SEND_TIMEOUT_S)
             if self._hello:
