@@ -199,7 +199,7 @@ def _read_counts(path: Path) -> CountTable:
     t_s, counts, window_s = table.values.T
     table.require(counts >= 0.0, "counts is negative")
     table.require(window_s > 0.0, "window_s is not positive")
-    _require_order(table, t_s, min(STAMP_JITTER_S, 0.5 * float(window_s.min())))
+    _require_order(table, t_s, STAMP_JITTER_S)
     step = float(np.median(np.diff(t_s))) if len(t_s) > 1 else np.inf
     if step < LEAST_STEP_PER_WINDOW * float(np.median(window_s)):
         raise InputError(
