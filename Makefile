@@ -16,7 +16,7 @@ pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-
 .NOTPARALLEL:
 
 demo: $(VENV)/.core
-	@tools/demo.sh $(bin)/gammanav $(OUT) $(SEED)
+	@$(bin)/gammanav demo --out $(OUT) --seed $(SEED) --force
 
 test: lint
 	$(screen) $(bin)/python -m pytest $(PYTEST)
