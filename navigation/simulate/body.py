@@ -100,3 +100,7 @@ class Body:
         root = np.sqrt(np.maximum(b * b - a * c, 0.0))
         enter, leave = np.clip((-b - root) / a, 0.0, 1.0), np.clip((-b + root) / a, 0.0, 1.0)
         return np.asarray(leave - enter)
+
+
+# No tissue anywhere: the bench in air.
+AIR = Body(1e-6, 1e-6, 1e-6)

@@ -71,29 +71,20 @@ def resting(position: Array) -> Path:
 
 
 def approached(last: Array, path: Path) -> Path:
-    """`path`, reached from the pose `last` (4, 4) in a lifted arc of at most a second, its end cut
-    accordingly.
+    """`path`, joined from the pose `last` (4, 4) in a lifted arc of at most a second; its times stay as
+    they are.
     """
     distance = float(np.linalg.norm(path.position[0] - last[:3, 3]))
     steps = int(min(LONGEST_APPROACH_S, distance / APPROACH_SPEED_MM_S) / STEP_S)
     if steps < 2:
         return path
-    s = np.arange(steps) / steps
+    last_row = max(steps, len(path.position) - 1)
+    wanted = path.at(np.linspace(0.0, 1.0, last_row + 1) * last_row * STEP_S)
+    s = np.minimum(np.arange(last_row + 1) / steps, 1.0)
     ease = (s * s * (3 - 2 * s))[:, None]
-    lift = min(LIFT_MM, 0.3 * distance) * np.sin(np.pi * s)
-    start = (
-        (1 - ease) * a + ease * b[0]
-        for a, b in zip((last[:3, 3], last[:3, 2], last[:3, 0]), _parts(path), strict=True)
-    )
-    position, axis, side = start
-    position[:, 2] += lift
-    keep = max(len(path.position) - steps, 1)
-    parts = zip((position, axis, side), _parts(path), strict=True)
-    return Path(*(np.concatenate([a, b[:keep]]) for a, b in parts))
-
-
-def _parts(path: Path) -> tuple[Array, Array, Array]:
-    return path.position, path.axis, path.side
+    position, axis, side = ((1 - ease) * last[:3, k] + ease * wanted[:, :3, k] for k in (3, 2, 0))
+    position[:, 2] += min(LIFT_MM, 0.3 * distance) * np.sin(np.pi * s)
+    return Path(position, axis, side)
 
 
 def _times(duration_s: float) -> Array:
@@ -258,6 +249,6 @@ def dwell(points: Array, duration_s: float, pause: Callable[[int, float, float],
     position[:, 2] += np.where(index > 0, LIFT_MM * np.sin(np.pi * way), 0.0)
     for i in range(len(points) if pause is not None else 0):
         assert pause is not None
-        pause(i, (i + 0.45) * share, (i + 0.98) * share)
+        pause(i, max((i + 0.45) * share, LONGEST_APPROACH_S + 0.05), (i + 0.98) * share)
     down = np.tile([0.15, 0.1, -1.0], (len(t), 1))
     return Path(position, down, np.tile([1.0, 0.0, 0.0], (len(t), 1)))

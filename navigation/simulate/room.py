@@ -36,7 +36,8 @@ PHASES_S = {
 }
 STYLUS_PHASES = ("touch", "touch-bed", "landmarks")
 OCCLUSION_S = (0.3, 1.0)
-# Points of an interval at which the rate of the sources, their tissue and the smooth background are evaluated.
+# Points of an interval at which the rate of the sources, their tissue and the smooth background are
+# evaluated.
 SOURCE_STEPS, PATH_POSES, BACKGROUND_STEPS = 8, 3, 2
 PROBE_PARK, STYLUS_PARK = np.array([130.0, -60.0, 90.0]), np.array([-130.0, -80.0, 80.0])
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.simulate.body import Body
+from navigation.simulate.body import AIR, Body
 from navigation.simulate.chance import rigid, stream
 from navigation.simulate.collimator import point_response
 from navigation.simulate.rates import RateModel, Source
@@ -54,9 +54,8 @@ def air_water(scene: Scene) -> dict[str, Any]:
     rng = stream(scene.seed, "bench", "air-water")
     model = RateModel(detector_of(scene.equipment.head))
     face = rigid(np.diag([1.0, -1.0, -1.0]), np.zeros(3))[None]
-    nowhere = Body(1.0, 1.0, 1.0)
     result: dict[str, Any] = {"unit": "cps/MBq", "probe": "source on axis, probe face on the water surface"}
-    for medium, body in (("air", nowhere), ("water", TANK)):
+    for medium, body in (("air", AIR), ("water", TANK)):
         result[medium] = {}
         for depth in AIR_WATER_MM:
             source = Source("point", np.array([[0.0, 0.0, -depth]]), np.ones(1), AIR_WATER_ACTIVITY_KBQ)

@@ -26,6 +26,9 @@ from tracking.sample import CountSample, PoseSample
 REFERENCE_AGE_S = 600.0
 SIMULATION = {"Simulation": "1"}
 LONGEST_NAP_S = 0.05
+# Simulated seconds in one step at most: a busy machine is caught up with, an impossible speed becomes a
+# slower one.
+LONGEST_STEP_S = 2.0
 KEPT_HISTORY_S = 30.0
 
 
@@ -64,7 +67,7 @@ class Stage:
         self._events: deque[Event] = deque()
         self._commands: deque[tuple[str, float | None]] = deque()
         self._ticks = 0
-        self._began_s = time.monotonic()
+        self._now_s, self._wall_s = REFERENCE_AGE_S, time.monotonic()
         self.slowest_counts_s = 0.0
 
     def start(self) -> tuple[int, int]:
@@ -77,10 +80,14 @@ class Stage:
             raise
         return self.tracker_server.port, self.probe_server.port
 
-    @property
-    def now_s(self) -> float:
-        """Simulated seconds since the reference time."""
-        return REFERENCE_AGE_S + (time.monotonic() - self._began_s) * self.speed
+    def _advance(self) -> float:
+        """Move the simulated clock on, and return it; it waits where the machine cannot keep up with
+        `speed`.
+        """
+        wall_s = time.monotonic()
+        self._now_s += min((wall_s - self._wall_s) * self.speed, LONGEST_STEP_S)
+        self._wall_s = wall_s
+        return self._now_s
 
     def command(self, phase: str, duration_s: float | None = None) -> None:
         """Ask for a phase, from any thread; it starts with the next step, ending the one before."""
@@ -88,9 +95,9 @@ class Stage:
 
     def play(self, timeline: Callable[[Stage], None] | None = None) -> None:
         """Stream until stopped; `timeline` is asked in each step and may command phases."""
-        self._began_s = time.monotonic()
+        self._wall_s = time.monotonic()
         while not self.stop.is_set():
-            now = self.now_s
+            now = self._advance()
             self._report(now)
             if timeline is not None:
                 timeline(self)
@@ -133,8 +140,10 @@ class Stage:
 
     def _stream(self, now_s: float) -> None:
         while (t := REFERENCE_AGE_S + self._ticks / TRACKER_HZ) <= now_s and not self.stop.is_set():
-            for sample in self.tracker.measure(t):
-                self._send_pose(sample)
+            samples = self.tracker.measure(t)
+            if self.tracker_server.clients:
+                for sample in samples:
+                    self._send_pose(sample)
             self._ticks += 1
         while self.counter.due_s <= now_s and not self.stop.is_set():
             began = time.perf_counter()
@@ -157,7 +166,7 @@ class Stage:
 
     def _nap(self) -> None:
         tick = REFERENCE_AGE_S + self._ticks / TRACKER_HZ
-        left_s = (min(tick, self.counter.due_s) - self.now_s) / self.speed
+        left_s = (min(tick, self.counter.due_s) - self._now_s) / self.speed
         if left_s > 0.0:
             self.stop.wait(min(left_s, LONGEST_NAP_S))
 
