@@ -19,8 +19,8 @@ Rows = NDArray[np.int64]
 REACH_INTERVALS = 1.5
 # A bit-identical pose for longer than this is a driver that repeats a lost tool.
 FROZEN_INTERVALS = 3.0
-# Unix seconds as float64 resolve 2.4e-7 s; comparisons of time spans get that much slack.
-TIME_ROUNDING_S = 1e-6
+# Unix seconds as float64 resolve 2.4e-7 s, tables with six decimals 1e-6 s: times this close are the same.
+TIME_ROUNDING_S = 2e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +75,10 @@ def bracket(usable: Usable, t_s: Floats) -> tuple[Bools, Rows, Rows, Floats]:
     inside = (left >= 0) & (right <= last)
     left, right = np.clip(left, 0, last), np.clip(right, 0, last)
     before, after = t_s - known[left], known[right] - t_s
-    valid: Bools = inside & (before <= usable.reach_s) & (after <= usable.reach_s)
+    on_frame = np.minimum(np.abs(before), np.abs(after)) <= TIME_ROUNDING_S
+    valid: Bools = on_frame | (inside & (before <= usable.reach_s) & (after <= usable.reach_s))
     span = np.where(right > left, known[right] - known[left], 1.0)
-    return valid, left, right, np.where(valid, before / span, 0.0)
+    return valid, left, right, np.where(valid, np.clip(before / span, 0.0, 1.0), 0.0)
 
 
 def covered(usable: Usable, start_s: Floats, end_s: Floats) -> Bools:
@@ -86,9 +87,12 @@ def covered(usable: Usable, start_s: Floats, end_s: Floats) -> Bools:
     last = len(known) - 1
     if last < 0:
         return np.zeros(len(start_s), dtype=bool)
+    middle, rounding = 0.5 * (start_s + end_s), TIME_ROUNDING_S
+    forward = start_s <= end_s
+    start_s, end_s = np.minimum(start_s + rounding, middle), np.maximum(end_s - rounding, middle)
     low = np.searchsorted(known, start_s, side="right") - 1
     high = np.searchsorted(known, end_s, side="left")
-    inside: Bools = (low >= 0) & (high <= last) & (start_s <= end_s)
+    inside: Bools = (low >= 0) & (high <= last) & forward
     low, high = np.clip(low, 0, last), np.clip(high, 0, last)
     long_before = np.append(0, np.cumsum(np.diff(known) > usable.reach_s))
     first_end = np.minimum(low + 1, last)

@@ -1,4 +1,4 @@
-"""Pose histories: interpolation inside, nothing outside, and no trust in frozen or broken poses (H01-H05, H08)."""
+"""Pose histories: interpolated inside, nothing outside, no trust in frozen or broken poses (H01-H05, H08)."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ def test_gap_is_bridged_only_near_both_sides(missing: int, valid_parts: tuple[bo
     assert track.covers([0.0, end], [start, end + 0.3]).tolist() == [True, True]
 
 
+def test_rounded_window_ends_are_on_their_frames() -> None:
+    """Window ends computed as t_end - window miss a frame by an ulp; that alone is no gap."""
+    track = track_of(grid(10) + grid(10, 20))
+    assert track.valid_at([1.0 - 1e-7, 0.45 + 1e-7]).all()
+    assert track.covers([1.0 - 1e-7, 0.3], [1.2, 0.45 + 1e-7]).all()
+    assert not track.covers([1.0 - 1e-5, 0.3], [1.2, 0.45 + 1e-5]).any()
+
+
 def test_jittered_stamps_are_no_gap() -> None:
     # 40 % late: neighbours 0.07 and 0.03 s apart, below 1.5 intervals of 0.05 s.
     times = [t + (0.02 if i % 2 else 0.0) for i, t in enumerate(grid(20))]
@@ -136,7 +144,7 @@ def test_repeats_are_withheld_while_undecided() -> None:
 
 def test_withheld_answers_never_change_once_settled() -> None:
     """What is valid at or before `settled_t_s` stays so: counts placed live need no second look."""
-    stream = grid(10) + [0.5, 0.55, 0.6, 0.65, 0.7] + grid(10, 18)
+    stream = [*grid(10), 0.5, 0.55, 0.6, 0.65, 0.7, *grid(10, 18)]
     track, query = PoseTrack(), np.linspace(0.0, 1.4, 281)
     settled: dict[float, bool] = {}
     for t in stream:
@@ -303,7 +311,7 @@ def test_chain_from_tip_to_reference() -> None:
     tip[2, 3] = 100.0
     poses, valid = buffer_with(grid(20)).tool_in_reference("Probe", [0.5], tip)
     assert valid.all()
-    # T_reference_tracker takes the reference's place (5.5, -7, 11) away; the tip lies 100 mm along the tool's z.
+    # T_reference_tracker takes the reference's place (5.5, -7, 11) away; the tip lies 100 mm along z.
     np.testing.assert_allclose(poses[0, :3, 3], (30 * 0.5 - 5.5, 7.0, 100.0 - 11.0), atol=1e-9)
 
 

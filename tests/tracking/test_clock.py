@@ -12,7 +12,7 @@ STEP_S = 0.02
 def feed(
     clock: PeerClock, n: int, first: float, stamp_ahead_s: float = 0.0, delay_s: float = 0.001
 ) -> list[float]:
-    """n messages at 50 Hz from local time `first`, stamped ahead of it, delayed by `delay_s`."""
+    """So many messages at 50 Hz from local time `first`, stamped ahead of it, delayed by `delay_s`."""
     times = [first + STEP_S * i for i in range(n)]
     return [clock.to_local(t + stamp_ahead_s, t + delay_s) for t in times]
 

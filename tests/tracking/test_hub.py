@@ -1,11 +1,11 @@
-"""Raw messages in, poses and counts out; rivals, strangers and rubbish counted and told (H01, H02, H38, H40)."""
+"""Raw messages in, poses and counts out; rivals, strangers and rubbish are told (H01, H02, H38, H40)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tracking.hub import CLAIM_S, Hub, Inputs
+from tracking.hub import CLAIM_S, DeviceStats, Hub, Inputs
 from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_sensor_message, counts_string_message
 from tracking.igtl.messages import string_message
@@ -35,7 +35,7 @@ def playing(hub: Hub, n: int = 30, start: int = 1) -> None:
         hub.handle(TRACKER, t, pose_bytes("ReferenceToTracker", t))
 
 
-def device(hub: Hub, name: str, now_s: float):  # noqa: ANN201
+def device(hub: Hub, name: str, now_s: float) -> DeviceStats:
     return next(d for d in hub.stats(now_s).devices if d.name == name)
 
 

@@ -121,9 +121,14 @@ def test_an_existing_result_is_refused_before_the_work(tmp_path: Path) -> None:
 
 def test_any_file_in_the_way_is_refused_after_the_work(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("old")
-    with pytest.raises(InputError, match=r"mine\.txt: already exists"), prepare_out(tmp_path) as out:
-        (out / "mine.txt").write_text("new")
-        (out / "other.txt").write_text("new")
+
+    def write_both() -> None:
+        with prepare_out(tmp_path) as out:
+            (out / "mine.txt").write_text("new")
+            (out / "other.txt").write_text("new")
+
+    with pytest.raises(InputError, match=r"mine\.txt: already exists"):
+        write_both()
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 

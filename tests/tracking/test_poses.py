@@ -42,7 +42,7 @@ def test_half_turns_have_quaternions(axis: int) -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 1.0])
 def test_slerp_turns_at_constant_rate(fraction: float) -> None:
-    # From 170 to 190 degrees about z the short way: a quarter is 175 degrees, although the matrices' angles wrap.
+    # From 170 to 190 degrees about z the short way: a quarter is 175 degrees, although angles wrap at 180.
     first, second = about_z(np.deg2rad(170)), about_z(np.deg2rad(190), (4.0, 0.0, -8.0))
     got = interpolate(first[None], second[None], np.array([fraction]))[0]
     expected = about_z(np.deg2rad(170 + 20 * fraction), (4 * fraction, 0.0, -8 * fraction))

@@ -50,7 +50,7 @@ class Record:
         try:
             with closing(self._open()) as database:
                 for row in database.execute(schema.SELECT_EVENTS):
-                    event = Event(row[0], row[1], row[2], row[3], bytes(row[4]))
+                    event = _whole(row, newest + 1)
                     newest = event.id
                     if not kinds or event.kind in kinds:
                         yield event
@@ -74,6 +74,14 @@ class Record:
             raise InputError(f"{self.path}: record of version {version}, not {schema.VERSION}")
         meta: dict[str, Any] = json.loads(row[0])
         return meta
+
+
+def _whole(row: tuple[Any, ...], expected_id: int) -> Event:
+    """The event in a row. Raises sqlite3.DatabaseError when the row is torn or one before it is missing."""
+    kinds = (int, float, str, str, bytes)
+    if row[0] != expected_id or not all(isinstance(v, k) for v, k in zip(row, kinds, strict=True)):
+        raise sqlite3.DatabaseError("the next row is not whole")
+    return Event(*row)
 
 
 def read_events(path: Path, *kinds: str) -> Iterator[Event]:

@@ -6,6 +6,7 @@ fdatasync of the write-ahead log every 200 ms bounds what a power cut can take.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -154,6 +155,8 @@ class Recorder:
         os.close(self._log)
         try:
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.suppress(sqlite3.OperationalError):  # somebody reads: the log stays, empty
+                self._database.execute("PRAGMA journal_mode = DELETE")
             self._database.close()
         except sqlite3.Error as error:
             self.fault = self.fault or str(error)

@@ -1,0 +1,93 @@
+"""A phase of a record becomes a scan folder with the poses and counts that the live engine saw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tracking.recording.scene import EPOCH_S, HIDDEN, STEP_S, probe_at, record, reference_at, shifted
+from tracking.errors import InputError
+from tracking.recording import Recorder
+from tracking.recording.export import Phase, export_scan, phases_of
+from tracking.recording.reader import Record
+from tracking.scanfolder import read_scan, readings_of, write_scan
+
+
+def test_phases(tmp_path: Path) -> None:
+    found = phases_of(Record(record(tmp_path / "r.record")))
+    assert found == {
+        "scan-1": Phase("scan-1", EPOCH_S + 0.5, EPOCH_S + 2.5),
+        "scan-2": Phase("scan-2", EPOCH_S + 3.0, np.inf),
+    }
+
+
+def test_a_phase_as_a_scan(tmp_path: Path) -> None:
+    scan = export_scan(record(tmp_path / "r.record"), "scan-1")
+    assert (scan.nuclide, scan.pose_name, scan.simulated) == ("Tc-99m", "ProbeToReference", True)
+    assert scan.reference_time == "2023-11-14T22:13:20+00:00"  # Unix 1.7e9
+    # Windows that lie wholly between 0.5 and 2.5 s end at 0.6 ... 2.5; interval i holds 10 + i % 7 counts.
+    np.testing.assert_allclose(scan.counts.t_s, 0.1 * np.arange(6, 26), atol=1e-6)
+    assert scan.counts.counts.tolist() == [10.0 + i % 7 for i in range(6, 26)]
+    seen = scan.poses.visible
+    np.testing.assert_allclose(scan.poses.t_s[[0, -1]], [0.0, 3.0 - STEP_S], atol=STEP_S + 1e-6)
+    expected = np.stack([probe_at(t)[:3, 3] - reference_at(t)[:3, 3] for t in scan.poses.t_s[seen]])
+    np.testing.assert_allclose(scan.poses.matrices[seen, :3, 3], expected, atol=1e-4)  # float32 on the wire
+
+
+def test_an_export_reads_back_and_keeps_its_gap(tmp_path: Path) -> None:
+    scan = export_scan(record(tmp_path / "r.record"), "scan-1", T_probe_probetip=shifted(0.0, 0.0, 100.0))
+    write_scan(scan, tmp_path / "scan-1")
+    again = read_scan(tmp_path / "scan-1")
+    assert again.pose_name == "ProbeTipToReference"
+    readings = readings_of(again)
+    # Silent from 1.5 to 1.8 s: the windows ending at 1.6, 1.7 and 1.8 reach into it, and only they.
+    hidden = (again.counts.t_s > HIDDEN[0] + 1e-3) & (again.counts.t_s - 0.1 < HIDDEN[1] - 1e-3)
+    assert hidden.sum() == 3
+    assert readings.unplaced == 3
+    z = -3.0 - 1.0 + 100.0
+    np.testing.assert_allclose(readings.poses[:, 2, 3], z, atol=1e-4)
+
+
+def test_the_head_may_hold_the_tip(tmp_path: Path) -> None:
+    path = record(
+        tmp_path / "r.record", {"T_probe_probetip": shifted(0, 0, 50).tolist(), "dead_time_s": 1e-5}
+    )
+    scan = export_scan(path, "scan-2")
+    assert (scan.pose_name, scan.dead_time_s) == ("ProbeTipToReference", 1e-5)
+    np.testing.assert_allclose(scan.poses.matrices[0, 2, 3], -4.0 + 50.0, atol=1e-4)
+
+
+def test_any_stretch_can_be_cut_out(tmp_path: Path) -> None:
+    scan = export_scan(record(tmp_path / "r.record"), Phase("mine", EPOCH_S + 1.0, EPOCH_S + 1.35))
+    np.testing.assert_allclose(scan.counts.t_s, [1.1, 1.2, 1.3], atol=1e-6)
+
+
+def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
+    path = record(tmp_path / "r.record")
+    with pytest.raises(InputError, match=r"r\.record: has no phase 'scan-9'"):
+        export_scan(path, "scan-9")
+    with pytest.raises(InputError, match="no counts in late"):
+        export_scan(path, Phase("late", EPOCH_S + 99.0, EPOCH_S + 100.0))
+    bad = record(tmp_path / "bad.record", {"T_probe_probetip": np.zeros((4, 4)).tolist()})
+    with pytest.raises(InputError, match="T_probe_probetip: last row"):
+        export_scan(bad, "scan-1")
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"{", r"event 1 \(phase\): not JSON"),
+        (b"[]", r"event 1 \(phase\): not a JSON object"),
+        (json.dumps({"phase": "a", "action": "stop"}).encode(), "not a start or stop of a phase"),
+        (json.dumps({"phase": "a", "action": "start", "t_s": "now"}).encode(), "t_s is 'now', not a number"),
+    ],
+)
+def test_bad_phase_events_are_named(tmp_path: Path, payload: bytes, message: str) -> None:
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        recorder.append("engine", 1.0, "phase", payload)
+    with pytest.raises(InputError, match=message):
+        phases_of(Record(path))

@@ -1,0 +1,231 @@
+"""What was acknowledged is kept: in order, bit for bit, through kills and full disks (H33, H34, H35)."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tracking.errors import InputError, SurroundingsError
+from tracking.recording import Recorder, read_events, read_meta
+from tracking.recording.reader import Record
+from tracking.recording.writer import MOST_WAITING, SYNC_CADENCE_S
+
+DEADLINE_S = 20.0
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    """Poll a condition; fail when it does not come about."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not done():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {DEADLINE_S} s: {what}")
+        time.sleep(0.005)
+
+
+def test_events_come_back_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "case #1 %20.record"  # characters that mean something in a URI
+    rows = [
+        ("tracker", 1_700_000_000.123456789, "raw", bytes(range(256))),
+        ("probe", 0.1 + 0.2, "raw", b""),
+        ("engine", -math.pi, "tick", '{"größe": 1}'.encode()),
+    ]
+    with Recorder(path, {"nuclide": "Tc-99m", "nested": {"a": [1, 2.5]}}) as recorder:
+        for row in rows:
+            recorder.append(*row)
+    assert [(e.source, e.arrival_s, e.kind, e.payload) for e in read_events(path)] == rows
+    assert [e.id for e in read_events(path)] == [1, 2, 3]
+    assert [e.kind for e in read_events(path, "tick")] == ["tick"]
+    assert read_meta(path) == {"nuclide": "Tc-99m", "nested": {"a": [1, 2.5]}}
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # closed: one file, no log beside it
+
+
+def test_a_record_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        for i in range(500):
+            recorder.append("s", float(i), "raw", b"x" * 100)
+        until(lambda: recorder.committed == 500, "commit")
+        assert len(list(read_events(path))) == 500
+        until(lambda: recorder.durable == 500, "sync")
+
+
+def test_many_threads_may_append(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+
+    def feed(name: str) -> None:
+        for i in range(300):
+            recorder.append(name, float(i), "raw", b"")
+
+    with Recorder(path, {}) as recorder:
+        threads = [threading.Thread(target=feed, args=(f"s{k}",)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    events = list(read_events(path))
+    assert len(events) == 1200
+    for k in range(4):
+        own = [e.arrival_s for e in events if e.source == f"s{k}"]
+        assert own == sorted(own)  # nobody's events change their order
+
+
+def test_append_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    """Another connection holds the write lock: appending goes on, and everything arrives afterwards."""
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        blocker = sqlite3.connect(path)
+        blocker.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for i in range(2000):
+            recorder.append("s", float(i), "raw", b"x")
+        assert time.monotonic() - began < 1.0  # SQLite itself would wait 5 s for the lock
+        assert recorder.committed == 0
+        blocker.rollback()
+        blocker.close()
+        until(lambda: recorder.committed == 2000, "commit after the lock was gone")
+    assert len(list(read_events(path))) == 2000
+
+
+def test_a_failing_disk_is_told_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    recorder = Recorder(path, {})
+    recorder.append("s", 0.0, "raw", b"kept")
+    until(lambda: recorder.committed == 1, "first commit")
+    breaker = sqlite3.connect(path)
+    breaker.execute("ALTER TABLE event RENAME TO elsewhere")
+    breaker.close()
+    recorder.append("s", 1.0, "raw", b"lost")
+    until(lambda: recorder.fault is not None and recorder.lost == 1, "fault")
+    recorder.append("s", 2.0, "raw", b"lost too")
+    assert recorder.lost == 2
+    with pytest.raises(SurroundingsError, match=r"r\.record: 2 events were not recorded \(no such table"):
+        recorder.close()
+
+
+def test_the_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_WAITING > 10_000
+    monkeypatch.setattr("tracking.recording.writer.MOST_WAITING", 10)
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        blocker = sqlite3.connect(path)
+        blocker.execute("BEGIN IMMEDIATE")
+        for i in range(50):
+            recorder.append("s", float(i), "raw", b"")
+        assert recorder.waiting == 10
+        assert recorder.lost == 40
+        blocker.rollback()
+        blocker.close()
+    assert len(list(read_events(path))) == 10
+
+
+def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    Recorder(path, {"first": True}).close()
+    with pytest.raises(InputError, match="already exists"):
+        Recorder(path, {})
+    assert read_meta(path) == {"first": True}
+
+
+def test_nowhere_to_record(tmp_path: Path) -> None:
+    with pytest.raises(SurroundingsError, match="cannot record there"):
+        Recorder(tmp_path / "none" / "r.record", {})
+
+
+def test_closing_twice_and_appending_after_is_harmless(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r.record", {})
+    recorder.close()
+    recorder.close()
+    recorder.append("s", 0.0, "raw", b"")
+    assert recorder.lost == 1
+    assert list(read_events(tmp_path / "r.record")) == []
+
+
+def test_what_is_no_record_is_named(tmp_path: Path) -> None:
+    foreign, other, newer = (tmp_path / name for name in ("text", "other.sqlite", "newer.record"))
+    foreign.write_text("t_s,counts\n" * 200)
+    database = sqlite3.connect(other)
+    database.execute("CREATE TABLE session (id INTEGER, meta TEXT)")
+    database.close()
+    Recorder(newer, {}).close()
+    database = sqlite3.connect(newer)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    for path, message in [
+        (tmp_path / "none", "no such record"),
+        (foreign, "not a record"),
+        (other, "not a record"),
+        (newer, "record of version 99"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Record(path)
+
+
+def test_a_damaged_record_gives_what_precedes_the_damage(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        for i in range(2000):
+            recorder.append("s", float(i), "raw", i.to_bytes(4, "big") * 50)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    got: list[float] = []
+    with pytest.raises(InputError, match="damaged after event"):
+        for event in read_events(path):
+            assert event.payload == int(event.arrival_s).to_bytes(4, "big") * 50
+            got.append(event.arrival_s)
+    assert got == [float(i) for i in range(len(got))]
+
+
+VICTIM = """
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tracking.recording import Recorder
+recorder = Recorder(Path(sys.argv[1]), {"case": 1})
+i = told = 0
+while True:
+    recorder.append("s", float(i), "raw", i.to_bytes(8, "big") * 16)
+    i += 1
+    if recorder.committed > told:
+        told = recorder.committed
+        print(told, flush=True)
+"""
+
+
+def test_killed_in_the_middle_every_acknowledged_event_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    root = Path(__file__).resolve().parents[3]
+    victim = subprocess.Popen(
+        [sys.executable, "-c", VICTIM, str(path)],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert victim.stdout is not None
+    acknowledged = [int(victim.stdout.readline()) for _ in range(20)]
+    victim.send_signal(signal.SIGKILL)
+    acknowledged += [int(line) for line in victim.stdout.read().split(b"\n")[:-1]]
+    victim.stdout.close()
+    assert victim.wait(DEADLINE_S) == -signal.SIGKILL
+    events = list(read_events(path))
+    assert len(events) >= acknowledged[-1] > 0
+    assert [e.arrival_s for e in events] == [float(i) for i in range(len(events))]
+    assert all(e.payload == int(e.arrival_s).to_bytes(8, "big") * 16 for e in events)
+    assert read_meta(path) == {"case": 1}
+
+
+def test_the_log_reaches_the_disk_five_times_a_second(tmp_path: Path) -> None:
+    assert SYNC_CADENCE_S <= 0.2
+    with Recorder(tmp_path / "r.record", {}) as recorder:
+        recorder.append("s", 0.0, "raw", b"")
+        until(lambda: recorder.durable == 1, "sync")
+    assert recorder.durable == 1
