@@ -13,10 +13,10 @@ from navigation.demo.procedure import FIRST, TOTAL_S, Performed, run_procedure
 from navigation.demo.progress import Progress
 from navigation.demo.simulator import Simulator
 from navigation.demo.summary import five_lines
-from navigation.demo.window import Window
 from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.jobs import BedJob
 from navigation.engine.results import write_results
+from navigation.viewer import Window
 from tracking.errors import GammanavError
 from tracking.jsonfile import RESULT_NAMES, prepare_out, write_json
 

@@ -13,7 +13,7 @@ from typing import Any
 from navigation.engine import events
 from navigation.engine.events import EngineEvent
 from navigation.engine.imaging import Imager
-from navigation.engine.jobs import Job, Outcome, result_content
+from navigation.engine.jobs import AnalyzeJob, Job, Outcome, result_content
 from navigation.engine.live import SNAPSHOT_S
 from navigation.engine.session import Session
 from navigation.engine.snapshot import Snapshot
@@ -73,6 +73,13 @@ class ReplayEngine:
         if event.arrival_s >= self._next_snapshot_s:
             self._next_snapshot_s = event.arrival_s + SNAPSHOT_S
             self._on_snapshot(self.viewer.snapshot(event.arrival_s))
+
+    def analyze_rest(self) -> None:
+        """Analyse the scans that nobody had analysed when the record ended."""
+        done = {o.job.basis.scan for o in self.outcomes if o.result is not None}
+        for name, scan in self.session.scans.items():
+            if name not in done and scan.ticks and self.session.calibration is not None:
+                self._run(AnalyzeJob(self.session.basis(scan), len(scan.intervals)))
 
     def _take(self, event: EngineEvent) -> None:
         if event.kind == events.RESULT:

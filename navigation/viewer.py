@@ -1,4 +1,4 @@
-"""The window of the demonstration: a process of its own that reads the published stream and may die alone.
+"""The window: a process of its own that reads the published stream and may die alone.
 
 On a display it is shown; without one it runs under Xvfb, where that is installed, and leaves its picture.
 """
@@ -18,9 +18,12 @@ CLOSE_S = 5.0
 
 
 class Window:
-    """Opened when the publisher listens, closed at the end; `remark` says why there is no picture."""
+    """Opened when the publisher listens, closed at the end; leaves `picture` if that is given.
 
-    def __init__(self, headless: bool, picture: Path) -> None:
+    `remark` says afterwards why there was no window or no picture.
+    """
+
+    def __init__(self, headless: bool, picture: Path | None) -> None:
         self.picture = picture
         self.shown = not headless and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         self.remark: str | None = None
@@ -28,10 +31,12 @@ class Window:
 
     def open(self, port: int) -> None:
         """Start the window's process; a missing Xvfb only becomes the remark."""
-        command = [
-            *(sys.executable, "-m", "navigation.ui", "--connect", f"127.0.0.1:{port}"),
-            *("--screenshot", str(self.picture)),
-        ]
+        command = [sys.executable, "-m", "navigation.ui", "--connect", f"127.0.0.1:{port}"]
+        if self.picture is not None:
+            command += ["--screenshot", str(self.picture)]
+        elif not self.shown:
+            self.remark = "No display: the case runs without a window."
+            return
         if not self.shown:
             xvfb = shutil.which("xvfb-run")
             if xvfb is None:
@@ -54,7 +59,7 @@ class Window:
             process.wait(CLOSE_S)
         except subprocess.TimeoutExpired:
             _end(process)
-        if not self.picture.is_file():
+        if self.picture is not None and not self.picture.is_file():
             self.remark = "The window ended without leaving its picture (window.png is missing)."
 
 

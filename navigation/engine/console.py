@@ -1,0 +1,168 @@
+"""A live case at a terminal: words in, one line back for each, results at the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from navigation.case import read_case
+from navigation.engine.assembly import RECORD_NAME, LiveCase
+from navigation.engine.jobs import Outcome
+from navigation.engine.results import write_results
+from navigation.viewer import Window
+from tracking.errors import GammanavError, InputError, SurroundingsError
+
+# A full analysis of a minute's scan takes seconds; ten times that means that something hangs.
+ANSWER_S = 120.0
+CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
+Say = Callable[[str], None]
+
+
+class Console:
+    """Turns words into commands of a running case."""
+
+    def __init__(self, case: LiveCase, say: Say) -> None:
+        self.case = case
+        self.say = say
+        self._scans = 0
+
+    def obey(self, line: str) -> bool:
+        """Carry out one line; False when it was the last."""
+        words = line.split()
+        if not words:
+            return True
+        if words[0] in ("quit", "exit"):
+            return False
+        try:
+            self.say(self._answer(words))
+        except GammanavError as error:
+            self.say(f"refused: {error}")
+        return True
+
+    def _answer(self, words: list[str]) -> str:
+        name, rest = words[0], words[1:]
+        if name in ("surface", "bed"):
+            self._do("start", mode=name)
+            return f"outlining the {name}: move the stylus over it, then `stop`"
+        if name == "scan":
+            self._scans += 1
+            scan = rest[0] if rest else f"scan-{self._scans}"
+            self._do("start", mode="scan", name=scan)
+            return f"scanning {scan}"
+        if name == "stop":
+            return self._stop()
+        if name == "touch":
+            self._do("touch")
+            return "touched"
+        if name == "check":
+            return self._check(rest)
+        if name == "status":
+            return self._status()
+        raise InputError(f"{name!r} is none of surface, bed, scan, stop, touch, check, status, quit")
+
+    def _stop(self) -> str:
+        session = self.case.session
+        mode, scan = session.mode, session.current
+        self._do("stop")
+        if mode != "scan":
+            return "stopped"
+        outcome = self._do("analyze", scan=scan)
+        result = None if outcome is None else outcome.result
+        found = [] if result is None else [s for s in result.spots if s.quality != "unusable"]
+        return f"{scan}: {len(found)} foci of activity"
+
+    def _check(self, rest: list[str]) -> str:
+        try:
+            threshold, *depth = (float(word) for word in rest)
+        except ValueError:
+            raise InputError("expected `check KBQ [DEPTH_MM]`") from None
+        scans = list(self.case.session.scans)
+        if not scans:
+            raise InputError("there is no scan to check the bed with")
+        outcome = self._do(
+            "check_bed",
+            scan=scans[-1],
+            before=scans[0] if len(scans) > 1 else None,
+            threshold_kbq=threshold,
+            confidence=CONFIDENCE,
+            depth_mm=depth[0] if depth else BED_DEPTH_MM,
+        )
+        check = None if outcome is None else outcome.bed_check
+        return "no finding" if check is None else check.statement
+
+    def _status(self) -> str:
+        snapshot = self.case.engine.viewer.snapshot(self.case.engine.clock())
+        rate = snapshot.counts.rate_cps
+        tools = ", ".join(f"{n} {'seen' if t.valid else 'not seen'}" for n, t in snapshot.tools.items())
+        counts = "no counts" if rate is None else f"{rate:.0f} cps"
+        return f"{snapshot.mode}; {counts}; {tools}; {'; '.join(snapshot.faults) or 'no fault'}"
+
+    def _do(self, command: str, **content: Any) -> Outcome | None:
+        return self.case.engine.command(command, **content).result(ANSWER_S)
+
+
+def run_console(path: Path, out: Path, headless: bool, port: int, wait_s: float, say: Say) -> None:
+    """Run the case file until `quit`, end by a signal, or for good when standard input ends.
+
+    Raises InputError for the case file or an existing record, SurroundingsError for a silent source.
+    """
+    from navigation.engine.reconstruct import build_imaging
+
+    settings = read_case(path)
+    out.mkdir(parents=True, exist_ok=True)
+    with LiveCase(settings, out / RECORD_NAME, port, build_imaging) as case:
+        try:
+            _converse(case, headless, wait_s, say)
+        finally:
+            names = write_results(case.session, case.engine.outcomes, out)
+    say(f"{out}: record and {', '.join(names) or 'no analysed scan'}")
+
+
+def _converse(case: LiveCase, headless: bool, wait_s: float, say: Say) -> None:
+    lost = case.engine.wait_connected(wait_s)
+    if lost is not None:
+        role = case.session.settings.sources[lost]
+        raise SurroundingsError(f"{lost} at {role.host}:{role.port}: no connection within {wait_s:g} s")
+    say(f"connected; publishing on port {case.publisher.server.port}; research use only")
+    console, ended = Console(case, say), threading.Event()
+    with _until_signal(ended), _window(headless, case.publisher.server.port):
+        listener = threading.Thread(target=_listen, args=(console, ended), daemon=True)
+        listener.start()
+        ended.wait()
+
+
+def _listen(console: Console, ended: threading.Event) -> None:
+    for line in sys.stdin:
+        if not console.obey(line):
+            ended.set()
+            return
+
+
+@contextmanager
+def _until_signal(ended: threading.Event) -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _window(headless: bool, port: int) -> Iterator[None]:
+    window = Window(headless, None)
+    if not headless:
+        window.open(port)
+    try:
+        yield
+    finally:
+        window.close()
