@@ -58,7 +58,8 @@ class Record:
             raise InputError(f"{self.path}: damaged after event {newest} ({error})") from error
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)  # an iterator may change hands
 
     def _read_meta(self) -> dict[str, Any]:
         try:

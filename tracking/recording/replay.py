@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from tracking.errors import InputError
 from tracking.recording.reader import Event
@@ -32,7 +32,7 @@ def parse_speed(text: str) -> float:
 
 
 class Replay:
-    """Hands `events` to `on_event` one after the other; `run` returns at the end or after `stop`.
+    """Hands `events` to `on_event` one after the other, once; `run` returns at the end or after `stop`.
 
     `clock` and `wait` (seconds; True ends the replay) are arguments so that tests take no time.
     """
@@ -57,6 +57,13 @@ class Replay:
 
     def run(self) -> bool:
         """Play to the end; False when it was stopped before."""
+        try:
+            return self._play()
+        finally:
+            if isinstance(self._events, Generator):
+                self._events.close()  # here and now: what is read is let go of by the thread that read it
+
+    def _play(self) -> bool:
         began_s = self._clock()
         first_s: float | None = None
         for event in self._events:
