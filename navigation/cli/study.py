@@ -1,0 +1,65 @@
+"""`gammanav study`: import and check a preoperative study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from navigation.io.study import import_study
+
+
+@click.command(
+    "study",
+    epilog="Example: gammanav study /media/cd/DICOM --out study",
+    short_help="Import and check a preoperative study.",
+)
+@click.argument("dicom_folder", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Study folder to write.")
+@click.option("--resample-tilt", is_flag=True, help="Set a series from a tilted gantry upright.")
+@click.option("--leave-out-defective", is_flag=True, help="Import the series that have no fatal defect.")
+@click.option("--keep-identity", is_flag=True, help="Store name, number and dates in plain text.")
+@click.option("--force", is_flag=True, help="Overwrite an existing study.")
+def command(
+    dicom_folder: Path,
+    out: Path,
+    resample_tilt: bool,
+    leave_out_defective: bool,
+    keep_identity: bool,
+    force: bool,
+) -> None:
+    """Import a DICOM study (CT, PET, SPECT, MR) after proving its geometry.
+
+    The folder is searched recursively. A series whose geometry or units cannot be trusted stops the import
+    with every defect named. The patient's identity is stored as hashes unless --keep-identity is given.
+    """
+    study = import_study(
+        dicom_folder,
+        out,
+        resample_tilt=resample_tilt,
+        leave_out_defective=leave_out_defective,
+        identified=keep_identity,
+        force=force,
+    )
+    click.echo(summary(study))
+
+
+def summary(study: dict[str, Any]) -> str:
+    """One line per series, then what was not imported."""
+    lines = [_line(entry) for entry in study["series"]]
+    lines += [
+        f"left out: {e['modality']} of {e['slices']} slices: {e['notes'][0]}" for e in study["left_out"]
+    ]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in study["skipped"]["kinds"].items())
+    return "\n".join([*lines, f"skipped files: {kinds or 'none'}"])
+
+
+def _line(entry: dict[str, Any]) -> str:
+    size = " x ".join(str(n) for n in entry["geometry"]["size"])
+    spacing = " x ".join(f"{v:.3g}" for v in entry["geometry"]["spacing_mm"])
+    defects = ", ".join(entry["defects"]) or "no defects"
+    stamp = " SIMULATION" if entry["simulated"] else ""
+    return (
+        f"{entry['file']}: {entry['modality']} in {entry['units']}, {size} at {spacing} mm, {defects}{stamp}"
+    )

@@ -1,0 +1,189 @@
+"""The part of a study's import that touches foreign files, for a child process with bounded memory and time.
+
+Reads a folder, refuses it with every defect named, or writes one NRRD per series and study.json.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from navigation.io.defects import Code, Defect
+from navigation.io.dicom_headers import UnreadableError
+from navigation.io.dicom_pixels import load_volume
+from navigation.io.dicom_series import Contents, Series, read_folder, series_of
+from navigation.io.nrrd import write_nrrd
+from navigation.volume import VoxelGrid
+from tracking.errors import InputError
+from tracking.jsonfile import write_json
+
+# A volume of the largest allowed size, its float64 slices and the libraries' own address space.
+MEMORY_LIMIT_BYTES = 4 << 30
+CPU_LIMIT_S = 120
+STUDY_FORMAT = 1
+RESAMPLE_TILT = "resample-tilt"
+# More unreadable files than this are counted, not listed.
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    folder: str
+    out: str
+    resample_tilt: bool = False
+    leave_out_defective: bool = False
+    identified: bool = False
+
+
+def import_folder(options: Options) -> dict[str, Any]:
+    """Write the study into `options.out`, return study.json's content. Raises InputError with all defects."""
+    contents = read_folder(Path(options.folder))
+    series = series_of(contents.headers)
+    wanted = [s for s in series if not _stops(s, options)]
+    _refuse(options, contents, series, wanted)
+    written = []
+    for number, one in enumerate(wanted, start=1):
+        try:
+            written.append(_write_series(one, number, Path(options.out)))
+        except UnreadableError as fault:
+            raise InputError(f"{options.folder}: {Code.UNREADABLE}: {fault}") from None
+    left_out = [s for s in series if s not in wanted]
+    study = _study(written, wanted, left_out, contents, options)
+    write_json(Path(options.out) / "study.json", study)
+    return study
+
+
+def _stops(series: Series, options: Options) -> bool:
+    """Whether a series may not be imported: a fatal defect without a confirmed remedy."""
+    remedied = options.resample_tilt and all(d.code == Code.GANTRY_TILT for d in series.fatal)
+    return bool(series.fatal) and not remedied
+
+
+def _refuse(options: Options, contents: Contents, series: Sequence[Series], wanted: Sequence[Series]) -> None:
+    """InputError that names every defect of the folder, unless it can be imported."""
+    complaints = [_unreadable(contents)] if contents.unreadable else []
+    patients = {s.first.patient.id for s in wanted} - {""}
+    if len(patients) > 1:
+        complaints.append(f"{Code.MIXED_PATIENTS}: images of {len(patients)} patients")
+    if not wanted or (len(wanted) < len(series) and not options.leave_out_defective):
+        complaints += [_complaint(s) for s in series if s.defects]
+        if any(d.code == Code.GANTRY_TILT for s in series for d in s.fatal) and not options.resample_tilt:
+            complaints.append("--resample-tilt confirms setting a tilted series upright")
+        if wanted:
+            complaints.append("--leave-out-defective imports the other series")
+    if not series and not complaints:
+        complaints.append(f"{Code.NOT_A_VOLUME}: no image series that forms a volume ({_kinds(contents)})")
+    if complaints:
+        raise InputError(f"{options.folder}: {'; '.join(complaints)}")
+
+
+def _kinds(contents: Contents) -> str:
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(contents.skipped.items()))
+    return f"skipped: {kinds}" if kinds else "the folder is empty"
+
+
+def _unreadable(contents: Contents) -> str:
+    named = ", ".join(f"{path.name} ({fault})" for path, fault in contents.unreadable[:_MOST_NAMED])
+    more = len(contents.unreadable) - _MOST_NAMED
+    return f"{Code.UNREADABLE}: {named}" + (f" and {more} more files" if more > 0 else "")
+
+
+def _complaint(series: Series) -> str:
+    defects = "; ".join(str(d) for d in series.defects)
+    return f"{defects} ({series.first.modality} series of {series.slices} slices)"
+
+
+def _write_series(series: Series, number: int, out: Path) -> dict[str, Any]:
+    """The NRRD of one series and its entry in study.json."""
+    first = series.first
+    volume, grid = load_volume(series)
+    name = f"{first.modality.lower()}-{number}.nrrd"
+    units = first.meanings[0].units
+    keys = {"modality": first.modality, "units": units}
+    if first.facts.simulated:
+        keys["simulation"] = "SIMULATION"
+    write_nrrd(out / name, volume, grid, keys)
+    tilted = any(d.code == Code.GANTRY_TILT for d in series.defects)
+    return {
+        "id": f"series-{number}",
+        "file": name,
+        "modality": first.modality,
+        "study_uid": first.study_uid,
+        "series_uid": first.series_uid,
+        "frame_of_reference": first.frame_of_reference,
+        "patient_position": first.patient_position,
+        "units": units,
+        "slices": series.slices,
+        "geometry": _geometry(grid),
+        "remedies": [RESAMPLE_TILT] if tilted else [],
+        **_defects(series.defects),
+        **first.facts.as_json(),
+    }
+
+
+def _geometry(grid: VoxelGrid) -> dict[str, Any]:
+    return {
+        "frame": "LPS",
+        "origin_mm": grid.origin_mm.tolist(),
+        "spacing_mm": grid.spacing_mm.tolist(),
+        "size": list(grid.size),
+        "direction": grid.direction.tolist(),
+    }
+
+
+def _defects(defects: Sequence[Defect]) -> dict[str, Any]:
+    return {
+        "defects": list(dict.fromkeys(d.code.value for d in defects)),
+        "notes": [str(d) for d in defects],
+        "usable": not any(d.code.needs_registration for d in defects),
+    }
+
+
+def _study(
+    written: list[dict[str, Any]],
+    wanted: Sequence[Series],
+    left_out: Sequence[Series],
+    contents: Contents,
+    options: Options,
+) -> dict[str, Any]:
+    """Content of study.json; whose study it is stands in `patient` and nowhere else."""
+    return {
+        "format": STUDY_FORMAT,
+        "simulated": any(s.first.facts.simulated for s in wanted),
+        "patient": wanted[0].first.patient.as_json(options.identified),
+        "series": written,
+        "defects": sorted({code for entry in written for code in entry["defects"]}),
+        "left_out": [
+            {"modality": s.first.modality, "slices": s.slices, **_defects(s.defects), "usable": False}
+            for s in left_out
+        ],
+        "skipped": {"files": sum(contents.skipped.values()), "kinds": dict(sorted(contents.skipped.items()))},
+    }
+
+
+def main() -> None:
+    """Entry point of the child: options as JSON on stdin, the outcome as JSON on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable(logging.CRITICAL)
+    options = Options(**json.load(sys.stdin))
+    try:
+        outcome: dict[str, Any] = {"study": import_folder(options)}
+    except InputError as fault:
+        outcome = {"input": str(fault)}
+    except MemoryError:
+        outcome = {
+            "input": f"{options.folder}: {Code.UNREADABLE}: more than {MEMORY_LIMIT_BYTES >> 30} GiB needed"
+        }
+    except OSError as fault:
+        outcome = {"surroundings": f"{fault.filename or options.out}: {fault.strerror or fault}"}
+    json.dump(outcome, sys.stdout)

@@ -1,0 +1,106 @@
+"""Pixels of a proven series as float32 in its unit, a tilted gantry set upright if that was confirmed.
+
+Uncompressed and RLE images are decoded by pydicom; JPEG, JPEG-LS and JPEG 2000 by GDCM inside SimpleITK, from
+a copy without rescale tags so that stored values come back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+
+from navigation.io.dicom_headers import PARSER_FAULTS, FileHeader, UnreadableError
+from navigation.io.dicom_series import Series
+from navigation.volume import VoxelGrid
+
+# What lies outside a tilted CT once it stands upright: air.
+AIR_HU = -1024.0
+
+
+def load_volume(series: Series) -> tuple[NDArray[np.float32], VoxelGrid]:
+    """Values (nz, ny, nx) and their grid; of a tilted series the upright one.
+
+    Raises UnreadableError when a file cannot be decoded, ValueError when the geometry is not proven.
+    """
+    proof = series.proof
+    if proof is None or proof.grid is None:
+        raise ValueError("a series without a proven grid has no volume")
+    outside = AIR_HU if series.first.modality == "CT" else 0.0
+    volume = np.full(proof.grid.shape, outside, dtype=np.float32)
+    rank = np.argsort(proof.order)
+    offsets = (proof.shift_mm - proof.shift_mm.min(axis=0)) / proof.grid.spacing_mm[:2]
+    at = 0
+    for header in series.headers:
+        for frame in _frames(header):
+            k = int(rank[at])
+            volume[k] = placed(frame, offsets[k], proof.grid.shape[1:], outside)
+            at += 1
+    return volume, proof.grid
+
+
+def placed(
+    frame: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int], outside: float
+) -> NDArray[np.float64]:
+    """A slice moved by `offset` (along i, along j) in pixels, linearly interpolated, in a larger `shape`."""
+    canvas = np.full(shape, outside)
+    rows, columns = frame.shape
+    whole = np.floor(offset + 1e-9).astype(int)
+    canvas[whole[1] : whole[1] + rows, whole[0] : whole[0] + columns] = frame
+    for axis, part in ((1, offset[0] - whole[0]), (0, offset[1] - whole[1])):
+        if part > 1e-9:
+            before = np.roll(canvas, 1, axis=axis)
+            before[(slice(None), 0) if axis == 1 else 0] = outside
+            canvas = (1.0 - part) * canvas + part * before
+    return canvas
+
+
+def _frames(header: FileHeader) -> NDArray[np.float64]:
+    """(n, rows, columns) in the unit of the series."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = _stored(pydicom.dcmread(header.path, force=True))
+    except PARSER_FAULTS as fault:
+        raise UnreadableError(f"{header.path.name}: {fault}") from None
+    columns, rows = header.size
+    if stored.size != header.frames * rows * columns:
+        raise UnreadableError(f"{header.path.name}: {stored.shape} pixels do not fit the header")
+    slope = np.array([m.slope for m in header.meanings])[:, None, None]
+    intercept = np.array([m.intercept for m in header.meanings])[:, None, None]
+    return np.asarray(stored.reshape(header.frames, rows, columns) * slope + intercept)
+
+
+def _stored(ds: Dataset) -> NDArray[np.generic]:
+    if "TransferSyntaxUID" not in ds.file_meta:
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    syntax = ds.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed or syntax == RLELossless:
+        pixels: NDArray[np.generic] = ds.pixel_array
+        return pixels
+    return _decoded_by_gdcm(ds)
+
+
+def _decoded_by_gdcm(ds: Dataset) -> NDArray[np.generic]:
+    import SimpleITK
+
+    for name in ("RescaleSlope", "RescaleIntercept", "RealWorldValueMappingSequence"):
+        if name in ds:
+            delattr(ds, name)
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in ds.get(groups) or ():
+            for name in ("PixelValueTransformationSequence", "RealWorldValueMappingSequence"):
+                if name in group:
+                    delattr(group, name)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.dcm"
+        ds.save_as(copy)
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+        array: NDArray[np.generic] = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy)))
+    return array

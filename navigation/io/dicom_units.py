@@ -1,0 +1,92 @@
+"""What the stored numbers of a series mean: the unit and the line that leads to it.
+
+Terms are DICOM's own (PS3.3 C.8.9.1 Units, C.11.1.1.2 Rescale Type); nothing is guessed from the values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+# PET units that the project can use: activity concentration, SUV in g/mL, and plain counts.
+PET_UNITS = ("BQML", "GML", "CNTS")
+# Measurement units of a real-world value map (UCUM) and their PET terms.
+UCUM_UNITS = {
+    "bq/ml": "BQML",
+    "g/ml": "GML",
+    "{suvbw}g/ml": "GML",
+    "{counts}": "CNTS",
+    "{propcounts}": "CNTS",
+}
+UNSTATED = "unstated"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """`units` and value = slope * stored + intercept; `fault` says why the unit is not supported."""
+
+    units: str
+    slope: float = 1.0
+    intercept: float = 0.0
+    fault: str | None = None
+
+
+def meaning_of(ds: Dataset, groups: list[Dataset]) -> Meaning:
+    """Unit and rescale line of an image or of one frame, whose functional groups are searched first."""
+    modality = str(ds.get("Modality", ""))
+    line = _first(groups, "PixelValueTransformationSequence") or ds
+    stated = line.get("RescaleSlope") is not None and line.get("RescaleIntercept") is not None
+    slope = float(line.RescaleSlope) if stated else 1.0
+    intercept = float(line.RescaleIntercept) if stated else 0.0
+    if modality == "CT":
+        return Meaning("HU", slope, intercept, _ct_fault(ds, line, stated))
+    if modality == "MR":
+        return Meaning(UNSTATED, slope, intercept)
+    return _emission(ds, groups, slope, intercept, modality)
+
+
+def _first(groups: list[Dataset], name: str) -> Dataset | None:
+    """First item of the named sequence in the first functional group that has it."""
+    for group in groups:
+        items = group.get(name)
+        if items:
+            item: Dataset = items[0]
+            return item
+    return None
+
+
+def _ct_fault(ds: Dataset, line: Dataset, stated: bool) -> str | None:
+    """Only Hounsfield units carry attenuation; a map derived from a CT is none."""
+    kind = str(line.get("RescaleType", "") or "HU")
+    if kind != "HU":
+        return f"CT values of rescale type {kind} are not Hounsfield units"
+    if not stated:
+        return "CT without rescale slope and intercept"
+    if "PERFUSION" in str(ds.get("ImageType", "")):
+        return "a perfusion map is not in Hounsfield units"
+    return None
+
+
+def _emission(ds: Dataset, groups: list[Dataset], slope: float, intercept: float, modality: str) -> Meaning:
+    """PET and NM: the Units field, else a real-world value map, else (NM only) counts."""
+    units = str(ds.get("Units", "") or "")
+    if units:
+        fault = None if units in PET_UNITS else f"units {units}; known are {', '.join(PET_UNITS)}"
+        return Meaning(units, slope, intercept, fault)
+    mapping = _first([*groups, ds], "RealWorldValueMappingSequence")
+    if mapping is not None:
+        return _mapped(mapping)
+    if modality == "NM":
+        return Meaning("CNTS", slope, intercept)
+    return Meaning(UNSTATED, slope, intercept, "PET without units")
+
+
+def _mapped(mapping: Dataset) -> Meaning:
+    codes = mapping.get("MeasurementUnitsCodeSequence")
+    word = str(codes[0].get("CodeValue", "")) if codes else ""
+    units = UCUM_UNITS.get(word.lower())
+    slope, intercept = mapping.get("RealWorldValueSlope"), mapping.get("RealWorldValueIntercept")
+    if units is None or slope is None or intercept is None:
+        return Meaning(word or UNSTATED, fault=f"real-world values in '{word}' are not supported")
+    return Meaning(units, float(slope), float(intercept))
