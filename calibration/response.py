@@ -112,7 +112,11 @@ def load_response(path: Path) -> DetectorResponse:
 
     Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired.
     """
-    content = read_json(path)
+    return response_of(read_json(path), path)
+
+
+def response_of(content: dict[str, Any], path: Path) -> DetectorResponse:
+    """The calibration whose content was read from `path`; raises as `load_response`."""
     missing = [k for k in ("nuclide", "window_kev", "response", "checksum", "accepted") if k not in content]
     if missing:
         raise InputError(f"{path}: no detector calibration: key {missing[0]!r} is missing")

@@ -36,14 +36,14 @@ class ScanImaging(Protocol):
         """The full analysis."""
 
     def check_bed(
-        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanResult | None
+        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
     ) -> BedCheck:
-        """What the scan says about a bed."""
+        """What the scan says about a bed, and what was removed since the scan `before`."""
 
 
-Build = Callable[[ScanBasis, Readings], ScanImaging]
-# A map of fewer readings than this is noise; the first second of a scan shows none.
-FEWEST_READINGS = 5
+Build = Callable[[ScanBasis], ScanImaging]
+# Foci are sought anew once a second of counts has come in; the map does not wait for them.
+SPOT_READINGS = 10
 
 
 class Imager:
@@ -53,8 +53,7 @@ class Imager:
         self._build = build
         self._clock = clock
         self._scans: dict[str, ScanImaging] = {}
-        self._waiting: dict[str, Readings] = {}
-        self.results: dict[str, ScanResult] = {}
+        self._spots: dict[str, tuple[int, tuple[Spot, ...]]] = {}
 
     def run(self, job: Job) -> Outcome:
         """Do one job. Raises what the reconstruction raises."""
@@ -68,30 +67,24 @@ class Imager:
         return replace(outcome, seconds=self._clock() - start)
 
     def _tick(self, job: TickJob) -> Outcome:
-        imaging = self._imaging(job)
-        if imaging is None:
-            return Outcome(job)
-        found = imaging.update()
-        spots = imaging.quick_spots() if found is not None else ()
+        name = job.basis.scan
+        if name not in self._scans:
+            self._scans[name] = self._build(job.basis)
+        self._scans[name].add(job.batch)
+        found = self._scans[name].update()
+        spots = () if found is None else self._spots_at(name, found.n_readings)
         return Outcome(job, map=found, spots=spots, digest=digest_of(found, spots))
 
-    def _imaging(self, job: TickJob) -> ScanImaging | None:
-        name = job.basis.scan
-        if name in self._scans:
-            self._scans[name].add(job.batch)
-            return self._scans[name]
-        waiting = [*([self._waiting.pop(name)] if name in self._waiting else []), job.batch]
-        readings = Readings.joined(waiting)
-        if len(readings) < FEWEST_READINGS:
-            self._waiting[name] = readings
-            return None
-        self._scans[name] = self._build(job.basis, readings)
-        self._scans[name].add(readings)
-        return self._scans[name]
+    def _spots_at(self, name: str, n_readings: int) -> tuple[Spot, ...]:
+        since, spots = self._spots.get(name, (-SPOT_READINGS, ()))
+        if n_readings - since >= SPOT_READINGS:
+            since, spots = n_readings, self._scans[name].quick_spots()
+            self._spots[name] = (since, spots)
+        return spots
 
     def _known(self, name: str) -> ScanImaging:
         if name not in self._scans:
-            raise InputError(f"{name}: no counts could be placed on the probe's path")
+            raise InputError(f"{name}: no map was asked for while it was scanned")
         return self._scans[name]
 
     def _analyze(self, job: AnalyzeJob) -> Outcome:
@@ -104,13 +97,12 @@ class Imager:
             count_latency_ci95_s=basis.count_latency_ci95_s,
             simulated=basis.simulated,
         )
-        self.results[basis.scan] = result
         return Outcome(
             job, map=result.map, spots=result.spots, result=result, digest=digest_of(result.map, result.spots)
         )
 
     def _check(self, job: BedJob) -> Outcome:
-        before = None if job.before is None else self.results.get(job.before)
+        before = None if job.before is None else self._known(job.before)
         check = self._known(job.basis.scan).check_bed(job.bed, job.threshold_kbq, job.confidence, before)
         return Outcome(job, bed_check=check, digest={"finding": check.finding, "mda_kbq": check.mda_kbq})
 

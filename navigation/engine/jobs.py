@@ -23,6 +23,7 @@ class ScanBasis:
     surface_mm: NDArray[np.float64] | None
     count_latency_s: float
     count_latency_ci95_s: tuple[float, float] | None
+    dead_time_s: float | None
     simulated: bool
 
 

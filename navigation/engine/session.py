@@ -96,6 +96,7 @@ class Session:
             scan.surface_mm,
             scan.latency_s,
             self.latency.ci95_s,
+            settings.dead_time_s,
             settings.simulated,
         )
 

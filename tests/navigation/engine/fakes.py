@@ -14,6 +14,7 @@ from navigation.engine.jobs import ScanBasis
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.tools import Tips
 from navigation.volume import ActivityMap, ScanResult, Spot, VoxelGrid
+from tracking.errors import InputError
 from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_sensor_message
 from tracking.igtl.poses import pose_message
@@ -27,7 +28,7 @@ TRACKER_S, COUNTS_S = 1 / 60, 0.1
 class SumImaging:
     """A "map" whose every voxel is the sum of the counts: any difference in the readings shows."""
 
-    def __init__(self, basis: ScanBasis, readings: Readings) -> None:
+    def __init__(self, basis: ScanBasis) -> None:
         self.basis = basis
         self.total, self.n, self.version, self.t_s = 0.0, 0, 0, 0.0
 
@@ -46,11 +47,11 @@ class SumImaging:
         return (spot(),)
 
     def finish(self) -> ScanResult:
+        if not self.n:
+            raise InputError("0 placed readings are too few")
         return ScanResult(self.update(), self.quick_spots(), 0.5, 0.0, None, 0, self.n, self.basis.nuclide)
 
-    def check_bed(
-        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanResult | None
-    ) -> BedCheck:
+    def check_bed(self, bed: Bed, threshold_kbq: float, confidence: float, before: object) -> BedCheck:
         removed = None if before is None else 1.0
         return BedCheck(
             "partly-assessed",
@@ -69,8 +70,8 @@ class SumImaging:
         )
 
 
-def build(basis: ScanBasis, readings: Readings) -> SumImaging:
-    return SumImaging(basis, readings)
+def build(basis: ScanBasis) -> SumImaging:
+    return SumImaging(basis)
 
 
 def spot() -> Spot:

@@ -189,7 +189,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left_behind(tmp_path: Path) -> Non
 def test_a_fault_of_the_reconstruction_reaches_who_asked_and_the_engine_goes_on(tmp_path: Path) -> None:
     with Devices(1.0) as devices, live_case(devices, tmp_path) as case:
         engine = case.engine
-        with pytest.raises(InputError, match="no counts could be placed"):
+        with pytest.raises(InputError, match="too few"):
             engine.command("start", mode="scan", name="scan-1").result(DEADLINE_S)
             engine.command("stop").result(DEADLINE_S)
             engine.command("analyze", scan="scan-1").result(DEADLINE_S)

@@ -1,0 +1,85 @@
+"""The real reconstruction behind the engine's jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calibration.response import response_of
+from navigation.bed import Bed, BedCheck
+from navigation.engine.imaging import ScanImaging
+from navigation.engine.jobs import ScanBasis
+from navigation.reconstruction import ImagingSetup, LiveReconstruction, ScanState
+from navigation.volume import ActivityMap, ScanResult, Spot
+from tracking.errors import InputError
+from tracking.sample import Readings
+
+# Half a 95 % interval in standard deviations of a normal distribution.
+Z95 = 1.96
+# What is assumed of a latency that nobody measured: 0 to 150 ms covers counters in use.
+UNKNOWN_LATENCY_SD_S = 0.05
+
+
+class Imaging:
+    """One scan, live and final."""
+
+    def __init__(self, setup: ImagingSetup) -> None:
+        self._live = LiveReconstruction(setup)
+
+    @property
+    def state(self) -> ScanState:
+        """What a bed check needs; the full analysis is done now if it was not before."""
+        if self._live.state is None:
+            self.finish()
+        assert self._live.state is not None
+        return self._live.state
+
+    def add(self, readings: Readings) -> None:
+        """Take a batch."""
+        self._live.add(readings)
+
+    def update(self) -> ActivityMap | None:
+        """The map of everything added."""
+        return self._live.update()
+
+    def quick_spots(self) -> tuple[Spot, ...]:
+        """Foci as far as can be said at once."""
+        return self._live.quick_spots()
+
+    def finish(self) -> ScanResult:
+        """The full analysis. Raises InputError when too few readings were placed."""
+        try:
+            return self._live.finish()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def check_bed(
+        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
+    ) -> BedCheck:
+        """What the scan says about a bed, and what was removed since the scan `before`."""
+        from navigation.bed import check_bed
+
+        earlier = before.state if isinstance(before, Imaging) else None
+        return check_bed(self.state, bed, threshold_kbq, confidence, earlier)
+
+
+def build_imaging(basis: ScanBasis) -> Imaging:
+    """The reconstruction of one scan.
+
+    Raises InputError or GateRefusedError for a calibration that does not fit.
+    """
+    response = response_of(basis.calibration, Path("probe.json"))
+    setup = ImagingSetup.create(
+        response,
+        basis.surface_mm,
+        basis.nuclide,
+        basis.dead_time_s,
+        latency_s=basis.count_latency_s,
+        latency_sd_s=_latency_sd_s(basis),
+        simulated=basis.simulated,
+    )
+    return Imaging(setup)
+
+
+def _latency_sd_s(basis: ScanBasis) -> float:
+    interval = basis.count_latency_ci95_s
+    return UNKNOWN_LATENCY_SD_S if interval is None else (interval[1] - interval[0]) / (2.0 * Z95)
