@@ -21,6 +21,8 @@ from tracking.validity import Usable, bracket, covered, usable_frames
 # About nine minutes at 60 Hz, 6 MB; a scan takes one.
 DEFAULT_CAPACITY = 32768
 SMALLEST_ALLOCATION = 256
+# Live questions are about the last seconds: only so many frames are judged anew for them.
+RECENT_FRAMES = 2048
 
 STALE = "frozen repeat"
 DUPLICATE = "duplicate"
@@ -46,7 +48,8 @@ class PoseTrack:
         self._good = np.zeros(rows, dtype=bool)
         self._repeat = np.zeros(rows, dtype=bool)
         self._dropped_until = -np.inf
-        self._cache: Usable | None = None
+        self._recent: Usable | None = None
+        self._whole: Usable | None = None
         self._last_word = ""
 
     @classmethod
@@ -81,7 +84,7 @@ class PoseTrack:
         times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
         poses = np.full((len(times), 4, 4), np.nan)
         with self._lock:
-            usable = self._usable()
+            usable = self._usable(_earliest(times))
             valid, left, right, fraction = bracket(usable, times)
             first = self._matrix[usable.row[left[valid]]]
             second = self._matrix[usable.row[right[valid]]]
@@ -91,13 +94,13 @@ class PoseTrack:
     def valid_at(self, t_s: ArrayLike) -> Bools:
         """(n,) bool: whether `sample` would give a pose at each time (n,)."""
         times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
-        return bracket(self._locked_usable(), times)[0]
+        return bracket(self._locked_usable(_earliest(times)), times)[0]
 
     def covers(self, start_s: ArrayLike, end_s: ArrayLike) -> Bools:
         """(n,) bool: whether every time of the closed windows [start, end] (n,) is valid."""
         start = np.atleast_1d(np.asarray(start_s, dtype=np.float64))
         end = np.atleast_1d(np.asarray(end_s, dtype=np.float64))
-        return covered(self._locked_usable(), start, end)
+        return covered(self._locked_usable(_earliest(start)), start, end)
 
     def at(self, t_s: float) -> Floats:
         """The pose (4, 4) at one time. Raises NotYetError when waiting may help, GoneError when it cannot."""
@@ -146,7 +149,7 @@ class PoseTrack:
     @property
     def stale(self) -> int:
         """How many of the frames kept are frozen repeats."""
-        return len(self._locked_usable().frozen)
+        return len(self._locked_usable(-np.inf).frozen)
 
     @property
     def last_word(self) -> str:
@@ -159,17 +162,35 @@ class PoseTrack:
     def clear(self) -> None:
         """Forget the history but not the refusals: after a step of the sender's clock."""
         with self._lock:
-            self._n, self._cache, self._dropped_until = 0, None, -np.inf
+            self._n, self._dropped_until = 0, -np.inf
+            self._forget()
 
-    def _locked_usable(self) -> Usable:
+    def _locked_usable(self, earliest_s: float = np.inf) -> Usable:
         with self._lock:
-            return self._usable()
+            return self._usable(earliest_s)
 
-    def _usable(self) -> Usable:
-        if self._cache is None:
-            n = self._n
-            self._cache = usable_frames(self._t[:n], self._good[:n], self._repeat[:n])
-        return self._cache
+    def _usable(self, earliest_s: float = np.inf) -> Usable:
+        """The judged frames, at least those that answer for times from `earliest_s` on."""
+        if self._recent is None:
+            self._recent = self._judged(self._recent_start())
+        if len(self._recent.t_s) and self._recent.t_s[0] <= earliest_s:
+            return self._recent
+        if self._whole is None:
+            self._whole = self._judged(0)
+        return self._whole
+
+    def _judged(self, start: int) -> Usable:
+        part = slice(start, self._n)
+        return usable_frames(self._t[part], self._good[part], self._repeat[part], start)
+
+    def _recent_start(self) -> int:
+        """Row of the last genuine pose (no repeat) that has RECENT_FRAMES frames after it."""
+        before = max(self._n - RECENT_FRAMES, 0)
+        genuine = np.flatnonzero(self._good[:before] & ~self._repeat[:before])
+        return int(genuine[-1]) if len(genuine) else 0
+
+    def _forget(self) -> None:
+        self._recent = self._whole = None
 
     def _take(self, t_s: float, matrix: Floats, fault: str | None) -> str:
         """Insert one frame; returns OK or the reason of the refusal."""
@@ -194,7 +215,8 @@ class PoseTrack:
         self._t[place] = t_s
         self._good[place] = good
         self._matrix[place] = matrix if good else np.nan
-        self._n, self._cache = n + 1, None
+        self._n = n + 1
+        self._forget()
         self._mark_repeat(place)
         self._mark_repeat(self._good_neighbour(place, +1))
 
@@ -223,7 +245,8 @@ class PoseTrack:
         self._dropped_until = float(self._t[drop - 1])
         for array in (self._t, self._matrix, self._good, self._repeat):
             array[: n - drop] = array[drop:n].copy()
-        self._n, self._cache = n - drop, None
+        self._n = n - drop
+        self._forget()
         return drop
 
     def _grow(self, rows: int) -> None:
@@ -242,6 +265,10 @@ class PoseTrack:
         self._repeat[rows[1:]] = (matrices[rows[1:]] == matrices[rows[:-1]]).all(axis=(1, 2))
         for row in np.flatnonzero(~good):
             self.refused[rigidity_fault(matrices[row]) or "not rigid"] += 1
+
+
+def _earliest(times_s: Floats) -> float:
+    return float(np.nanmin(times_s)) if np.isfinite(times_s).any() else np.inf
 
 
 class TransformBuffer:

@@ -95,7 +95,7 @@ def read_scan(folder: Path) -> Scan:
         counts=_read_counts(folder / "counts.csv"),
         dead_time_s=number_of(head, "dead_time_s", head_path, lowest=0.0),
         count_latency_s=number_of(head, "count_latency_s", head_path, lowest=0.0),
-        surface_mm=_read_surface(surface) if surface.exists() else None,
+        surface_mm=read_surface_csv(surface) if surface.exists() else None,
         tip=read_tip([tip]) if pose_name == MARKER_POSES and tip.exists() else None,
         source=folder,
         simulated=_flag(head, "simulated", head_path),
@@ -215,7 +215,8 @@ def _require_order(table: Table, t_s: Floats, jitter_s: float) -> None:
     table.require((step != 0.0) & (step > -jitter_s), "t_s does not increase")
 
 
-def _read_surface(path: Path) -> Floats:
+def read_surface_csv(path: Path) -> Floats:
+    """Touched surface points (k, 3) in mm from x_mm,y_mm,z_mm. Raises InputError naming file and row."""
     table = read_table(path, SURFACE_COLUMNS)
     table.require(np.isfinite(table.values).all(axis=1), "a coordinate is not finite")
     return table.values

@@ -21,6 +21,8 @@ REACH_INTERVALS = 1.5
 FROZEN_INTERVALS = 3.0
 # Unix seconds as float64 resolve 2.4e-7 s, tables with six decimals 1e-6 s: times this close are the same.
 TIME_ROUNDING_S = 2e-6
+# The tracker's interval is the median over this many newest frames: 17 s at 60 Hz.
+INTERVAL_FRAMES = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +41,14 @@ class Usable:
         return REACH_INTERVALS * self.interval_s + TIME_ROUNDING_S
 
 
-def usable_frames(t_s: Floats, good: Bools, repeat: Bools) -> Usable:
+def usable_frames(t_s: Floats, good: Bools, repeat: Bools, first_row: int = 0) -> Usable:
     """Judge a history: times (n,) increasing, `good` frames, `repeat`: bit-identical to the good one before.
 
     The first of a run of repeats is genuine. The repeats are usable once another pose has followed within 3
-    intervals; a longer run is frozen, and one that is still open is withheld.
+    intervals; a longer run is frozen, and one that is still open is withheld. Rows count from `first_row`,
+    the row of the first frame given, which must not itself be a repeat.
     """
-    interval = float(np.median(np.diff(t_s))) if len(t_s) > 1 else np.nan
+    interval = float(np.median(np.diff(t_s[-INTERVAL_FRAMES:]))) if len(t_s) > 1 else np.nan
     row = np.flatnonzero(good)
     if not len(row) or not np.isfinite(interval):
         none = np.zeros(0, dtype=np.int64)
@@ -59,7 +62,7 @@ def usable_frames(t_s: Floats, good: Bools, repeat: Bools) -> Usable:
     frozen = again & long[run]
     use = ~(frozen | (again & (run == len(start) - 1)))
     settled = max(float(t[use][-1]), float(t_s[-1]) - FROZEN_INTERVALS * interval)
-    return Usable(t[use], row[use], row[frozen], interval, settled)
+    return Usable(t[use], row[use] + first_row, row[frozen] + first_row, interval, settled)
 
 
 def bracket(usable: Usable, t_s: Floats) -> tuple[Bools, Rows, Rows, Floats]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.buffer import DUPLICATE, STALE, TOO_OLD, PoseTrack, TransformBuffer
+from tracking.buffer import DUPLICATE, RECENT_FRAMES, STALE, TOO_OLD, PoseTrack, TransformBuffer
 from tracking.errors import GoneError, NotYetError
 from tracking.sample import PoseSample, PoseStatus
 
@@ -231,6 +231,24 @@ def test_history_is_bounded() -> None:
     assert track.valid_at([STEP_S * 990]).all()
     assert not track.append(pose(0.001))
     assert track.refused[TOO_OLD] == 1
+
+
+def test_recent_questions_get_the_same_answers_from_a_long_history() -> None:
+    n = 3 * RECENT_FRAMES
+    times = STEP_S * np.arange(n)
+    matrices = np.tile(np.eye(4), (n, 1, 1))
+    matrices[:, 0, 3] = SPEED_MM_S * times
+    matrices[4000:4200] = np.nan
+    matrices[2 * RECENT_FRAMES - 50 : 2 * RECENT_FRAMES + 80, 0, 3] = 1.0  # frozen where "recent" begins
+    track = PoseTrack.from_arrays(times, matrices)
+    recent = np.linspace(times[2 * RECENT_FRAMES + 70], times[-1], 4001)
+    poses, valid = track.sample(recent)
+    all_poses, all_valid = track.sample(np.append(0.0, recent))  # the first time needs the whole history
+    np.testing.assert_array_equal(poses, all_poses[1:])
+    np.testing.assert_array_equal(valid, all_valid[1:])
+    assert valid.sum() > 3900
+    assert not valid[recent < times[2 * RECENT_FRAMES + 79]].any()
+    assert track.stale == 129  # the first of the 130 is genuine
 
 
 def test_time_that_is_no_number_is_refused() -> None:

@@ -20,7 +20,7 @@ from tracking.errors import InputError
 from tracking.hub import Hub
 from tracking.jsonfile import number_of
 from tracking.recording.reader import Event, Record
-from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, Scan
+from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, Scan, read_scan
 from tracking.transform import rigidity_fault
 
 PROBE, PROBE_TIP = "Probe", "ProbeTip"
@@ -39,6 +39,23 @@ class Phase:
     name: str
     start_s: float
     stop_s: float
+
+
+def open_scan(where: Path) -> Scan:
+    """A scan from a folder, or from a record: `RECORD`, or `RECORD#scan-2` where it holds several phases.
+
+    Raises InputError as `read_scan` and `export_scan`.
+    """
+    if where.is_dir():
+        return read_scan(where)
+    name, _, phase = where.name.partition("#")
+    path = where if where.is_file() else where.with_name(name)
+    if not path.is_file():
+        raise InputError(f"{where}: no such scan folder or record")
+    found = phases_of(Record(path))
+    if not phase and len(found) != 1:
+        raise InputError(f"{path}: holds {', '.join(found) or 'no scan'}; name one as {path.name}#NAME")
+    return export_scan(path, phase or next(iter(found)))
 
 
 def phases_of(record: Record) -> dict[str, Phase]:
@@ -83,8 +100,11 @@ def export_scan(
     epoch = float(np.floor(stretch.start_s)) if epoch is None else epoch
     tip = _tip_of(record.meta, path) if T_probe_probetip is None else T_probe_probetip
     pose_name, poses = _poses(hub, kept, tip, path)
+    nuclide = record.meta.get("nuclide")
+    if not isinstance(nuclide, str):
+        raise InputError(f"{path}: its head names no nuclide")
     return Scan(
-        nuclide=str(record.meta.get("nuclide", "")),
+        nuclide=nuclide,
         reference_time=datetime.fromtimestamp(epoch, UTC).isoformat(),
         pose_name=pose_name,
         poses=PoseTable(poses.t_s - epoch, poses.matrices),

@@ -11,7 +11,7 @@ import pytest
 from tests.tracking.recording.scene import EPOCH_S, HIDDEN, STEP_S, probe_at, record, reference_at, shifted
 from tracking.errors import InputError
 from tracking.recording import Recorder
-from tracking.recording.export import Phase, export_scan, phases_of
+from tracking.recording.export import Phase, export_scan, open_scan, phases_of
 from tracking.recording.reader import Record
 from tracking.scanfolder import read_scan, readings_of, write_scan
 
@@ -65,6 +65,18 @@ def test_any_stretch_can_be_cut_out(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.counts.t_s, [1.1, 1.2, 1.3], atol=1e-6)
 
 
+def test_a_scan_is_a_folder_or_a_record(tmp_path: Path) -> None:
+    path = record(tmp_path / "r.record")
+    named = open_scan(tmp_path / "r.record#scan-2")
+    np.testing.assert_allclose(named.counts.t_s, 0.1 * np.arange(31, 40), atol=1e-6)
+    write_scan(named, tmp_path / "folder")
+    np.testing.assert_array_equal(open_scan(tmp_path / "folder").counts.counts, named.counts.counts)
+    with pytest.raises(InputError, match=r"holds scan-1, scan-2; name one as r\.record#NAME"):
+        open_scan(path)
+    with pytest.raises(InputError, match="no such scan folder or record"):
+        open_scan(tmp_path / "none")
+
+
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     path = record(tmp_path / "r.record")
     with pytest.raises(InputError, match=r"r\.record: has no phase 'scan-9'"):
@@ -74,6 +86,9 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     bad = record(tmp_path / "bad.record", {"T_probe_probetip": np.zeros((4, 4)).tolist()})
     with pytest.raises(InputError, match="T_probe_probetip: last row"):
         export_scan(bad, "scan-1")
+    nameless = record(tmp_path / "nameless.record", {"nuclide": None})
+    with pytest.raises(InputError, match="names no nuclide"):
+        export_scan(nameless, "scan-1")
 
 
 @pytest.mark.parametrize(
