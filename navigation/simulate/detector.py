@@ -21,9 +21,9 @@ Array = NDArray[np.float64]
 NEAREST_MM, FARTHEST_MM, DISTANCES = 0.4, 500.0, 40
 DISTANCE_OFFSET_MM = 4.0  # nodes are even in log(d + offset): about 0.5 mm apart at the face
 ANGLES = 91  # every 2 degrees from the axis to straight behind
-# Concentration of the von Mises-Fisher kernel that smears the scattered photons (about 25 degrees RMS): it
+# Concentration of the von Mises-Fisher kernel that smears the scattered photons (about 19 degrees RMS): it
 # puts the scattered share of a uniform background at 21 %.
-SCATTER_CONCENTRATION = 10.0
+SCATTER_CONCENTRATION = 18.0
 # Build-up B(t) = S (1 - exp(-t / T)) along t mm of tissue, as a share of the primary on the axis: 5 % of
 # all counts at 10 mm, 12 % at 30 mm, 17 % at 50 mm.
 SCATTER_SATURATION = 0.411

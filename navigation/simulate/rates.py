@@ -22,8 +22,9 @@ MU_TISSUE_PER_MM = 0.0152  # narrow beam, soft tissue at 140.5 keV
 PATH_STEPS = 28  # cells along a source's ray; cells are soft-edged, so that 2 mm cells err by 0.1 mm
 RAY_COSINES, RAY_AZIMUTHS = 22, 14
 WIDEST_ANGLE_DEG = 140.0
-# Radial cells grow from 0.8 mm at the face to 9 mm at the end, where 1 % of the background is left.
-FIRST_CELL_MM, CELL_GROWTH, RADIAL_CELLS = 0.8, 1.07, 36
+# Radial cells grow from 0.8 mm at the face to 23 mm at 270 mm: the tissue's depth is seen, since exp(-mu d)
+# falls slowly.
+FIRST_CELL_MM, CELL_GROWTH, RADIAL_CELLS = 0.8, 1.09, 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 GRID_R_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.5, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0)
 GRID_Z_MM = (2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
 # Beside the face, where the shield decides: only outside its rim.
-BESIDE_R_MM, BESIDE_Z_MM = (10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0), (0.0, -10.0)
+BESIDE_R_MM, BESIDE_Z_MM = (10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0), (0.0,)
 GRID_ACTIVITY_KBQ = 500.0
 GRID_LIVE_S, BESIDE_LIVE_S = 10.0, 60.0
 AIR_WATER_MM = (10.0, 30.0, 50.0)
