@@ -33,7 +33,7 @@ POSE_COLUMNS = ("t_s", *(f"m{i}{j}" for i in range(4) for j in range(4)))
 COUNT_COLUMNS = ("t_s", "counts", "window_s")
 SURFACE_COLUMNS = ("x_mm", "y_mm", "z_mm")
 SCAN_FILES = ("scan.json", "poses.csv", "counts.csv", "surface.csv", "tip.json")
-# Operating systems deliver a counter's line late by up to this much, so two stamps may even change order.
+# A busy machine stamps a line late by up to this much, so two stamps may even change order.
 STAMP_JITTER_S = 0.02
 # Jitter shortens single steps; half a window as the *median* step means that counts are told twice.
 LEAST_STEP_PER_WINDOW = 0.5
@@ -181,7 +181,7 @@ def _read_poses(path: Path) -> PoseTable:
     table = read_table(path, POSE_COLUMNS)
     t_s, matrices = table.values[:, 0], table.values[:, 1:].reshape(-1, 4, 4)
     table.require(np.isfinite(t_s), "t_s is not finite")
-    _require_order(table, t_s, 0.0)
+    _require_order(table, t_s)
     hidden = np.isnan(table.values[:, 1:])
     table.require(~hidden.any(axis=1) | hidden.all(axis=1), "only part of the pose is NaN")
     bad = np.flatnonzero(~rigid_mask(matrices) & ~hidden[:, 0])
@@ -189,7 +189,8 @@ def _read_poses(path: Path) -> PoseTable:
         raise table.fault(int(bad[0]), f"not a rigid pose: {rigidity_fault(matrices[bad[0]])}")
     if hidden.all():
         raise InputError(f"{path}: the tool is never visible (every pose is NaN)")
-    return PoseTable(t_s, matrices)
+    order = np.argsort(t_s, kind="stable")
+    return PoseTable(t_s[order], matrices[order])
 
 
 def _read_counts(path: Path) -> CountTable:
@@ -199,7 +200,7 @@ def _read_counts(path: Path) -> CountTable:
     t_s, counts, window_s = table.values.T
     table.require(counts >= 0.0, "counts is negative")
     table.require(window_s > 0.0, "window_s is not positive")
-    _require_order(table, t_s, STAMP_JITTER_S)
+    _require_order(table, t_s)
     step = float(np.median(np.diff(t_s))) if len(t_s) > 1 else np.inf
     if step < LEAST_STEP_PER_WINDOW * float(np.median(window_s)):
         raise InputError(
@@ -209,10 +210,14 @@ def _read_counts(path: Path) -> CountTable:
     return CountTable(t_s[order], counts[order], window_s[order])
 
 
-def _require_order(table: Table, t_s: Floats, jitter_s: float) -> None:
+def _require_order(table: Table, t_s: Floats) -> None:
     """Each time lies after the one before (within jitter), and none is told twice."""
     step = np.diff(t_s, prepend=-np.inf)
-    table.require((step != 0.0) & (step > -jitter_s), "t_s does not increase")
+    table.require(step > -STAMP_JITTER_S, "t_s does not increase")
+    order = np.argsort(t_s, kind="stable")
+    again = np.zeros(len(t_s), dtype=bool)
+    again[order[1:]] = np.diff(t_s[order]) == 0.0
+    table.require(~again, "t_s does not increase")
 
 
 def read_surface_csv(path: Path) -> Floats:

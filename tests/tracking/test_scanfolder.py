@@ -196,6 +196,16 @@ def test_jitter_of_stamps_is_no_fault(folder: Path) -> None:
     assert (np.diff(scan.counts.t_s) > 0).all()
 
 
+def test_jittered_poses_are_put_in_order(folder: Path) -> None:
+    put(folder / "poses.csv", 12, 0, "0.495")  # row 11 says 0.45, row 14 says 0.6
+    put(folder / "poses.csv", 13, 0, "0.49")  # 5 ms before the one above it
+    scan = read_scan(folder)
+    assert scan.poses.t_s[9:13].tolist() == [0.45, 0.49, 0.495, 0.6]
+    assert scan.poses.matrices[9:13, 0, 3].tolist() == [13.5, 16.5, 15.0, 18.0]
+    put(folder / "poses.csv", 14, 0, "0.49")  # the stamp of row 13, not next to it in time
+    refused(folder, r"poses\.csv, row 14: t_s does not increase")
+
+
 def test_hidden_poses_leave_their_counts_unplaced(folder: Path) -> None:
     for row in range(22, 32):  # 1.00 to 1.45 s
         rewrite(folder / "poses.csv", row, lambda line: line.split(",")[0] + ",NaN" * 16)
