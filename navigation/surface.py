@@ -29,7 +29,9 @@ VOTING_POSES = 12
 # Rounds of the vote among neighbouring normals.
 ORIENTATION_ROUNDS = 5
 # Spacing of the tissue grid, and how far it reaches beyond the field.
-TISSUE_SPACING_MM, TISSUE_MARGIN_MM = 3.0, 12.0
+TISSUE_SPACING_MM, TISSUE_MARGIN_MM = 4.0, 12.0
+# Far from the surface only its side matters: the distance is taken on every COARSE-th node and interpolated.
+COARSE, NEAR_MM = 3, 16.0
 FEWEST_POINTS = 12
 # Where no surface was touched, the face is taken to have been this far above the skin at its closest.
 PATH_CLEARANCE_MM = 1.0
@@ -102,13 +104,32 @@ class Surface:
 
     def tissue(self, low_mm: Array, high_mm: Array) -> TissueMap:
         """The half of the box [low, high] behind the surface, with a soft border of one voxel."""
-        size = np.ceil((high_mm - low_mm + 2 * TISSUE_MARGIN_MM) / TISSUE_SPACING_MM).astype(int) + 1
+        size = np.ceil((high_mm - low_mm + 2 * TISSUE_MARGIN_MM) / TISSUE_SPACING_MM / COARSE).astype(int) * COARSE + 1
         origin = low_mm - TISSUE_MARGIN_MM
-        axes = [origin[a] + TISSUE_SPACING_MM * np.arange(size[a]) for a in range(3)]
-        z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
-        distance = self.signed_distance(np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1))
+        distance = self._distance_grid(origin, size)
         inside = np.clip(0.5 - distance / TISSUE_SPACING_MM, 0.0, 1.0)
-        return TissueMap(inside.reshape(x.shape).astype(np.float32), origin, TISSUE_SPACING_MM, self.source)
+        return TissueMap(inside.astype(np.float32), origin, TISSUE_SPACING_MM, self.source)
+
+    def _distance_grid(self, origin: Array, size: NDArray[np.intp]) -> Array:
+        """Signed distance (nz, ny, nx): interpolated from a coarse grid, exact near the surface."""
+        from scipy.ndimage import zoom
+
+        axes = [origin[a] + TISSUE_SPACING_MM * np.arange(size[a]) for a in range(3)]
+        coarse = self.signed_distance(_nodes([a[::COARSE] for a in axes])).reshape(
+            [len(a[::COARSE]) for a in axes[::-1]]
+        )
+        shape = tuple(int(n) for n in size[::-1])
+        factors = [n / c for n, c in zip(shape, coarse.shape, strict=True)]
+        fine: Array = zoom(coarse, factors, order=1, grid_mode=False)
+        near = np.flatnonzero(np.abs(fine) < NEAR_MM)
+        fine.reshape(-1)[near] = self.signed_distance(_nodes(axes)[near])
+        return fine
+
+
+def _nodes(axes: list[Array]) -> Array:
+    """(n, 3) nodes of a grid with these axes, x fastest."""
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    return np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
 
 
 def read_surface(path: Path) -> Array:

@@ -60,11 +60,12 @@ void back_project(const std::uint16_t* packed, const float* scales, std::size_t 
                   std::size_t stride, const float* u, float* out, int threads);
 
 // One subset of list-mode EM (rows offset, offset + step, ...): dot and axpy while the row is in cache,
-// x <- x * (sum_i row_i y_i / lambda_i) / sensitivity, lambda_i = live_i * (row_i . x) / (1 + tau row_i . x).
+// x <- (x * gain + strength * prior) / (sensitivity + strength), with lambda_i = live_i rate / (1 + tau rate),
+// rate = row_i . x; `prior` (stride) is the mean of a gamma prior and `strength` its weight in sensitivity units.
 void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
                std::size_t stride, const float* counts, const float* live, float dead_time,
-               std::size_t offset, std::size_t step, const float* weights, float* x,
-               float* sensitivity, int threads);
+               std::size_t offset, std::size_t step, const float* prior, float strength,
+               float* x, float* sensitivity, int threads);
 
 // Name of the instruction set the kernels run with on this machine.
 const char* instruction_set();

@@ -166,8 +166,8 @@ void back_project(const std::uint16_t* packed, const float* scales, std::size_t 
 
 void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t,
                std::size_t stride, const float* counts, const float* live, float dead_time,
-               std::size_t offset, std::size_t step, const float* weights, float* x,
-               float* sensitivity, int threads) {
+               std::size_t offset, std::size_t step, const float* prior, float strength,
+               float* x, float* sensitivity, int threads) {
     const auto& k = kernels();
     const std::size_t mine = offset < n ? (n - offset + step - 1) / step : 0;
     std::vector<std::vector<float>> gain(kChunks), seen(kChunks);
@@ -182,7 +182,7 @@ void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, 
             const float rate = std::max(scales[row] * k.dot(data, x, stride), 1e-6f);
             // d log L / d rate = y / (rate (1 + tau rate)) - live / (1 + tau rate)^2.
             const float slow = 1.0f / (1.0f + dead_time * rate);
-            const float w = scales[row] * weights[row];
+            const float w = scales[row];
             k.axpy(data, w * counts[row] * slow / rate, gain[chunk].data(), stride);
             k.axpy(data, w * live[row] * slow * slow, seen[chunk].data(), stride);
         }
@@ -191,7 +191,9 @@ void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, 
     reduce(gain, stride, total.data());
     reduce(seen, stride, sensitivity);
     for (std::size_t j = 0; j < stride; ++j)
-        x[j] = sensitivity[j] > 0.0f ? x[j] * total[j] / sensitivity[j] : 0.0f;
+        x[j] = sensitivity[j] + strength > 0.0f
+                   ? (x[j] * total[j] + strength * prior[j]) / (sensitivity[j] + strength)
+                   : 0.0f;
 }
 
 }  // namespace gammanav

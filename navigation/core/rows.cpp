@@ -78,24 +78,117 @@ inline Parts look_up(const Detector& d, float r, float z) {
     return {p0 + aw * (p1 - p0), s0 + aw * (s1 - s0)};
 }
 
-float point_response(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float x[3]) {
+// A point as one pose sees it: in the tip frame, with the ray to the crystal.
+struct Seen {
+    float px, py, r, z, zh, d2;
+};
+
+inline Seen see(const Detector& d, const Pose& pose, const float x[3]) {
     const float ex = x[0] - pose.t[0], ey = x[1] - pose.t[1], ez = x[2] - pose.t[2];
-    const float px = pose.r[0] * ex + pose.r[3] * ey + pose.r[6] * ez;
-    const float py = pose.r[1] * ex + pose.r[4] * ey + pose.r[7] * ez;
-    const float z = pose.r[2] * ex + pose.r[5] * ey + pose.r[8] * ez;
-    const float r = std::sqrt(px * px + py * py);
-    const float zh = z + d.recess;
-    const float d2 = std::max(r * r + zh * zh, 1.0f);
-    if (z <= 0.0f) return d.leak / (kFourPi * d2);
-    const float through = std::sqrt(d2) * z / zh;  // of the ray to the crystal, the part in front of the face
-    const float f = d.recess / zh;                 // where that ray crosses the plane of the face
-    const float entry[3] = {pose.t[0] + f * (pose.r[0] * px + pose.r[1] * py),
-                            pose.t[1] + f * (pose.r[3] * px + pose.r[4] * py),
-                            pose.t[2] + f * (pose.r[6] * px + pose.r[7] * py)};
-    const float path = tissue_path(tissue, entry, x, through);
-    const Parts g = look_up(d, r, z);
+    Seen s;
+    s.px = pose.r[0] * ex + pose.r[3] * ey + pose.r[6] * ez;
+    s.py = pose.r[1] * ex + pose.r[4] * ey + pose.r[7] * ez;
+    s.z = pose.r[2] * ex + pose.r[5] * ey + pose.r[8] * ez;
+    s.r = std::sqrt(s.px * s.px + s.py * s.py);
+    s.zh = s.z + d.recess;
+    s.d2 = std::max(s.r * s.r + s.zh * s.zh, 1.0f);
+    return s;
+}
+
+// Length of the ray in front of the face.
+inline float in_front(const Seen& s) { return std::sqrt(s.d2) * s.z / s.zh; }
+
+inline float attenuated(const Detector& d, const Seen& s, float through, float path) {
+    const Parts g = look_up(d, s.r, s.z);
     const float share = path / std::max(through, 1e-3f);
-    return (g.primary + g.scatter * share) * std::exp(-d.mu * path) / d2;
+    return (g.primary + g.scatter * share) * std::exp(-d.mu * path) / s.d2;
+}
+
+float point_response(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float x[3]) {
+    const Seen s = see(d, pose, x);
+    if (s.z <= 0.0f) return d.leak / (kFourPi * s.d2);
+    const float f = d.recess / s.zh;  // where the ray to the crystal crosses the plane of the face
+    float entry[3];
+    for (int i = 0; i < 3; ++i)
+        entry[i] = pose.t[i] + f * (pose.r[3 * i] * s.px + pose.r[3 * i + 1] * s.py);
+    const float through = in_front(s);
+    return attenuated(d, s, through, tissue_path(tissue, entry, x, through));
+}
+
+// Tissue path of one pose over direction and depth: a fan of rays, marched once, looked up for every voxel.
+// Directions are (px, py) / (r + z + recess) in (-1, 1)^2; depth counts from the face.
+class PathFan {
+  public:
+    explicit PathFan(const Detector& d) : detector_(d), sums_(kSide * kSide * kDepths) {}
+
+    void trace(const TissueGrid& g, const Pose& pose) {
+        for (int b = 0; b < kSide; ++b)
+            for (int a = 0; a < kSide; ++a) trace_ray(g, pose, node(a), node(b), row(a, b));
+    }
+
+    float path(const Seen& s, float through) const {
+        const float inverse = kHalf / (s.r + s.zh);
+        const float fa = std::clamp((s.px * inverse + kHalf) * kScale, 0.0f, kTop);
+        const float fb = std::clamp((s.py * inverse + kHalf) * kScale, 0.0f, kTop);
+        const float fd = std::min(through * (1.0f / kFanStep), static_cast<float>(kDepths - 1) - 1e-3f);
+        const int a = static_cast<int>(fa), b = static_cast<int>(fb), k = static_cast<int>(fd);
+        const float ta = fa - a, tb = fb - b, tk = fd - k;
+        const float* p = sums_.data() + (static_cast<std::size_t>(b) * kSide + a) * kDepths + k;
+        const float v00 = p[0] + tk * (p[1] - p[0]);
+        const float v10 = p[kDepths] + tk * (p[kDepths + 1] - p[kDepths]);
+        p += kSide * kDepths;
+        const float v01 = p[0] + tk * (p[1] - p[0]);
+        const float v11 = p[kDepths] + tk * (p[kDepths + 1] - p[kDepths]);
+        const float v0 = v00 + ta * (v10 - v00), v1 = v01 + ta * (v11 - v01);
+        return std::min(v0 + tb * (v1 - v0), through);
+    }
+
+  private:
+    static constexpr int kSide = 18, kDepths = 40;
+    static constexpr float kFanStep = 3.0f, kHalf = 0.5f;
+    static constexpr float kScale = static_cast<float>(kSide - 1), kTop = kScale - 1e-3f;
+
+    static float node(int a) { return 2.0f * static_cast<float>(a) / kScale - 1.0f; }
+    float* row(int a, int b) { return sums_.data() + (static_cast<std::size_t>(b) * kSide + a) * kDepths; }
+
+    void trace_ray(const TissueGrid& g, const Pose& pose, float a, float b, float* sums) const {
+        const float v = std::min(std::sqrt(a * a + b * b), 0.97f);
+        const float norm = std::max(std::sqrt(a * a + b * b), 1e-6f);
+        const float tangent = v / (1.0f - v);
+        const float cosine = 1.0f / std::sqrt(1.0f + tangent * tangent);
+        const float u[3] = {tangent * cosine * a / norm, tangent * cosine * b / norm, cosine};
+        const float start = detector_.recess / cosine;
+        float sum = 0.0f;
+        sums[0] = 0.0f;
+        for (int k = 1; k < kDepths; ++k) {
+            const float rho = start + (static_cast<float>(k) - 0.5f) * kFanStep;
+            const float px = u[0] * rho, py = u[1] * rho, z = u[2] * rho - detector_.recess;
+            float x[3];
+            for (int i = 0; i < 3; ++i)
+                x[i] = pose.t[i] + pose.r[3 * i] * px + pose.r[3 * i + 1] * py + pose.r[3 * i + 2] * z;
+            sum += kFanStep * lerp_grid(g, x[0], x[1], x[2]);
+            sums[k] = sum;
+        }
+    }
+
+    const Detector& detector_;
+    std::vector<float> sums_;
+};
+
+// Fewer points than this are cheaper by marching each ray than by tracing a fan.
+constexpr std::size_t kFanPays = 1500;
+
+void add_row(const Detector& d, const PathFan& fan, const Pose& pose, const float* points, std::size_t low,
+             std::size_t high, float weight, float* row) {
+    for (std::size_t j = low; j < high; ++j) {
+        const Seen s = see(d, pose, points + 3 * j);
+        if (s.z <= 0.0f) {
+            row[j] += weight * d.leak / (kFourPi * s.d2);
+            continue;
+        }
+        const float through = in_front(s);
+        row[j] += weight * attenuated(d, s, through, fan.path(s, through));
+    }
 }
 
 // Adds `value` to the eight hats round a place; beyond the lattice its border continues.
@@ -158,15 +251,21 @@ void background_rows(const double* poses, std::size_t n, const float* directions
 void response_rows(const float* points, std::size_t m, const double* poses, const double* weights,
                    const std::int64_t* first, std::size_t n, const Detector& detector,
                    const TissueGrid& tissue, float* out, int threads) {
+    const bool use_fan = tissue.values != nullptr && m >= kFanPays;
     for_chunks(threads, [&](std::size_t chunk) {
-        const std::size_t low = chunk_begin(chunk, m), high = chunk_begin(chunk + 1, m);
-        for (std::size_t i = 0; i < n; ++i) {
+        PathFan fan(detector);
+        for (std::size_t i = chunk_begin(chunk, n); i < chunk_begin(chunk + 1, n); ++i) {
             float* row = out + i * m;
-            std::fill(row + low, row + high, 0.0f);
+            std::fill(row, row + m, 0.0f);
             for (std::int64_t k = first[i]; k < first[i + 1]; ++k) {
                 const Pose pose = to_pose(poses + 16 * k);
                 const float weight = static_cast<float>(weights[k]);
-                for (std::size_t j = low; j < high; ++j)
+                if (use_fan) {
+                    fan.trace(tissue, pose);
+                    add_row(detector, fan, pose, points, 0, m, weight, row);
+                    continue;
+                }
+                for (std::size_t j = 0; j < m; ++j)
                     row[j] += weight * point_response(detector, tissue, pose, points + 3 * j);
             }
         }

@@ -1,0 +1,258 @@
+"""Sources off the grid on top of the spatial background: joint fit of positions, activities and background.
+
+Each source is a point or a uniform ball; positions move freely, activities live on a logarithmic scale, and the
+covariance of one source carries what all others, the background and the count latency leave open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.background import Background
+from navigation.likelihood import Counts
+from navigation.projector import Projector
+from tracking.sample import Readings
+
+Array = NDArray[np.float64]
+
+# Half step of the numerical derivative along each axis: well inside the probe's resolution.
+DERIVATIVE_MM = 0.5
+# Longest move of a source, and largest change of its log activity, in one iteration.
+LONGEST_STEP_MM, LARGEST_LOG_STEP = 6.0, 1.0
+ITERATIONS = 40
+# Gain of the objective that counts as convergence: far below what a test would notice.
+CONVERGED = 1e-3
+# Relative error of the model of a strong source: its counts are not trusted beyond it.
+MODEL_ERROR = 0.03
+# Tissue share below which a source may not lie: activity is in the patient, not in the air.
+LEAST_TISSUE = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Position (3,) mm in Reference, activity in kBq at the reference time, radius of a uniform ball (0 = point)."""
+
+    position_mm: Array
+    activity_kbq: float
+    radius_mm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """One scan as the point layer sees it; `decay` (n,) is the activity at each reading over the reference time's."""
+
+    data: Counts
+    readings: Readings
+    projector: Projector
+    background: Background
+    background_rows: Array  # (n, q), decay included
+    decay: Array
+    latency_sd_s: float = 0.0
+
+    def head(self, n: int) -> Problem:
+        """The same scan up to its n-th reading."""
+        return replace(
+            self,
+            data=Counts(self.data.counts[:n], self.data.live_s[:n], self.data.dead_time_s),
+            readings=self.readings.head(n),
+            background_rows=self.background_rows[:n],
+            decay=self.decay[:n],
+        )
+
+    def rows(self, points_mm: Array) -> Array:
+        """(n, m) cps per kBq at the reference time."""
+        return self.projector.rows(points_mm, self.readings).astype(np.float64) * self.decay[:, None]
+
+    def source_rows(self, sources: list[Source]) -> Array:
+        """(n, 7 k): for each source the row itself, then minus and plus along x, y, z."""
+        offsets = np.concatenate([np.zeros((1, 3)), DERIVATIVE_MM * _axis_pairs()])
+        points, owners = [], []
+        for source in sources:
+            ball = source.position_mm + source.radius_mm * (_ball() if source.radius_mm > 0 else np.zeros((1, 3)))
+            points.append((ball[None] + offsets[:, None]).reshape(-1, 3))
+            owners.append(len(ball))
+        rows = self.rows(np.concatenate(points))
+        out, at = [], 0
+        for size in owners:
+            out.append(rows[:, at : at + 7 * size].reshape(len(rows), 7, size).mean(axis=2))
+            at += 7 * size
+        return np.concatenate(out, axis=1)
+
+    def latency_derivative(self, source_rate: Array) -> Array:
+        """d rate / d latency (n,) of the sources: a later stamp means an earlier place on the path."""
+        if len(source_rate) < 3:
+            return np.zeros_like(source_rate)
+        t = self.readings.t_s
+        slope = np.zeros_like(source_rate)
+        slope[1:-1] = (source_rate[2:] - source_rate[:-2]) / np.maximum(t[2:] - t[:-2], 1e-6)
+        # Across a gap in the readings the difference is no derivative.
+        slope[1:-1][(t[2:] - t[:-2]) > 6 * np.median(np.diff(t))] = 0.0
+        return -slope
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointFit:
+    """Sources, background coefficients (q,), rates (n,), covariance of (background, [x y z log a] per source, latency)."""
+
+    sources: tuple[Source, ...]
+    background: Array
+    rate_cps: Array
+    source_rate_cps: Array
+    covariance: Array
+    objective: float
+    latency_shift_s: float
+
+    def block(self, index: int) -> Array:
+        """(4, 4) covariance of x, y, z in mm and log activity of one source."""
+        at = len(self.background) + 4 * index
+        return self.covariance[at : at + 4, at : at + 4]
+
+    @property
+    def latency_sd_s(self) -> float:
+        """Standard deviation of the latency shift; 0 when it was not a parameter."""
+        return float(np.sqrt(max(self.covariance[-1, -1], 0.0)))
+
+
+def fit_sources(
+    problem: Problem, sources: list[Source], background: Array, precision: Array, fixed: bool = False
+) -> JointFit:
+    """Penalised maximum likelihood from the given start; `fixed` keeps positions and frees activities only.
+
+    Levenberg damping: a step that loses is shortened, so the objective never falls.
+    """
+    state = _State(problem, list(sources), background.copy(), precision, 0.0)
+    state.evaluate()
+    for _ in range(ITERATIONS):
+        gained = state.advance(fixed)
+        if gained < CONVERGED:
+            break
+    return state.result()
+
+
+class _State:
+    """Mutable heart of the joint fit; lives only inside `fit_sources`."""
+
+    def __init__(
+        self, problem: Problem, sources: list[Source], background: Array, precision: Array, latency: float
+    ) -> None:
+        self.problem, self.sources, self.background = problem, sources, background
+        self.precision, self.latency = precision, latency
+
+    def evaluate(self) -> None:
+        p = self.problem
+        self.rows = p.source_rows(self.sources) if self.sources else np.zeros((len(p.decay), 0))
+        activity = np.array([s.activity_kbq for s in self.sources])
+        self.source_rate = self.rows[:, ::7] @ activity
+        self.delay = p.latency_derivative(self.source_rate)
+        self.rate = p.background_rows @ self.background + self.source_rate + self.delay * self.latency
+        self.objective = self._objective()
+
+    def _objective(self) -> float:
+        value = self.problem.data.log_likelihood(self.rate) - 0.5 * float(self.precision @ self.background**2)
+        if self.problem.latency_sd_s > 0:
+            value -= 0.5 * (self.latency / self.problem.latency_sd_s) ** 2
+        return value
+
+    def _design(self) -> Array:
+        columns = [self.problem.background_rows]
+        for i, source in enumerate(self.sources):
+            r = self.rows[:, 7 * i : 7 * i + 7]
+            gradient = (r[:, 2::2] - r[:, 1:6:2]) / (2 * DERIVATIVE_MM)
+            columns += [source.activity_kbq * gradient, source.activity_kbq * r[:, :1]]
+        columns.append(self.delay[:, None])
+        return np.concatenate(columns, axis=1)
+
+    def _normal(self) -> tuple[Array, Array]:
+        """Gradient and curvature of the objective in all parameters."""
+        design = self._design()
+        score, information = self.problem.data.weights(self.rate)
+        model = MODEL_ERROR * self.source_rate
+        damped = information / (1.0 + information * model**2)
+        prior = np.zeros(design.shape[1])
+        prior[: len(self.background)] = self.precision
+        theta = np.zeros(design.shape[1])
+        theta[: len(self.background)] = self.background
+        sd = self.problem.latency_sd_s
+        prior[-1], theta[-1] = (1.0 / sd**2 if sd > 0 else 1e12), self.latency
+        gradient = design.T @ score - prior * theta
+        curvature = design.T @ (damped[:, None] * design) + np.diag(prior)
+        return gradient, curvature
+
+    def advance(self, fixed: bool) -> float:
+        gradient, curvature = self._normal()
+        q = len(self.background)
+        free = np.ones(len(gradient), dtype=bool)
+        if fixed:
+            for i in range(len(self.sources)):
+                free[q + 4 * i : q + 4 * i + 3] = False
+        # Relative damping keeps a barely determined direction from running away.
+        damping = 1e-3 * np.diag(curvature) + 1e-12
+        lifted = curvature + np.diag(damping)
+        step = np.zeros(len(gradient))
+        step[free] = np.linalg.solve(lifted[np.ix_(free, free)], gradient[free])
+        step = self._limited(step)
+        before = (self.sources, self.background, self.latency, self.objective)
+        for _ in range(8):
+            self._move(before, step)
+            if self.objective >= before[3]:
+                return self.objective - before[3]
+            step = step / 3
+        self.sources, self.background, self.latency = before[0], before[1], before[2]
+        self.evaluate()
+        return 0.0
+
+    def _limited(self, step: Array) -> Array:
+        q, scale = len(self.background), 1.0
+        for i in range(len(self.sources)):
+            part = step[q + 4 * i : q + 4 * i + 4]
+            scale = min(scale, LONGEST_STEP_MM / max(float(np.linalg.norm(part[:3])), 1e-9))
+            scale = min(scale, LARGEST_LOG_STEP / max(abs(float(part[3])), 1e-9))
+        return step * min(scale, 1.0)
+
+    def _move(self, before: tuple[list[Source], Array, float, float], step: Array) -> None:
+        q = len(self.background)
+        self.background = before[1] + step[:q]
+        self.latency = before[2] + float(step[-1])
+        self.sources = []
+        tissue = self.problem.projector.tissue
+        for i, source in enumerate(before[0]):
+            part = step[q + 4 * i : q + 4 * i + 4]
+            moved = source.position_mm + part[:3]
+            if tissue is not None and tissue.at(moved[None])[0] < LEAST_TISSUE:
+                moved = source.position_mm
+            self.sources.append(
+                replace(source, position_mm=moved, activity_kbq=source.activity_kbq * float(np.exp(part[3])))
+            )
+        self.evaluate()
+
+    def result(self) -> JointFit:
+        _, curvature = self._normal()
+        return JointFit(
+            tuple(self.sources), self.background, self.rate, self.source_rate,
+            np.linalg.pinv(curvature, hermitian=True), self.objective, self.latency,
+        )
+
+
+def _axis_pairs() -> Array:
+    """(6, 3): minus and plus along x, y, z."""
+    out = np.zeros((6, 3))
+    for axis in range(3):
+        out[2 * axis, axis], out[2 * axis + 1, axis] = -1.0, 1.0
+    return out
+
+
+def _ball() -> Array:
+    """(40, 3) points of equal weight in the unit ball: spirals on shells of equal volume."""
+    points = []
+    for shell, count in ((0.40, 6), (0.70, 14), (0.92, 20)):
+        i = np.arange(count) + 0.5
+        polar, azimuth = np.arccos(1 - 2 * i / count), np.pi * (1 + 5**0.5) * i
+        points.append(
+            shell * np.stack(
+                [np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1
+            )
+        )
+    return np.concatenate(points)

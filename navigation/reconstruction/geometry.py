@@ -1,0 +1,74 @@
+"""Field, tissue, background and projector of a scan so far: a function of its readings alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from navigation.background import LATTICE_MARGIN_MM, Background
+from navigation.field import Field, box_of, field_in
+from navigation.projector import Projector
+from navigation.reconstruction.setup import ImagingSetup
+from navigation.surface import Surface
+from tracking.sample import Readings
+
+Array = NDArray[np.float64]
+
+# Poses that tell the outside of a touched surface: the first ones, so that the answer never changes.
+ORIENTING_READINGS = 20
+# Without a touched surface the path is asked anew after so many readings.
+PATH_REFRESH = 50
+TISSUE_SNAP_MM = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """`nearest` (m,) maps each active voxel to the search point that stands for it in coarse maps."""
+
+    key: tuple[float, ...]
+    field: Field
+    projector: Projector
+    background: Background
+    nearest: NDArray[np.intp]
+    surface_source: str
+    tissue_box: tuple[float, ...]
+
+
+def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
+    """Changes exactly when the geometry must be built anew."""
+    low, high = box_of(readings.mid_poses)
+    refresh = len(readings) // PATH_REFRESH if setup.surface_mm is None and setup.tissue is None else 0
+    return (*low.tolist(), *high.tolist(), float(refresh))
+
+
+def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
+    """Geometry of the readings so far; the tissue of an old one serves again where it would be the same."""
+    poses = readings.mid_poses
+    low, high = box_of(poses)
+    tissue, box = setup.tissue, _tissue_box(low, high)
+    if tissue is None and old is not None and old.tissue_box == box and setup.surface_mm is not None:
+        tissue = old.projector.tissue
+    if tissue is None:
+        hint = setup.tip_hint if setup.tip_hint is not None else poses[:ORIENTING_READINGS]
+        if setup.surface_mm is not None:
+            surface = Surface.from_points(setup.surface_mm, hint)
+        else:
+            surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
+        tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
+    field = field_in(low, high, tissue)
+    search = field.points_mm[field.search]
+    nearest = cKDTree(search).query(field.points_mm)[1] if len(search) else np.zeros(0, dtype=np.intp)
+    return Geometry(
+        geometry_key(setup, readings), field, Projector(setup.response, tissue), Background.over(low, high),
+        np.asarray(nearest, dtype=np.intp), tissue.source, box,
+    )
+
+
+def _tissue_box(low_mm: Array, high_mm: Array) -> tuple[float, ...]:
+    """Corners of the tissue map: the lattice's extent snapped outwards, so that it rarely changes."""
+    low = np.floor((low_mm - LATTICE_MARGIN_MM) / TISSUE_SNAP_MM) * TISSUE_SNAP_MM
+    high = np.ceil((high_mm + LATTICE_MARGIN_MM) / TISSUE_SNAP_MM) * TISSUE_SNAP_MM
+    return (*low.tolist(), *high.tolist())

@@ -1,0 +1,220 @@
+"""The reconstruction of a scan while it goes on: add readings, ask for the map, ask for the spots.
+
+Every answer is a pure function of the setup and the readings added so far. A live map therefore equals the offline
+map of the same readings, and a replay that asks at the same readings gets the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.likelihood import Counts
+from navigation.pointlayer import Problem
+from navigation.reconstruction.geometry import Geometry, build_geometry, geometry_key
+from navigation.reconstruction.maps import Maps, coarse_uncertainty, fine_uncertainty, prior_activity
+from navigation.reconstruction.osem import osem
+from navigation.reconstruction.rowstore import RowStore
+from navigation.reconstruction.setup import ImagingSetup
+from navigation.spots import SMALLEST_LEVEL, Found, Thresholds, find, map_nuisance, spots_of, thresholds_of
+from navigation.volume import ActivityMap, ScanResult, Spot
+from tracking.errors import InputError
+from tracking.sample import Readings
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+# Fewer readings say nothing about a map.
+FEWEST_READINGS = 10
+# Sources looked for while the scan goes on; the final answer looks for more.
+LIVE_SOURCES = 4
+# The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
+THRESHOLD_REFRESH = 50
+# 1.96 standard deviations of an undetermined latency, times hand speed, beyond which places blur by over 1 mm.
+HAND_SPEED_MM_S, LATENCY_BLUR_MM = 25.0, 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanState:
+    """What a bed check needs of a finished scan."""
+
+    setup: ImagingSetup
+    geometry: Geometry
+    problem: Problem
+    found: Found
+    result: ScanResult
+
+
+class LiveReconstruction:
+    """Not thread-safe: one thread adds and asks; the native core works outside the GIL."""
+
+    def __init__(self, setup: ImagingSetup) -> None:
+        self.setup = setup
+        self.state: ScanState | None = None
+        self._pending: list[Readings] = []
+        self._readings = Readings.empty()
+        self._geometry: Geometry | None = None
+        self._found: tuple[int, Found] | None = None
+        self._thresholds: tuple[tuple[int, tuple[float, ...]], Thresholds] | None = None
+        self._version = 0
+
+    def __len__(self) -> int:
+        return len(self._readings) + sum(len(p) for p in self._pending)
+
+    @property
+    def readings(self) -> Readings:
+        """All readings added so far."""
+        self._absorb()
+        return self._readings
+
+    def add(self, readings: Readings) -> None:
+        """Take more readings, in order of time; the work is done when an answer is asked for."""
+        if len(readings) or readings.unplaced:
+            self._pending.append(readings)
+
+    def update(self) -> ActivityMap | None:
+        """The map of the readings so far, or None while there are too few to say anything."""
+        problem = self._problem()
+        if problem is None:
+            return None
+        found = self._live_find(problem)
+        nuisance = map_nuisance(problem, found)
+        maps = coarse_uncertainty(self._built(), self._search_rows, nuisance, self._activity(problem, found))
+        self._version += 1
+        return maps.published(self._version, self._readings)
+
+    def quick_spots(self) -> tuple[Spot, ...]:
+        """Spots of the readings so far, for the display: those that `update` used."""
+        problem = self._problem()
+        return () if problem is None else self._spots(problem, self._live_find(problem))
+
+    def finish(self) -> ScanResult:
+        """The final answer: spots, full-resolution uncertainty, background.
+
+        Raises InputError when fewer than FEWEST_READINGS readings were placed.
+        """
+        problem = self._problem()
+        if problem is None:
+            raise InputError(f"{len(self)} placed readings are too few for a reconstruction")
+        found = find(
+            problem, self._search_points(), self._search_rows, thresholds_of(problem, self._search_rows)
+        )
+        nuisance = map_nuisance(problem, found)
+        self._version += 1
+        maps = fine_uncertainty(self._built(), self._store, nuisance, self._activity(problem, found))
+        result = self._result(problem, found, maps)
+        self.state = ScanState(self.setup, self._built(), problem, found, result)
+        return result
+
+    def _result(self, problem: Problem, found: Found, maps: Maps) -> ScanResult:
+        latency = self.setup.latency_s + found.fit.latency_shift_s
+        sd = found.fit.latency_sd_s
+        return ScanResult(
+            map=maps.published(self._version, self._readings),
+            spots=self._spots(problem, found),
+            background_kbq_per_ml=float(found.fit.background[0]),
+            count_latency_s=latency,
+            count_latency_ci95_s=None if sd == 0.0 else (max(latency - 1.96 * sd, 0.0), latency + 1.96 * sd),
+            samples_total=len(self._readings) + self._readings.unplaced,
+            samples_placed=len(self._readings),
+            nuclide=self.setup.nuclide.name,
+            reasons=(*self.setup.reasons, *self._doubts(found)),
+            simulated=self.setup.simulated,
+        )
+
+    def _live_find(self, problem: Problem) -> Found:
+        n = len(self._readings)
+        if self._found is None or self._found[0] != n:
+            found = find(
+                problem, self._search_points(), self._search_rows, self._live_thresholds(problem), LIVE_SOURCES,
+                prune=False,
+            )
+            self._found = (n, found)
+        return self._found[1]
+
+    def _live_thresholds(self, problem: Problem) -> Thresholds:
+        """Of the readings up to the last multiple of THRESHOLD_REFRESH: still a function of the readings alone."""
+        n = max(len(self._readings) // THRESHOLD_REFRESH * THRESHOLD_REFRESH, FEWEST_READINGS)
+        key = (n, self._built().key)
+        if self._thresholds is None or self._thresholds[0] != key:
+            self._thresholds = (key, thresholds_of(problem.head(n), self._search_rows[:n]))
+        return self._thresholds[1]
+
+    def _built(self) -> Geometry:
+        assert self._geometry is not None
+        return self._geometry
+
+    def _doubts(self, found: Found) -> tuple[str, ...]:
+        doubts = []
+        if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
+            doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
+        if self._geometry is not None and self._geometry.surface_source == "path":
+            doubts.append("depth rests on a surface estimated from the probe's path")
+        return tuple(doubts)
+
+    def _spots(self, problem: Problem, found: Found) -> tuple[Spot, ...]:
+        return spots_of(problem, found, self._doubts(found))
+
+    def _absorb(self) -> None:
+        if self._pending:
+            self._readings = Readings.joined([self._readings, *self._pending])
+            self._pending = []
+
+    def _problem(self) -> Problem | None:
+        """Bring rows up to date with the readings; None while there are too few."""
+        self._absorb()
+        if len(self._readings) < FEWEST_READINGS:
+            return None
+        if self._geometry is None or self._geometry.key != geometry_key(self.setup, self._readings):
+            self._geometry = build_geometry(self.setup, self._readings, self._geometry)
+            if len(self._geometry.field.active) == 0:
+                self._geometry = None
+                return None
+            self._store = RowStore(len(self._geometry.field.active) + 1)
+            self._background_rows = np.zeros((0, self._geometry.background.modes.shape[1]))
+            self._search_rows: Array32 = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
+        self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
+        decay = self._decay(self._readings)
+        return Problem(
+            Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s), self._readings,
+            self._geometry.projector, self._geometry.background, self._background_rows, decay,
+            self.setup.latency_sd_s,
+        )
+
+    def _extend(self, geometry: Geometry, fresh: Readings) -> None:
+        if len(fresh) == 0:
+            return
+        decay = self._decay(fresh)
+        rows = geometry.projector.rows(geometry.field.points_mm, fresh) * decay[:, None].astype(np.float32)
+        background = geometry.background.rows(geometry.projector, fresh) * decay[:, None]
+        # Tissue outside the field of view is one more column: what the uniform level has beyond the voxels.
+        inside = rows.sum(axis=1, dtype=np.float64) * geometry.field.grid.voxel_ml
+        shell = np.maximum(background[:, 0] - inside, 0.0).astype(np.float32)
+        self._store.append(np.concatenate([rows, shell[:, None]], axis=1))
+        self._background_rows = np.concatenate([self._background_rows, background])
+        self._search_rows = np.concatenate([self._search_rows, rows[:, geometry.field.search]])
+
+    def _decay(self, readings: Readings) -> Array:
+        return self.setup.nuclide.decay_factor(readings.t_s - self.setup.reference_offset_s)
+
+    def _activity(self, problem: Problem, found: Found) -> Array:
+        """kBq/mL (m,) of the active voxels by EM whose prior mean is what background and sources say."""
+        voxel_ml = self._built().field.grid.voxel_ml
+        level = max(float(found.fit.background[0]), SMALLEST_LEVEL)
+        start = np.append(prior_activity(self._built(), found.fit), level)
+        start[:-1] *= voxel_ml
+        return osem(self._store, problem.data, start)[:-1] / voxel_ml
+
+    def _search_points(self) -> Array:
+        return self._built().field.points_mm[self._built().field.search]
+
+
+def reconstruct(setup: ImagingSetup, readings: Readings) -> ScanState:
+    """Offline: all readings at once. Raises InputError when there are too few."""
+    live = LiveReconstruction(setup)
+    live.add(readings)
+    live.finish()
+    assert live.state is not None
+    return live.state

@@ -1,0 +1,115 @@
+"""From voxel values to the published volumes: activity, its relative uncertainty, minimum detectable activity.
+
+The relative standard deviation of a voxel is that of the activity within the probe's resolution round it: the
+standard deviation of a point source there over what the map holds in a cube of RESOLUTION_MM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from navigation.pointlayer import JointFit
+from navigation.reconstruction.geometry import Geometry
+from navigation.reconstruction.rowstore import RowStore
+from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, score_map
+from navigation.volume import NOT_EXAMINED, ActivityMap
+from tracking.sample import Readings
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+RESOLUTION_MM = 15.0
+# A voxel whose MDA is this many times the scan's best has not been examined.
+EXAMINED_RATIO = 40.0
+SMALLEST_CONCENTRATION = 1e-4
+# Columns handled at once at full resolution: a block of rows stays in the cache.
+BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA in kBq."""
+
+    geometry: Geometry
+    activity: Array
+    sd_kbq: Array
+    mda_kbq: Array
+
+    def published(self, version: int, readings: Readings) -> ActivityMap:
+        """The frozen map of these values."""
+        field = self.geometry.field
+        examined = examined_mask(self.mda_kbq)
+        volume = field.volume(self.activity, 0.0)
+        width = max(int(round(RESOLUTION_MM / float(field.grid.spacing_mm[0]))), 1)
+        held = uniform_filter(volume, width, mode="constant") * width**3 * field.grid.voxel_ml
+        held_active = np.maximum(held.reshape(-1)[field.active], 1e-6)
+        relative = np.where(examined, self.sd_kbq / held_active, NOT_EXAMINED)
+        mda = np.where(examined, self.mda_kbq, NOT_EXAMINED)
+        arrays = (
+            field.volume(np.where(examined, self.activity, 0.0), 0.0),
+            field.volume(relative, NOT_EXAMINED),
+            field.volume(mda, NOT_EXAMINED),
+        )
+        mask = field.volume(examined.astype(np.float64), 0.0) > 0.5
+        for array in (*arrays, mask):
+            array.setflags(write=False)
+        return ActivityMap(
+            field.grid, *arrays, mask, version, float(readings.t_s[-1]), len(readings)
+        )
+
+
+def examined_mask(mda_kbq: Array) -> NDArray[np.bool_]:
+    """Which voxels (m,) the scan has examined."""
+    finite = mda_kbq[np.isfinite(mda_kbq)]
+    if len(finite) == 0:
+        return np.zeros(len(mda_kbq), dtype=bool)
+    result: NDArray[np.bool_] = mda_kbq <= EXAMINED_RATIO * float(finite.min())
+    return result
+
+
+def coarse_uncertainty(geometry: Geometry, search_rows: Array32, nuisance: Nuisance, activity: Array) -> Maps:
+    """On the search points, each voxel takes its nearest: cheap enough for every published map."""
+    scores = score_map(search_rows, nuisance)
+    sd, mda = _sd_and_mda(scores)
+    return Maps(geometry, activity, sd[geometry.nearest], mda[geometry.nearest])
+
+
+def fine_uncertainty(
+    geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array
+) -> Maps:
+    """At full resolution, in blocks of columns."""
+    m = len(geometry.field.active)
+    sd, mda = np.empty(m), np.empty(m)
+    for low in range(0, m, BLOCK):
+        high = min(low + BLOCK, m)
+        sd[low:high], mda[low:high] = _sd_and_mda(score_map(store.unpacked(slice(low, high)), nuisance))
+    return Maps(geometry, activity, sd, mda)
+
+
+def prior_activity(geometry: Geometry, fit: JointFit) -> Array:
+    """kBq/mL (m,) that background and sources say of the active voxels.
+
+    Each source is spread over what is open of its place: a well-placed focus is compact, a doubtful one a cloud.
+    """
+    points, grid = geometry.field.points_mm, geometry.field.grid
+    total = np.maximum(geometry.background.at(fit.background, points), SMALLEST_CONCENTRATION)
+    for index, source in enumerate(fit.sources):
+        # Variance of the voxel itself, and of a uniform ball along each axis (R^2 / 5).
+        floor = float(grid.spacing_mm[0]) ** 2 / 4 + source.radius_mm**2 / 5
+        spread = fit.block(index)[:3, :3] + floor * np.eye(3)
+        offset = points - source.position_mm
+        density = np.exp(-0.5 * np.einsum("nd,de,ne->n", offset, np.linalg.inv(spread), offset))
+        held = float(density.sum()) * grid.voxel_ml
+        if held > 0:
+            total = total + source.activity_kbq * density / held
+    return total
+
+
+def _sd_and_mda(scores: ScoreMap) -> tuple[Array, Array]:
+    seen = scores.information > LEAST_INFORMATION
+    sd = np.where(seen, 1.0 / np.sqrt(np.where(seen, scores.information, 1.0)), np.inf)
+    return sd, scores.mda_kbq

@@ -1,0 +1,279 @@
+"""Foci of activity: found on the score map, placed off the grid, kept only if significant field-wise.
+
+A source is added where the score of the current model is largest and above the maximum statistic's threshold, all
+sources are fitted jointly, strong ones may grow into balls, and any that the likelihood does not need is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.likelihood import LinearFit, fit_linear
+from navigation.pointlayer import JointFit, Problem, Source, fit_sources
+from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
+from navigation.volume import Spot
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+MOST_SOURCES = 10
+# Field-wise false-positive level at which a source enters the model, and at which it is reported as found.
+MODEL_LEVEL, REPORT_LEVEL = 0.05, 0.01
+# Stretches of this many readings are ranked for the quiet level, and the share of them that is taken for quiet.
+QUIET_READINGS, QUIET_QUANTILE = 10, 0.25
+SMALLEST_LEVEL = 1e-3
+# Radii that a source significant enough to show its size may take, in mm.
+RADII_MM = (5.0, 8.0, 12.0, 16.0, 22.0)
+SIZE_SIGNIFICANCE = 15.0
+# Gain in log-likelihood (twice) that a size must bring: the 0.1 % quantile of chi2 with one degree of freedom.
+SIZE_GAIN = 10.8
+# Two fitted sources this close are one, unless the likelihood insists.
+NEIGHBOUR_MM = 25.0
+# Relative uncertainty of an activity beyond counting: calibration scale, attenuation, depth of the surface.
+ACTIVITY_SYSTEMATIC = 0.04
+# Placement beyond counting: tracking and tip calibration, per axis.
+POSITION_SYSTEMATIC_MM = 0.5
+# Predicted standard deviation up to which a place is good to navigate by, and usable at all.
+GOOD_SD_MM, USABLE_SD_MM = 5.0, 15.0
+# The same for the logarithm of the activity.
+GOOD_LOG_SD, USABLE_LOG_SD = 0.5, 0.9
+Z95 = 1.96
+
+
+def map_nuisance(problem: Problem, found: Found) -> Nuisance:
+    """Of the MDA map: the background is free, the sources only make the counts they make.
+
+    With the sources free as well, their own places would be the worst seen of all.
+    """
+    return Nuisance(problem.data, problem.background_rows, found.precision, found.fit.rate_cps)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Significances that enter the model and that are reported: field-wise MODEL_LEVEL and REPORT_LEVEL."""
+
+    model: float
+    report: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The sources of a scan: joint fit, significance of each, the threshold they passed, the null fit."""
+
+    fit: JointFit
+    significance: tuple[float, ...]
+    thresholds: Thresholds
+    null: LinearFit
+    precision: Array
+
+    def nuisance(self, problem: Problem, without: tuple[int, ...] = ()) -> Nuisance:
+        """Background and all sources but some, as nuisance of a further source."""
+        kept = [s for i, s in enumerate(self.fit.sources) if i not in without]
+        if len(kept) == len(self.fit.sources):
+            return nuisance_of(problem, self.fit, self.precision)
+        fit = fit_sources(problem, kept, self.fit.background, self.precision, fixed=True)
+        return nuisance_of(problem, fit, self.precision)
+
+
+def fit_background(problem: Problem) -> tuple[LinearFit, Array]:
+    """Level and modulations without any source; the prior of the modulations is relative to a quiet level."""
+    quiet = quiet_level(problem)
+    precision = problem.background.precision(quiet)
+    start = np.zeros(len(precision))
+    start[0] = quiet
+    return fit_linear(problem.data, problem.background_rows, precision, start), precision
+
+
+def quiet_level(problem: Problem) -> float:
+    """Uniform concentration in kBq/mL that the quieter stretches of the scan show: a hot focus does not raise it."""
+    expected = problem.background_rows[:, 0] * problem.data.live_s
+    bins = max(len(expected) // QUIET_READINGS, 1)
+    counts = np.array([c.sum() for c in np.array_split(problem.data.counts, bins)])
+    exposure = np.array([e.sum() for e in np.array_split(expected, bins)])
+    seen = exposure > 0
+    if not seen.any():
+        return SMALLEST_LEVEL
+    return max(float(np.quantile(counts[seen] / exposure[seen], QUIET_QUANTILE)), SMALLEST_LEVEL)
+
+
+def nuisance_of(problem: Problem, fit: JointFit, precision: Array) -> Nuisance:
+    """Design of everything fitted: background modes, and gradient and activity of each source."""
+    if not fit.sources:
+        return Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
+    rows = problem.source_rows(list(fit.sources))
+    columns = [problem.background_rows]
+    for i, source in enumerate(fit.sources):
+        r = rows[:, 7 * i : 7 * i + 7]
+        columns += [source.activity_kbq * (r[:, 2::2] - r[:, 1:6:2]), r[:, :1]]
+    design = np.concatenate(columns, axis=1)
+    # A weak prior keeps undetermined directions of a source finite.
+    weak = np.tile([1e-2, 1e-2, 1e-2, 1e-8], len(fit.sources))
+    return Nuisance(problem.data, design, np.concatenate([precision, weak]), fit.rate_cps)
+
+
+def thresholds_of(problem: Problem, rows: Array32) -> Thresholds:
+    """Thresholds of the maximum over candidate rows (n, m), by redrawing the counts of a scan without a source."""
+    null, precision = fit_background(problem)
+    plain = Nuisance(problem.data, problem.background_rows, precision, null.rate_cps)
+    return Thresholds(*field_thresholds(rows, plain, (MODEL_LEVEL, REPORT_LEVEL)))
+
+
+def find(
+    problem: Problem,
+    points_mm: Array,
+    rows: Array32,
+    thresholds: Thresholds,
+    most: int = MOST_SOURCES,
+    prune: bool = True,
+) -> Found:
+    """Sources in the field of the candidate points (m, 3) with rows (n, m) float32, decay included.
+
+    Without `prune` the significance of a source is its gain when it was added: quicker, and all the display needs.
+    """
+    null, precision = fit_background(problem)
+    fit = fit_sources(problem, [], null.theta, precision)
+    gains: list[float] = []
+    while len(fit.sources) < most:
+        grown = _grow(problem, fit, precision, points_mm, rows, thresholds.model)
+        if grown is None:
+            break
+        gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
+        precision = problem.background.precision(max(float(grown.background[0]), SMALLEST_LEVEL))
+        fit = _sized(problem, grown, precision)
+    significance = tuple(gains)
+    if prune:
+        fit, significance = _prune(problem, fit, precision, thresholds.model)
+    return Found(fit, significance, thresholds, null, precision)
+
+
+def _grow(
+    problem: Problem, fit: JointFit, precision: Array, points_mm: Array, rows: Array32, threshold: float
+) -> JointFit | None:
+    """One more source where the score is largest; None when nothing is significant."""
+    scores = score_map(rows, nuisance_of(problem, fit, precision))
+    statistic = _guarded(problem, scores, fit, rows)
+    best = int(np.argmax(statistic))
+    if statistic[best] < threshold:
+        return None
+    activity = max(float(scores.score[best] / scores.information[best]), 1e-3)
+    trial = fit_sources(
+        problem, [*fit.sources, Source(points_mm[best], activity)], fit.background, precision
+    )
+    return trial if 2 * (trial.objective - fit.objective) > threshold**2 else None
+
+
+def _guarded(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -> Array:
+    """Score statistic with the model error of strong sources in its variance."""
+    if not fit.sources:
+        return scores.significance
+    from navigation.pointlayer import MODEL_ERROR
+
+    _, information = problem.data.weights(fit.rate_cps)
+    excess = (information * MODEL_ERROR * fit.source_rate_cps) ** 2
+    extra = np.einsum("nm,nm->m", rows, rows * excess.astype(np.float32)[:, None], dtype=np.float64)
+    return scores.score / np.sqrt(np.maximum(scores.information + extra, 1e-12))
+
+
+def _sized(problem: Problem, fit: JointFit, precision: Array) -> JointFit:
+    """Let the newest strong source take a size when the likelihood gains enough."""
+    for index, source in enumerate(fit.sources):
+        block = fit.block(index)
+        if source.radius_mm > 0 or block[3, 3] > 1.0 / SIZE_SIGNIFICANCE**2:
+            continue
+        best = fit
+        for radius in RADII_MM:
+            sources = list(fit.sources)
+            sources[index] = replace(source, radius_mm=radius)
+            trial = fit_sources(problem, sources, fit.background, precision)
+            if trial.objective <= best.objective:
+                break
+            best = trial
+        if 2 * (best.objective - fit.objective) > SIZE_GAIN:
+            fit = best
+    return fit
+
+
+def _prune(
+    problem: Problem, fit: JointFit, precision: Array, threshold: float
+) -> tuple[JointFit, tuple[float, ...]]:
+    """Drop the least needed source until all are needed; returns the significance of each."""
+    while fit.sources:
+        trials = [_without(problem, fit, precision, i) for i in range(len(fit.sources))]
+        gains = [2 * max(fit.objective - t.objective, 0.0) for t in trials]
+        weakest = int(np.argmin(gains))
+        if gains[weakest] >= threshold**2:
+            return fit, tuple(float(np.sqrt(g)) for g in gains)
+        fit = fit_sources(problem, list(trials[weakest].sources), trials[weakest].background, precision)
+    return fit, ()
+
+
+def _without(problem: Problem, fit: JointFit, precision: Array, index: int) -> JointFit:
+    """The best model without one source; neighbours may move to take its place."""
+    kept = [s for i, s in enumerate(fit.sources) if i != index]
+    gone = fit.sources[index].position_mm
+    near = any(np.linalg.norm(s.position_mm - gone) < NEIGHBOUR_MM for s in kept)
+    return fit_sources(problem, kept, fit.background, precision, fixed=not near)
+
+
+def spots_of(
+    problem: Problem, found: Found, doubts: tuple[str, ...] = ()
+) -> tuple[Spot, ...]:
+    """What is reported of each source, the most active first.
+
+    A source that is neither significant nor placed stays in the model and out of the report.
+    """
+    spots = [_spot(problem, found, i, doubts) for i in range(len(found.fit.sources))]
+    spots = [s for s in spots if len(s.reasons) < 2 or s.quality != "unusable" or s.significance >= found.thresholds.report]
+    spots.sort(key=lambda s: -s.activity_kbq)
+    return tuple(replace(s, id=i + 1) for i, s in enumerate(spots))
+
+
+def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -> Spot:
+    source, block = found.fit.sources[index], found.fit.block(index)
+    covariance = block[:3, :3] + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
+    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2))
+    activity = source.activity_kbq
+    sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
+    quality, reasons = _quality(problem, source, sd, log_sd)
+    if found.significance[index] < found.thresholds.report:
+        quality = "unusable"
+        reasons.append("not significant at 1 % over the whole field: a hint, not a finding")
+    if doubts and quality == "ok":
+        quality = "limited"
+    return Spot(
+        id=0,
+        position_mm=source.position_mm,
+        covariance_mm2=(covariance + covariance.T) / 2,
+        extent_mm=2.0 * source.radius_mm,
+        activity_kbq=activity,
+        activity_ci95_kbq=(activity * float(np.exp(-Z95 * log_sd)), activity * float(np.exp(Z95 * log_sd))),
+        significance=found.significance[index],
+        tbr=_target_to_background(problem, found.fit, source),
+        quality=quality,
+        reasons=(*reasons, *doubts),
+    )
+
+
+def _quality(problem: Problem, source: Source, sd_mm: float, log_sd: float) -> tuple[str, list[str]]:
+    reasons = []
+    if sd_mm > USABLE_SD_MM or log_sd > USABLE_LOG_SD:
+        return "unusable", [f"position is open by {sd_mm:.0f} mm, activity by a factor {np.exp(Z95 * log_sd):.0f}"]
+    if sd_mm > GOOD_SD_MM:
+        reasons.append(f"position is uncertain by {sd_mm:.1f} mm")
+    if log_sd > GOOD_LOG_SD:
+        reasons.append(f"activity is uncertain by a factor {np.exp(Z95 * log_sd):.1f}")
+    nearest = float(np.linalg.norm(problem.readings.mid_poses[:, :3, 3] - source.position_mm, axis=1).min())
+    if nearest > problem.projector.response.measured_z_mm[1]:
+        reasons.append("farther from the probe than the calibration was measured")
+    return ("limited" if reasons else "ok"), reasons
+
+
+def _target_to_background(problem: Problem, fit: JointFit, source: Source) -> float | None:
+    """Count ratio at the reading that sees the source best: (source + background) / background there."""
+    row = problem.source_rows([source])[:, 0]
+    best = int(np.argmax(row))
+    local = float(problem.background_rows[best] @ fit.background)
+    return None if local <= 0 else 1.0 + float(source.activity_kbq * row[best]) / local
