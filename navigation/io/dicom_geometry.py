@@ -23,8 +23,8 @@ AXIS_TOLERANCE = 5e-4
 ORTHONORMAL_TOLERANCE = 1e-3
 # Slices nearer than this are at one position.
 SAME_PLACE_MM = 0.01
-# Gaps up to this times the smallest one count as one step; a missing slice doubles it.
-SINGLE_STEP = 1.5
+# A gap this far, in steps, from a whole number of steps is no missing slice.
+UNEVEN_FRACTION = 0.1
 # A tilt that the header states and the positions do not show.
 STATED_TILT_DEG = 0.1
 
@@ -81,7 +81,7 @@ def prove(planes: SlicePlanes) -> Proof:
     order = np.nonzero(keep)[0]
     positions = planes.positions_mm[keep] @ axes
     order, positions = _sorted(order, positions, planes.ordered)
-    defects += _along(positions[:, 2])
+    defects += _along_both(positions[:, 2], planes.positions_mm @ axes[:, 2])
     shift, tilt_deg, sideways = _sideways(positions, planes.stated_tilt_deg, axes)
     defects += sideways
     if len(positions) < 2 or any(d.code != Code.GANTRY_TILT for d in defects):
@@ -133,6 +133,15 @@ def _sorted(
     return order[ranks], positions[ranks]
 
 
+def _along_both(main: NDArray[np.float64], every: NDArray[np.float64]) -> list[Defect]:
+    """Defects of the slices of the main orientation that the turned ones, in their places, do not heal."""
+    found = _along(main)
+    if len(every) == len(main):
+        return found
+    still = {d.code for d in _along(np.sort(every))}
+    return [d for d in found if d.code in still]
+
+
 def _along(places: NDArray[np.float64]) -> list[Defect]:
     """Defects along the normal: slices at one place, gaps, uneven steps."""
     defects = []
@@ -143,16 +152,25 @@ def _along(places: NDArray[np.float64]) -> list[Defect]:
     gaps = gaps[gaps >= SAME_PLACE_MM]
     if len(gaps) == 0 or _drift(gaps) <= PLACE_TOLERANCE_MM:
         return defects
-    step = float(np.median(gaps[gaps < SINGLE_STEP * gaps.min()]))
-    multiples = np.rint(gaps / step)
-    uneven = np.abs(gaps - multiples * step) > np.maximum(PLACE_TOLERANCE_MM, 0.1 * step)
-    missing = int((multiples - 1.0)[~uneven].sum())
-    if missing:
+    step, uneven = _steps(gaps)
+    missing = int((np.rint(gaps / step) - 1.0)[~uneven].sum())
+    if missing > 0:
         defects.append(Defect(Code.MISSING_SLICE, f"{missing} missing at a step of {step:.3f} mm"))
-    if uneven.any() or not missing:
+    if uneven.any() or missing <= 0:
         steps = f"steps of {gaps.min():.3f} to {gaps.max():.3f} mm"
         defects.append(Defect(Code.UNEQUAL_SPACING, steps))
     return defects
+
+
+def _steps(gaps: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
+    """The step and which gaps are no multiple of it: the smallest gap if it explains all, else the usual."""
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    for step in (float(gaps.min()), usual):
+        off = np.abs(gaps - np.maximum(np.rint(gaps / step), 1.0) * step)
+        uneven = off > max(PLACE_TOLERANCE_MM, UNEVEN_FRACTION * step)
+        if not uneven.any():
+            break
+    return step, uneven
 
 
 def _drift(gaps: NDArray[np.float64]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from navigation.io.defects import Code, Defect
 from navigation.io.dicom_facts import Facts, PatientFacts, facts_of, patient_of
@@ -37,6 +37,7 @@ MOST_FRAMES = 1 << 14
 PARSER_FAULTS = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -151,7 +152,7 @@ def _header(ds: Dataset, path: Path) -> FileHeader:
         tilt_deg=_number(ds, "GantryDetectorTilt") or 0.0,
         patient=patient_of(ds),
         facts=facts_of(ds),
-        problems=tuple(_problems(ds, meanings, positions, pixel)),
+        problems=tuple(_problems(ds, meanings, positions is not None and orientations is not None, pixel)),
     )
 
 
@@ -252,7 +253,7 @@ def _detector_planes(ds: Dataset, frames: int) -> Planes:
 def _problems(
     ds: Dataset,
     meanings: tuple[Meaning, ...],
-    positions: NDArray[np.float64] | None,
+    placed: bool,
     pixel: tuple[float, float] | None,
 ) -> list[Defect]:
     """What is wrong with this file by itself."""
@@ -260,7 +261,7 @@ def _problems(
     image_type = _image_type(ds)
     if str(ds.Modality) == "NM" and not any("RECON" in part for part in image_type):
         found.append(Defect(Code.NOT_A_VOLUME, f"NM image of type {'/'.join(image_type[2:3]) or 'unstated'}"))
-    elif positions is None:
+    elif not placed:
         found.append(Defect(Code.NOT_A_VOLUME, "no image position and orientation"))
     elif pixel is None:
         found.append(Defect(Code.NOT_A_VOLUME, "no pixel spacing"))
