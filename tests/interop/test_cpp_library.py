@@ -118,7 +118,7 @@ def test_types_that_the_library_skips_keep_it_in_step(cpp_peer: Path) -> None:
 
 
 def positions_by(image: dict[str, Any]) -> NDArray[np.float64]:
-    """(nz, ny, nx, 3): where a receiver puts the voxels that, like 3D Slicer, takes the position as centre."""
+    """(nz, ny, nx, 3): the voxels of a receiver that, as 3D Slicer does, takes the position as centre."""
     axes = np.array([image["i_axis"], image["j_axis"], image["k_axis"]]).T * image["spacing"]
     nx, ny, nz = image["size"]
     k, j, i = np.meshgrid(np.arange(nz), np.arange(ny), np.arange(nx), indexing="ij")

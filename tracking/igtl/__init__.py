@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracking.igtl.codec import Content, Message, decode, encode
+from tracking.igtl.connection import ClientInfo
 from tracking.igtl.content import (
     OpaqueContent,
     Point,
@@ -26,7 +27,7 @@ from tracking.igtl.messages import (
     transform_message,
 )
 from tracking.igtl.poses import pose_message, poses_from_message
-from tracking.igtl.server import ClientInfo, Server
+from tracking.igtl.server import Server
 from tracking.igtl.stream import StreamSplitter
 
 __all__ = [

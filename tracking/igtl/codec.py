@@ -31,6 +31,7 @@ from tracking.igtl.header import (
     Header,
     largest_body_bytes,
     stamp_of,
+    text_of,
 )
 from tracking.igtl.image import ImageContent
 
@@ -107,10 +108,10 @@ def _unpack_metadata(index: bytes, text: bytes) -> dict[str, str]:
     at = 0
     for key_bytes, _, value_bytes in _ENTRY.iter_unpack(index[2:]):
         middle, end = at + key_bytes, at + key_bytes + value_bytes
-        key = text[at:middle].decode("utf-8", "replace")
+        key = text_of(text[at:middle])
         if end > len(text) or key in metadata:
             raise WireError(f"metadata entry {key!r} is cut off or given twice")
-        metadata[key] = text[middle:end].decode("utf-8", "replace")
+        metadata[key] = text_of(text[middle:end])
         at = end
     if at != len(text):
         raise WireError(f"{len(text) - at} bytes of metadata belong to no entry")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import WireError
-from tracking.igtl.header import field_text, padded_name
+from tracking.igtl.header import field_text, padded_name, text_of
 
 ASCII = 3  # IANA MIBenum of US-ASCII
 UTF8 = 106  # IANA MIBenum of UTF-8
@@ -25,14 +25,15 @@ _TDATA = struct.Struct(">20sBB48s")
 
 def pack_matrix(matrix: NDArray[np.float64]) -> bytes:
     """The upper 3x4 of (4, 4) as 12 float32, column by column; what float32 cannot hold becomes infinite."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return matrix[:3].T.astype(">f4").tobytes()
 
 
 def unpack_matrix(raw: bytes) -> NDArray[np.float64]:
     """48 bytes as a read-only (4, 4) with last row 0 0 0 1; the values are not judged here."""
     matrix = np.eye(4)
-    matrix[:3] = np.frombuffer(raw, dtype=">f4").reshape(4, 3).T
+    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
+        matrix[:3] = np.frombuffer(raw, dtype=">f4").reshape(4, 3).T
     matrix.setflags(write=False)
     return matrix
 
@@ -113,12 +114,12 @@ class StringContent:
 
     @staticmethod
     def unpack(raw: bytes) -> StringContent:
-        """Bytes that are no UTF-8 become U+FFFD; the length must be the body's."""
+        """The length must be the body's; whatever the encoding says, the text is read as UTF-8."""
         if len(raw) < 4:
             raise WireError(f"STRING body of {len(raw)} bytes, less than 4")
         _, length = struct.unpack_from(">HH", raw)
         _expect(raw, 4 + length, "STRING")
-        return StringContent(raw[4:].decode("utf-8", "replace"))
+        return StringContent(text_of(raw[4:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,14 @@ def padded_name(text: str, size: int, what: str) -> bytes:
     return raw.ljust(size, b"\0")
 
 
+def text_of(raw: bytes) -> str:
+    """Bytes as UTF-8; what is none becomes "?", so that the text never needs more bytes than it came in."""
+    return raw.decode("utf-8", "replace").replace("\ufffd", "?")
+
+
 def field_text(raw: bytes) -> str:
-    """The text before the first NUL; bytes that are no UTF-8 become U+FFFD."""
-    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    """The text before the first NUL."""
+    return text_of(raw.split(b"\0", 1)[0])
 
 
 _TYPE = re.compile(rb"([A-Z][A-Z0-9_]*)\0*")
@@ -76,11 +81,11 @@ _TYPE = re.compile(rb"([A-Z][A-Z0-9_]*)\0*")
 _NAME = re.compile(rb"([^\0-\x1f\x7f]*)\0*")
 
 
-def _text_of(raw: bytes, pattern: re.Pattern[bytes], what: str) -> str:
+def _matched_text(raw: bytes, pattern: re.Pattern[bytes], what: str) -> str:
     match = pattern.fullmatch(raw)
     if match is None:
         raise WireError(f"{raw!r} is no {what}")
-    return match[1].decode("utf-8", "replace")
+    return text_of(match[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +129,8 @@ class Header:
             raise WireError(f"header version {version} is not known")
         return Header(
             version,
-            _text_of(kind, _TYPE, "type"),
-            _text_of(device, _NAME, "device name"),
+            _matched_text(kind, _TYPE, "type"),
+            _matched_text(device, _NAME, "device name"),
             (seconds << 32) + fraction,
             body_bytes,
             crc,

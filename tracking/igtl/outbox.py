@@ -20,14 +20,17 @@ MOST_LARGE_MESSAGES = 16
 class Pending:
     """One message in both header versions; `key` is None for a message that nothing may replace."""
 
+    type: str
+    device: str
     raw_v1: bytes | None
     raw_v2: bytes | None
     key: Hashable = None
 
-    @property
-    def type(self) -> str:
-        """The message type; WireError if there is no message."""
-        return Header.unpack(self.raw_v1 or self.raw_v2 or b"").type
+    @staticmethod
+    def of(raw_v1: bytes | None, raw_v2: bytes | None, key: Hashable = None) -> Pending:
+        """Type and name as the header has them; WireError if there is no message."""
+        header = Header.unpack(raw_v1 or raw_v2 or b"")
+        return Pending(header.type, header.device, raw_v1, raw_v2, key)
 
     def raw(self, version: int) -> bytes | None:
         """The bytes for a client of that header version, None if there are none for it."""
@@ -45,6 +48,7 @@ class Outbox:
         self._small: dict[Hashable, bytes] = {}
         self._large: dict[Hashable, bytes] = {}
         self._small_bytes = 0
+        self._large_bytes = 0
         self._count = 0
         self._on_its_way = b""
         self._at = 0
@@ -52,8 +56,12 @@ class Outbox:
     @property
     def queued_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        large = sum(len(raw) for raw in self._large.values())
-        return self._small_bytes + large + len(self._on_its_way) - self._at
+        return self._small_bytes + self._large_bytes + len(self._on_its_way) - self._at
+
+    @property
+    def amid_large(self) -> bool:
+        """Whether a large message has begun and not ended."""
+        return len(self._on_its_way) > SMALL_BYTES and self._at < len(self._on_its_way)
 
     @property
     def overflow(self) -> bool:
@@ -73,10 +81,10 @@ class Outbox:
         if pending.key is None:
             self._count += 1
             key = self._count
-        replaced = self._small.get(key)
-        if replaced is not None:
-            self._small_bytes -= len(replaced)
-        self.replaced_messages += replaced is not None or key in self._large
+        small, large = self._small.get(key), self._large.get(key)
+        self.replaced_messages += small is not None or large is not None
+        self._small_bytes -= len(small or b"")
+        self._large_bytes -= len(large or b"")
         if len(raw) <= SMALL_BYTES:
             self._large.pop(key, None)
             self._small[key] = raw
@@ -84,21 +92,27 @@ class Outbox:
         else:
             self._small.pop(key, None)
             self._large[key] = raw
+            self._large_bytes += len(raw)
 
-    def rest(self) -> memoryview:
-        """What is left of the message on its way, or all of the next one; empty when nothing waits."""
+    def rest(self, may_start_large: bool = True) -> memoryview:
+        """What is left of the message on its way, or all of the next one; empty when none may go.
+
+        A large message is only begun where the caller allows it and no small one waits.
+        """
         if self._at == len(self._on_its_way):
-            self._on_its_way, self._at = self._next(), 0
+            self._on_its_way, self._at = self._next(may_start_large), 0
         return memoryview(self._on_its_way)[self._at :]
 
-    def _next(self) -> bytes:
-        queue = self._small or self._large
-        if not queue:
-            return b""
-        raw = queue.pop(next(iter(queue)))
-        if queue is self._small:
+    def _next(self, may_start_large: bool) -> bytes:
+        if self._small:
+            raw = self._small.pop(next(iter(self._small)))
             self._small_bytes -= len(raw)
-        return raw
+            return raw
+        if self._large and may_start_large:
+            raw = self._large.pop(next(iter(self._large)))
+            self._large_bytes -= len(raw)
+            return raw
+        return b""
 
     def taken(self, count: int) -> None:
         """The kernel took so many bytes of the rest."""

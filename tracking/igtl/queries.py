@@ -11,7 +11,7 @@ from collections.abc import Iterable, Set
 
 from tracking.igtl.codec import Message, encode
 from tracking.igtl.content import OpaqueContent
-from tracking.igtl.header import TYPE_BYTES, Header, padded_name
+from tracking.igtl.header import TYPE_BYTES, padded_name
 from tracking.igtl.outbox import Outbox, Pending
 
 _DONE, _REFUSED = b"\0", b"\1"
@@ -42,11 +42,10 @@ def reply_to(message: Message, outbox: Outbox, types: Set[str], latest: Iterable
 
 def _latest_of(wanted_type: str, device: str, latest: Iterable[Pending]) -> list[Pending]:
     """The latest messages of a type, of one device or, without a name, of all."""
-    headers = ((pending, Header.unpack(pending.raw_v1 or pending.raw_v2 or b"")) for pending in latest)
-    return [p for p, header in headers if header.type == wanted_type and device in ("", header.device)]
+    return [p for p in latest if p.type == wanted_type and device in ("", p.device)]
 
 
 def _reply(message: Message, outbox: Outbox, message_type: str, body: bytes) -> None:
     answer = Message(message_type, message.device, time.time(), outbox.version, {}, OpaqueContent(body))
     raw = encode(answer)
-    outbox.put(Pending(raw, raw))
+    outbox.put(Pending.of(raw, raw))

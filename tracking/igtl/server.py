@@ -12,75 +12,33 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 
 from tracking.errors import InputError, SurroundingsError, WireError
 from tracking.igtl.codec import Message, decode
-from tracking.igtl.outbox import Outbox, Pending
+from tracking.igtl.connection import ClientInfo, Connection
+from tracking.igtl.outbox import Pending
 from tracking.igtl.queries import reply_to
-from tracking.igtl.sockets import RECEIVE_BYTES, tune
-from tracking.igtl.stream import StreamSplitter
+from tracking.igtl.sockets import RECEIVE_BYTES
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("localhost", "::1")
 # A client that takes no byte for so long while data waits is cut.
 STALL_S = 2.0
 # How long `stop` lets what is queued go out.
 DRAIN_S = 0.5
-# A small kernel buffer keeps what is queued where newer data can still replace or overtake it.
-_SEND_BUFFER_BYTES = 1 << 18
-# Clients of a publisher only send requests and status.
-_LARGEST_REQUEST_BYTES = 1 << 20
 _LARGEST_GARBAGE_BYTES = 1 << 16
 _MOST_CLIENTS = 64
 _TICK_S = 0.25
-# What one client gets before it is the next one's turn: an image for 32 clients must not delay anyone's
-# poses.
-_TURN_BYTES = 1 << 16
+# Images on their way at one time, over all clients: each further one would delay every client's poses.
+_LARGE_AT_ONCE = 2
+# A client that took nothing of its image for so long no longer holds up the images of others.
+_LARGE_PATIENCE_S = 0.02
 
 OnMessage = Callable[[str, Message], None]
 OnClient = Callable[[str, bool, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
-    """What the server knows of one client."""
-
-    peer: str
-    version: int
-    queued_bytes: int
-    sent_messages: int
-    replaced_messages: int
-
-
-class _Connection:
-    """One client: its socket, what it sent so far and what waits for it."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        self.socket = sock
-        self.peer = peer
-        self.splitter = StreamSplitter(_LARGEST_REQUEST_BYTES)
-        self.outbox = Outbox()
-        self.progress_s = time.monotonic()
-        self.writable = False  # registered for EVENT_WRITE
-
-    def info(self) -> ClientInfo:
-        box = self.outbox
-        return ClientInfo(self.peer, box.version, box.queued_bytes, box.sent_messages, box.replaced_messages)
-
-    def send(self) -> None:
-        """Hand the kernel what it takes now, one turn's worth at most; OSError when the client is gone."""
-        left = _TURN_BYTES
-        while left > 0 and len(rest := self.outbox.rest()):
-            try:
-                count = self.socket.send(rest[:left])
-            except BlockingIOError:
-                return
-            self.outbox.taken(count)
-            self.progress_s = time.monotonic()
-            left -= count
 
 
 class Server:
@@ -107,10 +65,11 @@ class Server:
         self._on_message = on_message
         self._on_client = on_client
         self._stall_s = stall_s
-        self._lock = threading.Lock()
+        self._published: deque[Pending] = deque()
         self._latest: dict[Hashable, Pending] = {}
         self._types: set[str] = set()
-        self._connections: dict[socket.socket, _Connection] = {}
+        self._connections: dict[socket.socket, Connection] = {}
+        self._turn = 0
         self._stop_at_s: float | None = None
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -123,8 +82,7 @@ class Server:
     @property
     def clients(self) -> tuple[ClientInfo, ...]:
         """The clients connected now."""
-        with self._lock:
-            return tuple(connection.info() for connection in self._connections.values())
+        return tuple(connection.info() for connection in list(self._connections.values()))
 
     def start(self) -> None:
         """Bind, listen and serve on a thread of its own."""
@@ -171,13 +129,8 @@ class Server:
         `newest_wins` a newer message of the same `key` replaces one that still waits, and a newcomer gets
         the latest.
         """
-        pending = Pending(raw_v1, raw_v2, key if newest_wins else None)
-        with self._lock:
-            self._types.add(pending.type)
-            if newest_wins:
-                self._latest[key] = pending
-            for connection in self._connections.values():
-                connection.outbox.put(pending)
+        if self._stop_at_s is None:
+            self._published.append(Pending.of(raw_v1, raw_v2, key if newest_wins else None))
         if self._thread is not None:
             self._wake()
 
@@ -189,27 +142,38 @@ class Server:
 
     def _run(self) -> None:
         try:
+            patience_s = _TICK_S
             while not self._finished():
-                for key, events in self._selector.select(_TICK_S):
-                    self._serve(key, events)
-                self._flush()
+                for key, _ in self._selector.select(patience_s):
+                    self._serve(key)
+                self._distribute()
+                patience_s = self._flush()
         finally:
             self._close_all()
 
     def _finished(self) -> bool:
         if self._stop_at_s is None:
             return False
-        with self._lock:
-            idle = not any(c.outbox.queued_bytes for c in self._connections.values())
-        return idle or time.monotonic() >= self._stop_at_s
+        waits = bool(self._published) or any(c.outbox.queued_bytes for c in self._connections.values())
+        return not waits or time.monotonic() >= self._stop_at_s
 
-    def _serve(self, key: selectors.SelectorKey, events: int) -> None:
+    def _distribute(self) -> None:
+        """Take what was published to each client's outbox."""
+        while self._published:
+            pending = self._published.popleft()
+            self._types.add(pending.type)
+            if pending.key is not None:
+                self._latest[pending.key] = pending
+            for connection in self._connections.values():
+                connection.outbox.put(pending)
+
+    def _serve(self, key: selectors.SelectorKey) -> None:
         if key.fileobj is self._wake_read:
             self._wake_read.recv(RECEIVE_BYTES)
         elif key.fileobj is self._listener:
             self._accept()
-        elif events & selectors.EVENT_READ:
-            connection: _Connection = key.data
+        else:
+            connection: Connection = key.data
             try:
                 self._receive(connection)
             except (OSError, WireError) as error:
@@ -225,14 +189,10 @@ class Server:
             logger.warning("client %s refused: %d clients are connected", address, _MOST_CLIENTS)
             sock.close()
             return
-        sock.setblocking(False)
-        tune(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        connection = _Connection(sock, f"{address[0]}:{address[1]}")
-        with self._lock:
-            self._connections[sock] = connection
-            for pending in self._latest.values():
-                connection.outbox.put(pending)
+        connection = Connection(sock, f"{address[0]}:{address[1]}")
+        for pending in self._latest.values():
+            connection.outbox.put(pending)
+        self._connections[sock] = connection
         self._selector.register(sock, selectors.EVENT_READ, connection)
         self._tell(connection.peer, True, "")
 
@@ -241,7 +201,7 @@ class Server:
         if self._on_client is not None:
             self._on_client(peer, connected, reason)
 
-    def _receive(self, connection: _Connection) -> None:
+    def _receive(self, connection: Connection) -> None:
         try:
             data = connection.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -253,58 +213,70 @@ class Server:
         if connection.splitter.garbage_bytes > _LARGEST_GARBAGE_BYTES:
             raise WireError("the client does not speak OpenIGTLink")
 
-    def _answer(self, connection: _Connection, raw: bytes) -> None:
+    def _answer(self, connection: Connection, raw: bytes) -> None:
         try:
             message = decode(raw)
         except WireError as error:
             logger.warning("client %s: %s", connection.peer, error)
             return
-        with self._lock:
-            if message.version > 1 and connection.outbox.version == 1:
-                connection.outbox.version = message.version
-                self._repeat_latest(connection)
-            handled = reply_to(message, connection.outbox, self._types, self._latest.values())
+        self._distribute()
+        if message.version > 1 and connection.outbox.version == 1:
+            connection.outbox.version = message.version
+            self._repeat_latest(connection)
+        handled = reply_to(message, connection.outbox, self._types, self._latest.values())
         if not handled and self._on_message is not None:
             self._on_message(connection.peer, message)
 
-    def _repeat_latest(self, connection: _Connection) -> None:
+    def _repeat_latest(self, connection: Connection) -> None:
         """What went out without metadata before the client showed that it understands them."""
         for pending in self._latest.values():
             if pending.raw_v2 is not None:
                 connection.outbox.put(pending)
 
-    def _flush(self) -> None:
+    def _flush(self) -> float:
+        """Give every client its turn; returns how long the thread may sleep without an event."""
         now_s = time.monotonic()
-        for connection in list(self._connections.values()):
-            reason = self._send(connection, now_s)
+        larges = sum(c.outbox.amid_large and c.idle_s(now_s) < _LARGE_PATIENCE_S for c in self._in_turn())
+        more = held = False
+        for connection in self._in_turn():
+            was_amid = connection.outbox.amid_large
+            reason, unfinished = self._send(connection, larges < _LARGE_AT_ONCE)
             if reason is not None:
                 self._drop(connection, reason)
+                continue
+            larges += connection.outbox.amid_large - was_amid
+            more = more or unfinished
+            held = held or (connection.outbox.queued_bytes > 0 and not connection.full)
+        self._turn += 1
+        if more or (held and larges < _LARGE_AT_ONCE):
+            return 0.0
+        return _LARGE_PATIENCE_S if held else _TICK_S
 
-    def _send(self, connection: _Connection, now_s: float) -> str | None:
-        """Send what can be sent; returns why the client must be cut, if it must."""
+    def _in_turn(self) -> list[Connection]:
+        """All clients, beginning with another one each time."""
+        connections = list(self._connections.values())
+        first = self._turn % max(len(connections), 1)
+        return connections[first:] + connections[:first]
+
+    def _send(self, connection: Connection, may_start_large: bool) -> tuple[str | None, bool]:
+        """Give one client its turn: why it must be cut, if it must, and whether it can take more."""
+        was_full = connection.full
         try:
-            with self._lock:
-                if not connection.outbox.queued_bytes:
-                    connection.progress_s = now_s
-                connection.send()
-                waiting = connection.outbox.queued_bytes > 0
-                overflow = connection.outbox.overflow
+            unfinished = connection.send(may_start_large)
         except OSError as error:
-            return str(error)
-        if overflow:
-            return "too much waits for it"
-        if waiting and now_s - connection.progress_s > self._stall_s:
-            return f"took nothing for {self._stall_s} s"
-        if waiting is not connection.writable:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waiting else 0)
+            return str(error), False
+        if connection.outbox.overflow:
+            return "too much waits for it", False
+        if connection.idle_s(time.monotonic()) > self._stall_s:
+            return f"took nothing for {self._stall_s} s", False
+        if connection.full is not was_full:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.full else 0)
             self._selector.modify(connection.socket, events, connection)
-            connection.writable = waiting
-        return None
+        return None, unfinished
 
-    def _drop(self, connection: _Connection, reason: str) -> None:
-        with self._lock:
-            if self._connections.pop(connection.socket, None) is None:
-                return
+    def _drop(self, connection: Connection, reason: str) -> None:
+        if self._connections.pop(connection.socket, None) is None:
+            return
         self._selector.unregister(connection.socket)
         connection.socket.close()
         self._tell(connection.peer, False, reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,6 +40,18 @@ def test_sizes_round_the_block_limits(size: int) -> None:
     assert crc64(data) == crc64(data[:cut] + bytes(size - cut)) ^ crc64(data[cut:])
     assert crc64(data[-700:]) == bitwise(data[-700:])
     assert crc64(bytes(size) + data[-100:]) == bitwise(data[-100:])
+
+
+def test_a_map_costs_milliseconds() -> None:
+    """At least 50 MB of CPU time's work per second: a 1 MiB map then takes 20 ms of the publisher."""
+    data = np.random.default_rng(1).bytes(1 << 20)
+    crc64(data)
+    spent_s = []
+    for _ in range(5):
+        start_s = time.thread_time()
+        crc64(data)
+        spent_s.append(time.thread_time() - start_s)
+    assert len(data) / min(spent_s) > 50e6
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
