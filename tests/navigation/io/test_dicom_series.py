@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from scipy.spatial.transform import Rotation
 
 from navigation.io.dicom_headers import FileHeader, UnreadableError, read_header
@@ -370,3 +371,44 @@ def test_mutated_files_never_escape_the_parser(tmp_path: Path) -> None:
             refused += 1
     assert read + refused == 300
     assert refused > 0
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ExplicitVRBigEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian],
+    ids=lambda uid: uid.keyword,
+)
+def test_other_ways_of_writing_the_same(tmp_path: Path, syntax: UID) -> None:
+    slices = maker.stack(maker.ramp())
+    for number, ds in enumerate(slices):
+        ds.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            ds.PixelData = np.frombuffer(ds.PixelData, "<i2").byteswap().tobytes()
+            ds["PixelData"].VR = "OW"
+        ds.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    volume, _ = load_volume(only_series(tmp_path))
+    np.testing.assert_array_equal(volume, maker.ramp() - 1024.0)
+
+
+def test_dimensions_in_the_wrong_representation(tmp_path: Path) -> None:
+    folder = maker.save(maker.stack(maker.ramp()), tmp_path)
+    for path in folder.iterdir():
+        raw = path.read_bytes()
+        # Rows (0028,0010) as a four-byte UL instead of a two-byte US
+        wrong = raw.replace(
+            b"\x28\x00\x10\x00US\x02\x00\x06\x00", b"\x28\x00\x10\x00UL\x04\x00\x06\x00\x00\x00"
+        )
+        assert wrong != raw
+        path.write_bytes(wrong)
+    volume, _ = load_volume(only_series(folder))
+    np.testing.assert_array_equal(volume, maker.ramp() - 1024.0)
+
+
+def test_a_bottomless_sequence_is_unreadable(tmp_path: Path) -> None:
+    path = maker.save([maker.slice_of(np.zeros((4, 4)), np.zeros(3))], tmp_path) / "s000.dcm"
+    # 3,000 sequences of undefined length, each the only item of the one before
+    item = b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    raw = path.read_bytes()
+    place = raw.index(b"\x10\x00\x10\x00PN")
+    path.write_bytes(raw[:place] + item * 3000 + raw[place:])
+    assert len(read_folder(tmp_path).unreadable) == 1
