@@ -95,7 +95,15 @@ class LiveCase:
 
 def head_of(settings: Settings) -> dict[str, Any]:
     """The head of a record."""
-    return {SETTINGS_KEY: settings.to_json(), "started": time.time(), "simulated": settings.simulated}
+    return {
+        SETTINGS_KEY: settings.to_json(),
+        "started": time.time(),
+        "simulated": settings.simulated,
+        "nuclide": settings.nuclide,
+        "epoch_s": settings.epoch_s,
+        "dead_time_s": settings.dead_time_s,
+        "T_probe_probetip": settings.tips.probe.tolist(),
+    }
 
 
 def settings_of(record: Record) -> Settings:

@@ -15,6 +15,7 @@ RAW = "raw"  # a wire message, untouched
 LINK = "link"  # a source came or went
 COMMAND = "command"  # the user's wish
 TICK = "tick"  # the reconstruction takes the readings placed so far
+PHASE = "phase"  # where a scan begins and ends; follows from the commands, the engine does not read it
 RESULT = "result"  # what a tick or an analysis gave: digests only, for comparison
 
 

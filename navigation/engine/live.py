@@ -5,6 +5,7 @@ The record is written before anything is interpreted. Nothing here waits for a v
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
@@ -17,7 +18,7 @@ from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import Job, Outcome, TickJob, result_content
-from navigation.engine.session import SCAN, Session
+from navigation.engine.session import READING, SCAN, Session
 from navigation.engine.snapshot import Snapshot
 from navigation.engine.view import Viewer
 from tracking.errors import GammanavError
@@ -166,17 +167,30 @@ class LiveEngine:
         self._recorder.append(event.source, event.arrival_s, event.kind, event.payload)
         if event.kind == events.RESULT:
             return
+        before = (self.session.mode, self.session.current)
         try:
             jobs = self.session.handle(event)
         except GammanavError as error:
             self._refuse(error, future)
             return
+        self._mark_phases(before, event.arrival_s)
         for job in jobs[:-1]:
             self._put(job, None)
         if jobs:
             self._put(jobs[-1], future)
         elif future is not None:
             future.set_result(None)
+
+    def _mark_phases(self, before: tuple[str, str | None], arrival_s: float) -> None:
+        """Tell the record where a scan began and ended, for whoever cuts scans out of it."""
+        after = (self.session.mode, self.session.current)
+        if after == before:
+            return
+        for (mode, scan), action in ((before, "stop"), (after, "start")):
+            if mode in READING:
+                stamp = self.session.counts.newest_t_s
+                content = {"phase": scan, "action": action, "t_s": max(stamp, 0.0)}
+                self._recorder.append(ENGINE, arrival_s, events.PHASE, json.dumps(content).encode())
 
     def _refuse(self, error: GammanavError, future: Future[Outcome | None] | None) -> None:
         logger.warning("refused: %s", error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.engine.counts import CountInterval
 from navigation.engine.tools import PROBE, ToolDesk
+from tracking.counts import CountInterval
 from tracking.sample import Readings
 from tracking.sync import place_counts
 
@@ -16,6 +17,8 @@ from tracking.sync import place_counts
 LONGEST_WAIT_S = 0.6
 # Poses kept before the first and after the last counting interval of a scan folder.
 POSE_MARGIN_S = 0.5
+# Unix seconds as float64 resolve 2.4e-7 s; a window that begins where another ended may seem earlier by that.
+ROUNDING_S = 1e-6
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +53,10 @@ class ScanState:
         self.unplaced += readings.unplaced
         return readings
 
+    def take(self, settled: Iterable[CountInterval]) -> None:
+        """Keep the intervals that began in the scan."""
+        self.intervals.extend(i for i in settled if i.t_end_s - i.window_s >= self.start_s - ROUNDING_S)
+
     @property
     def newest_arrival_s(self) -> float | None:
         """When the newest settled interval arrived."""
@@ -75,7 +82,8 @@ class ScanState:
 
     def _place(self, run: list[CountInterval], desk: ToolDesk, latency_s: float | None = None) -> Readings:
         latency = self.latency_s if latency_s is None else latency_s
-        t_end, counts, window = np.array([(i.t_end_s, i.counts, i.window_s) for i in run]).T
+        table = np.array([(i.t_end_s, i.counts, i.window_s, i.live_s) for i in run])
+        t_end, counts, window, live = table.T
         epoch = self.epoch_s
         return place_counts(
             lambda t: desk.probe_path(t + epoch),
@@ -83,14 +91,14 @@ class ScanState:
             counts,
             window,
             latency,
+            live,
             covers=lambda start, end: desk.buffer.covers(PROBE, start + epoch, end + epoch),
         )
 
     def pose_stamps(self, desk: ToolDesk) -> NDArray[np.float64]:
         """Stamps (n,) of the probe's frames during the scan, with a margin, in Unix seconds."""
-        stamps = np.array(desk.stamps.get(f"{PROBE}ToTracker", []))
-        if not self.intervals or not len(stamps):
+        if not self.intervals:
             return np.zeros(0)
         low = self.intervals[0].t_end_s - self.intervals[0].window_s - self.latency_s - POSE_MARGIN_S
         high = self.intervals[-1].t_end_s + POSE_MARGIN_S
-        return stamps[(stamps >= low) & (stamps <= high)]
+        return desk.probe_frames(low, high)

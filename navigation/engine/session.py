@@ -14,7 +14,6 @@ import numpy as np
 
 from navigation.bed import Bed
 from navigation.engine import events
-from navigation.engine.counts import CountLog
 from navigation.engine.events import EngineEvent
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
 from navigation.engine.scans import ScanState
@@ -23,10 +22,8 @@ from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.surface import surface_after
 from navigation.engine.tools import STYLUS, ToolDesk
 from navigation.engine.touch import TouchedPoints
-from tracking.errors import InputError, WireError
-from tracking.igtl.codec import Message, decode
-from tracking.igtl.counts import counts_from_message, is_counts
-from tracking.igtl.poses import poses_from_message
+from tracking.errors import InputError
+from tracking.hub import Hub, Inputs
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 READING = (SCAN, SWEEP)
@@ -38,8 +35,9 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tools = ToolDesk(settings.tips)
-        self.counts = CountLog()
+        self.hub = Hub({name: Inputs(role.poses, role.counts) for name, role in settings.sources.items()})
+        self.tools = ToolDesk(settings.tips, self.hub)
+        self.counts = self.hub.counts
         self.mode = IDLE
         self.scans: dict[str, ScanState] = {}
         self.current: str | None = None
@@ -48,10 +46,8 @@ class Session:
         self.latency = settings.latency
         self.registration = settings.registration
         self.messages: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
-        self._owner: dict[str, str] = {}
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
             "stop": self._stop,
@@ -103,37 +99,9 @@ class Session:
     def _take_raw(self, event: EngineEvent) -> None:
         self.messages[event.source] += 1
         self.heard_s[event.source] = event.arrival_s
-        try:
-            message = decode(event.payload)
-            self._take_message(event, message)
-        except WireError:
-            self.refused[event.source] += 1
-
-    def _take_message(self, event: EngineEvent, message: Message) -> None:
-        role = self.settings.sources.get(event.source)
-        if is_counts(message):
-            if role is None or not role.counts or not self._owns(event.source, message.device):
-                raise WireError(f"{event.source} may not send counts")
-            self._take_counts(message, event.arrival_s)
-            return
-        for sample in poses_from_message(message):
-            if role is None or not role.poses or not self._owns(event.source, sample.name):
-                raise WireError(f"{event.source} may not send {sample.name}")
-            if self.tools.add(sample, event.arrival_s) and sample.name == f"{STYLUS}ToTracker":
-                self._outline()
-
-    def _owns(self, source: str, device: str) -> bool:
-        """The first source of a name keeps it: a second one would make the pose jump between two tools."""
-        return self._owner.setdefault(device, source) == source
-
-    def _take_counts(self, message: Message, arrival_s: float) -> None:
-        sample = counts_from_message(message)
-        settled = self.counts.add(sample, arrival_s)
-        if self.mode in READING and self.current is not None:
-            scan = self.scans[self.current]
-            scan.intervals.extend(i for i in settled if i.t_end_s - i.window_s >= scan.start_s)
-
-    def _outline(self) -> None:
+        settled = self.hub.handle(event.source, event.arrival_s, event.payload)
+        if settled and self.mode in READING and self.current is not None:
+            self.scans[self.current].take(settled)
         if self.mode in TOUCHING and self.settings.continuous_touch:
             self._touch({})
 
@@ -176,6 +144,7 @@ class Session:
         if mode not in READING or self.current is None:
             return []
         scan = self.scans[self.current]
+        scan.take(self.counts.flush())
         scan.ended = True
         return [self._batch(scan)] if mode == SCAN else []
 
@@ -190,12 +159,9 @@ class Session:
     def _touch(self, _content: dict[str, Any]) -> list[Job]:
         if self.mode not in TOUCHING:
             raise InputError("nothing is being outlined")
-        tip, newest = self.settings.tips.stylus, self.tools.newest_t_s(STYLUS)
-        if tip is None or newest is None:
-            return []
-        matrices, valid = self.tools.poses(STYLUS, np.array([newest]), tip)
-        if valid[0]:
-            self.touched[self.mode].add(matrices[0, :3, 3])
+        tip, pose = self.settings.tips.stylus, self.tools.newest(STYLUS)
+        if tip is not None and pose is not None:
+            self.touched[self.mode].add((pose @ tip)[:3, 3])
         return []
 
     def _points(self, content: dict[str, Any]) -> list[Job]:

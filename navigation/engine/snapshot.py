@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from navigation.bed import BedCheck
 from navigation.volume import ActivityMap, Spot
 
-# Expiry (architecture, "expired data"): poses after 250 ms or 3 intervals of a slow tracker, counts after
-# 2.5 declared intervals, the map after 1 s.
-POSE_EXPIRY_S = 0.25
-POSE_EXPIRY_INTERVALS = 3.0
-COUNTS_EXPIRY_INTERVALS = 2.5
+# A map that holds nothing of the last second is no live map any more.
 MAP_EXPIRY_S = 1.0
 
 

@@ -1,55 +1,38 @@
-"""The tracked tools: where probe, stylus and reference are, how old that is, and what was refused.
+"""The tracked tools: where probe, stylus and reference are, how old that is, and whether it may be used.
 
-Poses go into the transform buffer only after the checks of the buffer itself; nothing is ever extrapolated.
+Everything comes from the hub's transform buffer; nothing is ever extrapolated.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.engine.snapshot import POSE_EXPIRY_INTERVALS, POSE_EXPIRY_S, ToolState
-from tracking.buffer import TransformBuffer
-from tracking.sample import PoseSample, PoseStatus
+from navigation.engine.snapshot import ToolState
+from tracking.hub import DeviceStats, Hub
+from tracking.sample import PoseStatus
 
 PROBE, STYLUS = "Probe", "Stylus"
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tips:
     """`T_tool_tip` (4, 4) of the probe's face and of the stylus: tip frame into the marker's, mm."""
 
-    probe: NDArray[np.float64]
-    stylus: NDArray[np.float64] | None = None
+    probe: Floats
+    stylus: Floats | None = None
 
 
 class ToolDesk:
-    """Newest and past poses of every tool in Reference; times are the tracker's stamps except `arrival_s`."""
+    """Newest and past poses of every tool in Reference; times are the tracker's stamps."""
 
-    def __init__(self, tips: Tips) -> None:
+    def __init__(self, tips: Tips, hub: Hub) -> None:
         self.tips = tips
-        self.buffer = TransformBuffer()
-        self.refused: Counter[str] = Counter()
-        self.stamps: dict[str, list[float]] = {}
-        self._arrival: dict[str, float] = {}
-        self._status: dict[str, PoseStatus] = {}
-        self._count: Counter[str] = Counter()
-
-    def add(self, sample: PoseSample, arrival_s: float) -> bool:
-        """Take one pose; False when it was refused and only its stamp is kept."""
-        self._status[sample.name] = sample.status
-        stamps = self.stamps.setdefault(sample.name, [])
-        if not stamps or sample.t_s > stamps[-1]:
-            stamps.append(sample.t_s)
-        if not self.buffer.add(sample):
-            self.refused[sample.name] += 1
-            return False
-        self._arrival[sample.name] = arrival_s
-        self._count[sample.name] += 1
-        return True
+        self.hub = hub
+        self.buffer = hub.buffer
 
     def newest_t_s(self, tool: str) -> float | None:
         """Stamp up to which the tool's pose in Reference is known; None before the first."""
@@ -57,47 +40,56 @@ class ToolDesk:
         known = [t for t in times if t is not None]
         return min(known) if len(known) == len(times) else None
 
-    def poses(
-        self, tool: str, t_s: NDArray[np.float64], T_tool_tip: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(n, 4, 4) `T_reference_tip` at the stamps (n,), and which of them are valid."""
-        return self.buffer.tool_in_reference(tool, t_s, T_tool_tip)
+    def newest(self, tool: str) -> Floats | None:
+        """The newest `T_reference_marker` (4, 4), None while unknown."""
+        newest = self.newest_t_s(tool)
+        if newest is None:
+            return None
+        matrices, valid = self.buffer.tool_in_reference(tool, np.array([newest]))
+        pose: Floats = matrices[0]
+        return pose if valid[0] else None
 
-    def probe_path(self, t_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """`T_reference_probetip` at the stamps (n,): what counts are placed on."""
-        return self.poses(PROBE, t_s, self.tips.probe)
+    def probe_path(self, t_s: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """`T_reference_probetip` (n, 4, 4) at the stamps (n,), and which of them are valid."""
+        return self.buffer.tool_in_reference(PROBE, t_s, self.tips.probe)
 
-    def interval_s(self, name: str) -> float:
-        """Median interval of a track, 0 while unknown."""
-        return self.buffer.track(name).interval_s or 0.0
+    def probe_frames(self, start_s: float, end_s: float) -> Floats:
+        """Stamps (n,) of the probe's frames between two stamps, visible or not."""
+        return self.buffer.chain(PROBE)[0].frame_times(start_s, end_s)
 
     def states(self, now_s: float) -> dict[str, ToolState]:
         """Every tool as the publishing table names it."""
-        states = {"ProbeToReference": self._state("ProbeToReference", PROBE, np.eye(4), now_s)}
-        states["ProbeTipToReference"] = self._state("ProbeTipToReference", PROBE, self.tips.probe, now_s)
+        devices = {device.name: device for device in self.hub.stats(now_s).devices}
+        probe = self._state("ProbeToReference", PROBE, devices)
+        states = [probe, _at_tip(probe, "ProbeTipToReference", self.tips.probe)]
         if self.tips.stylus is not None:
-            states["StylusTipToReference"] = self._state(
-                "StylusTipToReference", STYLUS, self.tips.stylus, now_s
-            )
-        return states
+            stylus = self._state("StylusToReference", STYLUS, devices)
+            states.append(_at_tip(stylus, "StylusTipToReference", self.tips.stylus))
+        return {state.name: state for state in states}
 
-    def _state(self, name: str, tool: str, T_tool_tip: NDArray[np.float64], now_s: float) -> ToolState:
-        chain = [track.name for track in self.buffer.chain(tool) if track is not None]
+    def _state(self, name: str, tool: str, devices: dict[str, DeviceStats]) -> ToolState:
+        chain = [track for track in self.buffer.chain(tool) if track is not None]
+        known = [devices[track.name] for track in chain if track.name in devices]
         newest = self.newest_t_s(tool)
-        if newest is None:
+        if len(known) < len(chain) or newest is None:
             return ToolState(name, None, False, None, None, PoseStatus.MISSING.value, 0)
-        matrices, valid = self.poses(tool, np.array([newest]), T_tool_tip)
-        age = max(now_s - self._arrival[n] for n in chain)
-        expiry = max(POSE_EXPIRY_S, POSE_EXPIRY_INTERVALS * self.interval_s(chain[0]))
-        usable = bool(valid[0]) and age <= expiry and all(self._status[n].usable for n in chain)
-        status = self._word(chain, usable)
-        return ToolState(
-            name, matrices[0] if valid[0] else None, usable, newest, age, status, self._count[chain[0]]
-        )
+        behind = [(track.newest_frame_t_s or newest) - (track.newest_t_s or newest) for track in chain]
+        age = max(device.age_s + late for device, late in zip(known, behind, strict=True))
+        matrix = self.newest(tool)
+        valid = matrix is not None and all(device.valid for device in known)
+        return ToolState(name, matrix, valid, newest, age, _word(known, valid), known[0].received)
 
-    def _word(self, chain: list[str], usable: bool) -> str:
-        words = [self._status[n] for n in chain]
-        lost = [word for word in words if not word.usable]
-        if usable or lost:
-            return (lost or words)[0].value
-        return PoseStatus.MISSING.value
+
+def _at_tip(marker: ToolState, name: str, T_tool_tip: Floats) -> ToolState:
+    """The state of a tool's tip, from that of its marker."""
+    matrix = None if marker.matrix is None else marker.matrix @ T_tool_tip
+    return ToolState(name, matrix, marker.valid, marker.t_s, marker.age_s, marker.status, marker.seq)
+
+
+def _word(chain: list[DeviceStats], valid: bool) -> str:
+    """PLUS's word for the tool: the first bad one in its chain."""
+    if valid:
+        return PoseStatus.OK.value
+    words = [PoseStatus.__members__.get(device.word, PoseStatus.MISSING) for device in chain]
+    lost = [word for word in words if not word.usable]
+    return (lost[0] if lost else PoseStatus.MISSING).value

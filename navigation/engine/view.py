@@ -7,8 +7,9 @@ import threading
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.session import BED, SURFACE, Session
-from navigation.engine.snapshot import COUNTS_EXPIRY_INTERVALS, CountState, Snapshot, SourceState
+from navigation.engine.snapshot import CountState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
+from tracking.hub import COUNT_EXPIRY_INTERVALS
 
 # A fault is shown this long after it happened.
 FAULT_SHOWN_S = 5.0
@@ -89,7 +90,7 @@ class Viewer:
             name: SourceState(
                 session.links.get(name, False),
                 session.messages[name],
-                session.refused[name],
+                session.hub.refused[name],
                 now_s - session.heard_s[name] if name in session.heard_s else None,
             )
             for name in session.settings.sources
@@ -98,9 +99,8 @@ class Viewer:
     def _counts(self, now_s: float) -> CountState:
         log, session = self._session.counts, self._session
         age = None if log.arrival_s is None else now_s - log.arrival_s
-        fresh = (
-            log.last is not None and age is not None and age <= COUNTS_EXPIRY_INTERVALS * log.last.interval_s
-        )
+        expiry = COUNT_EXPIRY_INTERVALS * log.last.interval_s if log.last is not None else 0.0
+        fresh = age is not None and age <= expiry
         scan = session.scans.get(session.current or "")
         return CountState(
             log.rate_cps() if fresh else None,

@@ -13,6 +13,7 @@ import pytest
 from navigation.bed import Bed
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.events import COMMAND, RAW, RESULT, TICK
+from navigation.engine.folders import scan_of
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import BedJob, TickJob
 from navigation.engine.replay import ReplayEngine
@@ -23,6 +24,7 @@ from tracking.errors import InputError, SurroundingsError
 from tracking.igtl.codec import Message, decode
 from tracking.igtl.link import Client
 from tracking.recording import Record, Replay
+from tracking.recording.export import export_scan
 
 DEADLINE_S = 20.0
 PUBLISHED = {
@@ -149,6 +151,18 @@ def test_the_record_holds_the_raw_bytes_and_what_every_tick_used(tmp_path: Path)
     assert sorted(recorded) == sorted(sent)
     assert kinds.index(COMMAND) < kinds.index(TICK) < kinds.index(RESULT)
     assert any(e.content().get("readings", 0) > 0 for e in record.events(RESULT))
+
+
+def test_the_scan_can_be_cut_out_of_the_record_and_is_the_engines_own(tmp_path: Path) -> None:
+    with Devices(3.0) as devices, live_case(devices, tmp_path) as case:
+        perform(case, devices)
+        ours = scan_of(case.session, "scan-1")
+    cut = export_scan(tmp_path / RECORD_NAME, "scan-1")
+    assert np.array_equal(cut.counts.counts, ours.counts.counts)
+    assert np.allclose(cut.counts.t_s, ours.counts.t_s, atol=1e-6)
+    assert cut.pose_name == ours.pose_name == "ProbeTipToReference"
+    assert np.allclose(cut.poses.matrices, ours.poses.matrices, equal_nan=True)
+    assert cut.simulated
 
 
 def test_a_replay_computes_the_same_bits_on_the_same_schedule(tmp_path: Path) -> None:

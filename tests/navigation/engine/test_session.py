@@ -79,7 +79,7 @@ def test_poses_that_are_no_poses_change_nothing() -> None:
 
     session, readings = scanned(poisoned())
     _, clean = scanned(stream(3.0))
-    assert session.tools.refused["ProbeToTracker"] > 5
+    assert session.hub.buffer.track("ProbeToTracker").refused.total() > 5
     # The frames' times make the gaps between good poses no longer: every interval is still placed.
     assert len(readings) == len(clean)
     assert np.isfinite(readings.poses).all()
@@ -119,7 +119,7 @@ def test_a_source_may_only_send_what_it_is_for() -> None:
     session.handle(EngineEvent("tracker", 0.0, "raw", b"rubbish"))
     assert session.counts.last is None
     assert session.tools.newest_t_s("Probe") is None
-    assert session.refused == {"tracker": 2, "stranger": 1}
+    assert session.hub.refused == {"tracker": 2, "stranger": 1}
 
 
 def test_outlining_keeps_touched_points_apart() -> None:

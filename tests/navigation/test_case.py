@@ -1,0 +1,92 @@
+"""The case file: what a good one gives, and that a bad one is named with its key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from navigation.case import read_case
+from tracking.errors import GateRefusedError, InputError
+
+TIP = {"tip_offset_mm": [1.0, 2.0, 100.0], "axis": [0.0, 0.0, 1.0]}
+GOOD = """
+name = "case 7"
+nuclide = "99mTc"
+reference_time = "2026-01-01T10:00:00Z"
+dead_time_s = 1e-5
+[tracker]
+port = 18954
+[probe]
+port = 18955
+metadata = false
+"""
+
+
+def case_file(folder: Path, text: str = GOOD, tip: dict[str, object] | None = None) -> Path:
+    (folder / "tip.json").write_text(json.dumps(TIP if tip is None else tip))
+    path = folder / "case.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_case(tmp_path: Path) -> None:
+    settings = read_case(case_file(tmp_path))
+    assert settings.nuclide == "Tc-99m"
+    # 2026-01-01T10:00:00Z: 56 years with 14 leap days, and 10 hours.
+    assert settings.epoch_s == (56 * 365 + 14) * 86400 + 36000
+    assert settings.tips.probe[:3, 3].tolist() == [1.0, 2.0, 100.0]
+    assert settings.tips.stylus is None
+    assert settings.sources["tracker"].poses
+    assert not settings.sources["tracker"].counts
+    assert not settings.sources["probe"].metadata
+    assert not settings.simulated
+
+
+def test_the_settings_survive_the_record(tmp_path: Path) -> None:
+    settings = read_case(case_file(tmp_path))
+    again = type(settings).from_json(json.loads(json.dumps(settings.to_json())))
+    assert again.to_json() == settings.to_json()
+    assert np.array_equal(again.tips.probe, settings.tips.probe)
+
+
+def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
+    to_lps = np.eye(4)
+    to_lps[:3, 3] = [1.0, 2.0, 3.0]
+    (tmp_path / "reg.json").write_text(json.dumps({"T_target_source": to_lps.tolist(), "accepted": True}))
+    settings = read_case(case_file(tmp_path, 'registration = "reg.json"\n' + GOOD))
+    # The Reference origin lies at LPS (1, 2, 3), which is RAS (-1, -2, 3).
+    assert settings.registration.matrix[:3, 3].tolist() == [-1.0, -2.0, 3.0]
+    assert settings.registration.matrix[0, 0] == -1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("nuclide = ", "TOML"),
+        (GOOD.replace("99mTc", "Xx-1"), "Xx-1"),
+        (GOOD.replace("2026-01-01T10:00:00Z", "tomorrow"), "reference_time"),
+        (GOOD.replace("[probe]", "[probes]"), "probes"),
+        (GOOD.replace("18954", "0"), "tracker.port"),
+        (GOOD.replace("1e-5", "5"), "dead_time_s"),
+        ('surface = "nowhere.csv"\n' + GOOD, "nowhere.csv"),
+        ('calibration = "nowhere.json"\n' + GOOD, "nowhere.json"),
+        ("latency = 5\n" + GOOD, "latency"),
+    ],
+)
+def test_a_bad_case_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(InputError, match=named) as refusal:
+        read_case(case_file(tmp_path, text))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_case_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml: no such file"):
+        read_case(tmp_path / "nowhere.toml")
+
+
+def test_a_refused_tip_refuses_the_case(tmp_path: Path) -> None:
+    with pytest.raises(GateRefusedError, match=r"tip\.json"):
+        read_case(case_file(tmp_path, tip={**TIP, "accepted": False, "reasons": ["bent"]}))
