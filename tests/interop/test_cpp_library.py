@@ -82,7 +82,7 @@ def test_small_messages_are_read_by_the_library(cpp_peer: Path) -> None:
     transform, status, text, sensor, points, tools = read_by(
         cpp_peer,
         [
-            transform_message("ProbeToReference", POSE, NOW_S, {"TransformStatus": "OK"}),
+            transform_message("StylusTipToReference", POSE, NOW_S, {"TransformStatus": "OK"}),
             status_message("Engine", NOW_S, 13, "two minutes", "WARMING_UP", -7),
             string_message("Spots", '{"µ": 1}', NOW_S),
             sensor_message("Other", (1.0, -2.5, 1e300), NOW_S),

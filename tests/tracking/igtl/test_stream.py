@@ -146,6 +146,24 @@ def test_a_lying_skip_can_be_given_up() -> None:
     assert not splitter.waiting
 
 
+def test_a_slow_message_survives_distrust() -> None:
+    splitter = StreamSplitter()
+    received = splitter.feed(MESSAGES[2][:1000])
+    for start in range(1000, len(MESSAGES[2]), 500):
+        splitter.distrust()
+        received += splitter.feed(MESSAGES[2][start : start + 500])
+    assert received == [MESSAGES[2]]
+    assert splitter.feed(MESSAGES[0]) == [MESSAGES[0]]
+    assert splitter.garbage_bytes == 0
+
+
+def test_many_lies_do_not_hide_a_message() -> None:
+    """More look-alikes than are kept open, each claiming an image that never comes."""
+    splitter = StreamSplitter()
+    assert splitter.feed(b"x" + fake_header("IMAGE", 1 << 24) * 100 + MESSAGES[0]) == [MESSAGES[0]]
+    assert splitter.pending_bytes == 0
+
+
 def test_own_limit() -> None:
     splitter = StreamSplitter(largest_bytes=100)
     assert splitter.feed(MESSAGES[2] + MESSAGES[0]) == [MESSAGES[0]]
