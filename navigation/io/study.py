@@ -102,11 +102,12 @@ def import_study(
 
 
 def _run_child(request: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the reader; -P: Python files in the current folder, perhaps the foreign disc, are not run."""
     paths = os.pathsep.join(p for p in sys.path if p)
     environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         return subprocess.run(
-            [sys.executable, "-c", _CHILD],
+            [sys.executable, "-P", "-c", _CHILD],
             input=request,
             capture_output=True,
             text=True,

@@ -204,6 +204,14 @@ def test_a_reader_that_dies_is_no_crash_of_ours(
         import_study(pair, tmp_path / "study")
 
 
+def test_python_files_beside_the_study_are_not_run(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pair / "numpy.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(pair)
+    assert [s["modality"] for s in import_study(Path(), tmp_path / "study")["series"]] == ["CT", "PT"]
+
+
 def test_memory_of_the_reader_is_bounded(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limited = (
         "from navigation.io import dicom_import as d; d.read_folder = lambda f: bytearray(8 << 30); d.main()"
