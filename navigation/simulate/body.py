@@ -34,6 +34,11 @@ class Cavity:
         rho = np.hypot((x - self.x_mm) / self.radius_x_mm, (y - self.y_mm) / self.radius_y_mm)
         return np.asarray(self.depth_mm * np.cos(0.5 * np.pi * np.minimum(rho, 1.0)) ** 2)
 
+    def place(self, disc: Array) -> Array:
+        """(n, 2): points of the unit disc (n, 2) laid over the cavity's opening."""
+        stretch, centre = (self.radius_x_mm, self.radius_y_mm), (self.x_mm, self.y_mm)
+        return np.asarray(disc * np.array(stretch) + np.array(centre))
+
 
 @dataclass(frozen=True, slots=True)
 class Body:

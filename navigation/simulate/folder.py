@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.simulate.chance import rigid, stream
+from navigation.simulate.chance import stream
 from navigation.simulate.devices import COUNT_INTERVAL_S, Counter, Tracker
 from navigation.simulate.room import PHASES_S, OperatingRoom, kind_of
 from navigation.simulate.scenes import DEAD_TIME_S, NUCLIDE, Scene, build_scene
@@ -147,13 +147,3 @@ def touched(room: OperatingRoom, phase: str) -> Array:
         0, TOUCH_NOISE_MM / np.sqrt(3.0), tips.shape
     )
     return np.asarray(tips @ T[:3, :3].T + T[:3, 3] + noise)
-
-
-def true_surface(scene: Scene, x_mm: Array, y_mm: Array, after: bool) -> Array:
-    """(n, 3) points of the true surface in Reference, over body coordinates x and y (n,): for tests and
-    figures.
-    """
-    patient = scene.patient.resected() if after else scene.patient
-    points = np.stack([x_mm, y_mm, patient.body.surface(x_mm, y_mm)], axis=1)
-    T = rigid(patient.T_reference_body[:3, :3], patient.T_reference_body[:3, 3])
-    return np.asarray(points @ T[:3, :3].T + T[:3, 3])

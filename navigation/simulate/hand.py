@@ -19,14 +19,17 @@ Array = NDArray[np.float64]
 
 STEP_S = 0.01
 SCAN_SPEED_MM_S = 21.5  # along the raster; the hand's irregularity adds some 4 mm/s
-SCAN_HALF_MM = 36.0
+SCAN_HALF_MM = 33.0
 CLOSEST_LINES_MM = 5.0  # a surgeon starts anew rather than scan closer lines
 LARGEST_TILT_DEG = 10.0  # in each of two directions: 14 degrees together
 PROBE_RADIUS_MM = 8.0
 TOUCH_HALF_MM = 56.0
 LIFT_MM = 20.0
-APPROACH_SPEED_MM_S = 350.0
-LONGEST_APPROACH_S = 1.0
+# A tool needs a second to come from where it was; in a short phase a quarter of it.
+LEAD_S, LEAD_SHARE = 1.0, 0.25
+# What a surgeon takes for the bed: the wall up to this share of the cavity's radius. The rim beyond is
+# intact skin.
+BED_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,21 +73,20 @@ def resting(position: Array) -> Path:
     return Path(position[None], np.array([[0.0, 0.0, -1.0]]), np.array([[1.0, 0.0, 0.0]]))
 
 
-def approached(last: Array, path: Path) -> Path:
-    """`path`, joined from the pose `last` (4, 4) in a lifted arc of at most a second; its times stay as
-    they are.
-    """
-    distance = float(np.linalg.norm(path.position[0] - last[:3, 3]))
-    steps = int(min(LONGEST_APPROACH_S, distance / APPROACH_SPEED_MM_S) / STEP_S)
-    if steps < 2:
-        return path
-    last_row = max(steps, len(path.position) - 1)
-    wanted = path.at(np.linspace(0.0, 1.0, last_row + 1) * last_row * STEP_S)
-    s = np.minimum(np.arange(last_row + 1) / steps, 1.0)
+def approached(last: Array, path: Path, lead_s: float) -> Path:
+    """`path`, `lead_s` later: until then the tool comes from the pose `last` (4, 4) in a lifted arc."""
+    steps = max(round(lead_s / STEP_S), 1)
+    s = np.arange(steps) / steps
     ease = (s * s * (3 - 2 * s))[:, None]
-    position, axis, side = ((1 - ease) * last[:3, k] + ease * wanted[:, :3, k] for k in (3, 2, 0))
+    first = path.at(np.zeros(1))[0]
+    position, axis, side = ((1 - ease) * last[:3, k] + ease * first[:3, k] for k in (3, 2, 0))
+    distance = float(np.linalg.norm(first[:3, 3] - last[:3, 3]))
     position[:, 2] += min(LIFT_MM, 0.3 * distance) * np.sin(np.pi * s)
-    return Path(position, axis, side)
+    return Path(
+        np.concatenate([position, path.position]),
+        np.concatenate([axis, path.axis]),
+        np.concatenate([side, path.side]),
+    )
 
 
 def _times(duration_s: float) -> Array:
@@ -125,16 +127,8 @@ def _crosshatch(half_mm: float, length_mm: float) -> Array:
     return np.concatenate([both] * passes)
 
 
-def _lifted(
-    body: Body,
-    centre: tuple[float, float],
-    half_mm: float,
-    length_mm: float,
-    lines_for_mm: float | None = None,
-) -> Array:
-    """(m, 3): the raster laid on the surface; its lines are counted for a square of `lines_for_mm`."""
-    nominal = half_mm if lines_for_mm is None else lines_for_mm
-    plane = _crosshatch(nominal, length_mm) * (half_mm / nominal) + np.array(centre)
+def _lifted(body: Body, plane: Array) -> Array:
+    """(m, 3): a curve (m, 2) laid on the surface."""
     return np.column_stack([plane, body.surface(plane[:, 0], plane[:, 1])])
 
 
@@ -144,15 +138,39 @@ def scan(
     """Freehand scan at 20 to 30 mm/s: raster in two directions, 0 to 4 mm off the surface, tilted by up
     to 15 degrees.
     """
-    t = _times(duration_s)
     length = SCAN_SPEED_MM_S * rng.uniform(0.92, 1.08) * duration_s
-    rough = _lifted(body, centre, half_mm, length)
-    # A wall makes the way longer than its plan: fewer lines there.
-    planned = length * float(_arc(rough[:, :2])[-1] / _arc(rough)[-1])
-    lifted = _lifted(body, centre, half_mm, planned)
+    lifted = _lifted(body, _crosshatch(half_mm, length) + np.array(centre))
     # Lines are whole: the region gives way a little, so that the speed is a hand's.
     fit = float(np.clip(length / _arc(lifted)[-1], 0.85, 1.1))
-    lifted = _lifted(body, centre, half_mm * fit, planned, half_mm)
+    plane = fit * _crosshatch(half_mm, length) + np.array(centre)
+    return _freehand(body, _lifted(body, plane), duration_s, rng)
+
+
+def scan_bed(body: Body, duration_s: float, rng: np.random.Generator) -> Path:
+    """The same over a cavity's wall: a spiral outwards, and another back between its turns."""
+    cavity = body.cavity
+    if cavity is None:
+        raise ValueError("there is no cavity to scan")
+    length = SCAN_SPEED_MM_S * rng.uniform(0.92, 1.08) * duration_s
+    one_turn = float(_arc(_lifted(body, cavity.place(BED_SHARE * _spiral(1.0, 0.0))))[-1])
+    turns = float(np.clip(0.5 * length / one_turn, 1.0, 8.0))
+    start = rng.uniform(0.0, 2 * np.pi)
+    there, back = _spiral(turns, start), _spiral(turns, start + np.pi)[::-1]
+    return _freehand(
+        body, _lifted(body, cavity.place(BED_SHARE * np.concatenate([there, back]))), duration_s, rng
+    )
+
+
+def _spiral(turns: float, start_rad: float) -> Array:
+    """(m, 2): from the centre to the unit circle."""
+    s = np.linspace(0.0, 1.0, 800)
+    angle = start_rad + 2 * np.pi * turns * s
+    return np.stack([s * np.cos(angle), s * np.sin(angle)], axis=1)
+
+
+def _freehand(body: Body, lifted: Array, duration_s: float, rng: np.random.Generator) -> Path:
+    """The probe along a curve (m, 3) on the surface, as a hand follows it."""
+    t = _times(duration_s)
     dense = _resampled(lifted, _arc(lifted), rng, t, 0.1)[:, :2]
     dense += 1.5 * np.stack([wave(rng, t, 1.8, 8.0), wave(rng, t, 1.8, 8.0)], axis=1)
     gap = np.clip(1.0 + 1.3 * wave(rng, t, 0.8, 6.0), 0.0, 4.0)
@@ -213,20 +231,17 @@ def touch(body: Body, centre: tuple[float, float], duration_s: float, rng: np.ra
 
 
 def touch_bed(body: Body, duration_s: float, rng: np.random.Generator) -> Path:
-    """The stylus slides over the cavity's wall in a spiral, from the bottom to just beyond the rim."""
+    """The stylus slides over the cavity's wall in a spiral, from the bottom outwards."""
     cavity = body.cavity
     if cavity is None:
         raise ValueError("there is no cavity to touch")
-    turn = np.linspace(0.0, 2 * np.pi * 5.0, 800)
-    rho = 1.05 * turn / turn[-1]
-    x = cavity.x_mm + rho * cavity.radius_x_mm * np.cos(turn)
-    y = cavity.y_mm + rho * cavity.radius_y_mm * np.sin(turn)
-    return _slide(body, np.stack([x, y], axis=1), duration_s, rng)
+    spiral = BED_SHARE * _spiral(5.0, 0.0)
+    return _slide(body, cavity.place(spiral), duration_s, rng)
 
 
 def _slide(body: Body, plane: Array, duration_s: float, rng: np.random.Generator) -> Path:
     t = _times(duration_s)
-    curve = np.column_stack([plane, body.surface(plane[:, 0], plane[:, 1])])
+    curve = _lifted(body, plane)
     dense = _resampled(curve, _arc(curve), rng, t, 0.2)[:, :2]
     dense += 1.0 * np.stack([wave(rng, t, 0.8, 4.0), wave(rng, t, 0.8, 4.0)], axis=1)
     pressed = -0.15 + 0.1 * wave(rng, t, 0.3, 2.0)
@@ -249,6 +264,6 @@ def dwell(points: Array, duration_s: float, pause: Callable[[int, float, float],
     position[:, 2] += np.where(index > 0, LIFT_MM * np.sin(np.pi * way), 0.0)
     for i in range(len(points) if pause is not None else 0):
         assert pause is not None
-        pause(i, max((i + 0.45) * share, LONGEST_APPROACH_S + 0.05), (i + 0.98) * share)
+        pause(i, (i + 0.45) * share, (i + 0.98) * share)
     down = np.tile([0.15, 0.1, -1.0], (len(t), 1))
     return Path(position, down, np.tile([1.0, 0.0, 0.0], (len(t), 1)))

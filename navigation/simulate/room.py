@@ -8,7 +8,7 @@ was, so that a counter that reports late still sees the path of then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,22 +135,18 @@ class OperatingRoom:
 
     def _move(self, kind: str, phase: str, t_s: float, length_s: float) -> list[Event]:
         rng = stream(self.scene.seed, self.scene.name, "hand", phase, str(self._commands))
-        body, centre = self.patient_at(t_s).body, self.scene.patient.scan_centre
-        events: list[Event] = []
+        patient = self.patient_at(t_s)
+        if kind == "touch-bed" and patient.body.cavity is None:
+            raise InputError("phase touch-bed: nothing has been resected yet")
         if kind == "sweep":
             self._source_out.append((t_s, t_s + length_s))
-            path = hand.sweep(self.scene.equipment.check_source.centre, length_s, rng)
-        elif kind == "touch":
-            path = hand.touch(body, centre, length_s, rng)
-        elif kind == "touch-bed":
-            if body.cavity is None:
-                raise InputError("phase touch-bed: nothing has been resected yet")
-            path = hand.touch_bed(body, length_s, rng)
-        elif kind == "landmarks":
-            path = self._landmarks(phase, t_s, length_s, events)
+        lead = min(hand.LEAD_S, hand.LEAD_SHARE * length_s)
+        events: list[Event] = []
+        if kind == "landmarks":
+            path = self._landmarks(phase, t_s + lead, length_s - lead, events)
         else:
-            path = self._scan(kind, t_s, length_s, rng)
-        self._take(kind in STYLUS_PHASES, path, t_s)
+            path = self._path(kind, patient, length_s - lead, rng)
+        self._take(kind in STYLUS_PHASES, path, t_s, lead)
         self._occlude(kind, t_s, length_s, rng)
         return events
 
@@ -161,21 +157,25 @@ class OperatingRoom:
 
         return hand.dwell(self.scene.patient.fiducials, length_s, rest)
 
-    def _scan(self, kind: str, t_s: float, length_s: float, rng: np.random.Generator) -> Path:
-        patient = self.patient_at(t_s)
-        cavity = patient.body.cavity
-        if cavity is None:
-            return hand.scan(patient.body, patient.scan_centre, hand.SCAN_HALF_MM, length_s, rng)
-        half = 0.72 * max(cavity.radius_x_mm, cavity.radius_y_mm)
-        return hand.scan(patient.body, (cavity.x_mm, cavity.y_mm), half, length_s, rng)
+    def _path(self, kind: str, patient: Patient, length_s: float, rng: np.random.Generator) -> Path:
+        body, centre = patient.body, patient.scan_centre
+        if kind == "sweep":
+            return hand.sweep(self.scene.equipment.check_source.centre, length_s, rng)
+        if kind == "touch":
+            return hand.touch(body, centre, length_s, rng)
+        if kind == "touch-bed":
+            return hand.touch_bed(body, length_s, rng)
+        if body.cavity is not None:
+            return hand.scan_bed(body, length_s, rng)
+        return hand.scan(body, centre, hand.SCAN_HALF_MM, length_s, rng)
 
-    def _take(self, stylus: bool, path: Path, t_s: float) -> None:
+    def _take(self, stylus: bool, path: Path, t_s: float, lead_s: float) -> None:
         """One tool goes to work, the other is put away."""
         working, idle = (self._stylus, self._probe) if stylus else (self._probe, self._stylus)
         park = hand.resting(PROBE_PARK if stylus else STYLUS_PARK)
         now = np.array([t_s])
-        working.add(t_s, hand.approached(working.poses(now)[0], path))
-        idle.add(t_s, hand.approached(idle.poses(now)[0], park))
+        working.add(t_s, hand.approached(working.poses(now)[0], path, lead_s))
+        idle.add(t_s, hand.approached(idle.poses(now)[0], park, hand.LEAD_S))
 
     def _occlude(self, kind: str, t_s: float, length_s: float, rng: np.random.Generator) -> None:
         if kind not in ("scan", "rescan"):
@@ -226,10 +226,3 @@ class OperatingRoom:
             del history.since_s[:keep], history.what[:keep]
         self.occlusions = [o for o in self.occlusions if o[2] > t_s]
         self._source_out = [s for s in self._source_out if s[1] > t_s]
-
-
-def quiet(scene: Scene) -> Scene:
-    """The same scene without occlusions and without the bench's mismatch: for tests of the physics."""
-    from navigation.simulate.rates import Mismatch
-
-    return replace(scene, occlusions=0, equipment=replace(scene.equipment, mismatch=Mismatch()))

@@ -27,6 +27,7 @@ DEAD_TIME_S = 1e-5
 PROBE_SERIAL = "SIMULATION-0001"
 CHECK_SOURCE_KBQ = 300.0
 MARGIN_MM = 4.5  # tissue taken behind the lesion
+STEEPEST_WALL_DEG = 50.0
 FIDUCIALS = 6
 
 
@@ -166,8 +167,8 @@ def _cavity(rng: np.random.Generator, body: Body, target: Source) -> Cavity:
     x, y, z = target.centre
     skin = float(body.skin(np.array(x), np.array(y)))
     depth = skin - z + float((target.points[:, 2].max() - target.points[:, 2].min()) / 2) + MARGIN_MM
-    # The slope of the wall is at most pi D / (2 R): 45 degrees here.
-    radius = max(30.0, 0.5 * np.pi * depth)
+    # The wall is steepest, pi D / (2 R), at half its depth: 50 degrees here.
+    radius = 0.5 * np.pi * depth / np.tan(np.radians(STEEPEST_WALL_DEG))
     stretch = rng.uniform(0.95, 1.08)
     off_x, off_y = rng.uniform(-1.5, 1.5, 2)
     return Cavity(x + off_x, y + off_y, depth, radius * stretch, radius / stretch)
