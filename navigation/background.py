@@ -58,7 +58,6 @@ class Background:
         out[0] = 0.0
         return out
 
-    def at(self, coefficients: Array, points_mm: Array) -> Array:
-        """Concentration (n,) in kBq/mL at points (n, 3)."""
-        result: Array = self.lattice.weights_at(points_mm) @ (self.modes @ coefficients)
-        return result
+    def modes_at(self, points_mm: Array) -> Array:
+        """(n, q): what a unit of each coefficient is at points (n, 3), in kBq/mL."""
+        return self.lattice.interpolate(self.modes, points_mm)

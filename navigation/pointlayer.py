@@ -245,9 +245,9 @@ def _axis_pairs() -> Array:
 
 
 def _ball() -> Array:
-    """(40, 3) points of equal weight in the unit ball: spirals on shells of equal volume."""
+    """(24, 3) points of equal weight in the unit ball: spirals on shells of equal volume."""
     points = []
-    for shell, count in ((0.40, 6), (0.70, 14), (0.92, 20)):
+    for shell, count in ((0.41, 4), (0.72, 8), (0.93, 12)):
         i = np.arange(count) + 0.5
         polar, azimuth = np.arccos(1 - 2 * i / count), np.pi * (1 + 5**0.5) * i
         points.append(

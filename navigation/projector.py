@@ -49,18 +49,18 @@ class Lattice:
         zz, yy, xx = np.meshgrid(z, y, x, indexing="ij")
         return np.stack([xx.ravel(), yy.ravel(), zz.ravel()], axis=1)
 
-    def weights_at(self, points_mm: Array) -> Array:
-        """Hat values (n, nodes) at points (n, 3); the border continues."""
+    def interpolate(self, values: Array, points_mm: Array) -> Array:
+        """Node values (nodes, q) at points (n, 3): (n, q); the border continues."""
         size = np.array(self.size)
         f = np.clip((points_mm - self.origin_mm) / self.spacing_mm, 0.0, size - 1.0)
         low = np.minimum(f.astype(np.int64), size - 2)
         a = f - low
-        out = np.zeros((len(points_mm), int(np.prod(size))))
-        rows = np.arange(len(points_mm))
+        out = np.zeros((len(points_mm), values.shape[1]))
         for c in range(8):
             step = np.array([c & 1, c >> 1 & 1, c >> 2])
             i, j, k = (low + step).T
-            out[rows, (k * size[1] + j) * size[0] + i] += np.prod(np.where(step, a, 1 - a), axis=1)
+            weight = np.prod(np.where(step, a, 1 - a), axis=1)
+            out += weight[:, None] * values[(k * size[1] + j) * size[0] + i]
         return out
 
 

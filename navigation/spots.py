@@ -69,6 +69,11 @@ class Found:
     null: LinearFit
     precision: Array
 
+    def stands(self, index: int) -> bool:
+        """Whether the software stands by a source: significant over the field, its activity placed within bounds."""
+        log_sd = float(np.sqrt(max(self.fit.block(index)[3, 3], 0.0)))
+        return self.significance[index] >= self.thresholds.report and log_sd <= USABLE_LOG_SD
+
     def nuisance(self, problem: Problem, without: tuple[int, ...] = ()) -> Nuisance:
         """Background and all sources but some, as nuisance of a further source."""
         kept = [s for i, s in enumerate(self.fit.sources) if i not in without]

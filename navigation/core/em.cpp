@@ -100,7 +100,25 @@ __attribute__((target("avx512f"))) void axpy_avx512(const std::uint16_t* row, fl
     }
 }
 
+void pack_portable(const float* row, float factor, std::uint16_t* target, std::size_t m) {
+    for (std::size_t j = 0; j < m; ++j) target[j] = float_to_half(row[j] * factor);
+}
+
+// F16C rounds to nearest even like float_to_half; the last few values go the portable way.
+__attribute__((target("avx2,fma,f16c"))) void pack_f16c(const float* row, float factor,
+                                                        std::uint16_t* target, std::size_t m) {
+    const __m256 f = _mm256_set1_ps(factor);
+    std::size_t j = 0;
+    for (; j + 8 <= m; j += 8) {
+        const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(row + j), f);
+        const __m128i half = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(target + j), half);
+    }
+    for (; j < m; ++j) target[j] = float_to_half(row[j] * factor);
+}
+
 struct Kernels {
+    void (*pack)(const float*, float, std::uint16_t*, std::size_t);
     float (*dot)(const std::uint16_t*, const float*, std::size_t);
     void (*axpy)(const std::uint16_t*, float, float*, std::size_t);
     const char* name;
@@ -108,11 +126,11 @@ struct Kernels {
 
 const Kernels& kernels() {
     static const Kernels chosen = [] {
-        if (__builtin_cpu_supports("avx512f")) return Kernels{dot_avx512, axpy_avx512, "avx512"};
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("f16c")) return Kernels{pack_f16c, dot_avx512, axpy_avx512, "avx512"};
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
             __builtin_cpu_supports("f16c"))
-            return Kernels{dot_avx2, axpy_avx2, "avx2"};
-        return Kernels{dot_portable, axpy_portable, "portable"};
+            return Kernels{pack_f16c, dot_avx2, axpy_avx2, "avx2"};
+        return Kernels{pack_portable, dot_portable, axpy_portable, "portable"};
     }();
     return chosen;
 }
@@ -137,7 +155,7 @@ void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* p
         scales[i] = top > 0.0f ? top / kHalfTop : 0.0f;
         const float inverse = top > 0.0f ? kHalfTop / top : 0.0f;
         std::uint16_t* target = packed + i * stride;
-        for (std::size_t j = 0; j < m; ++j) target[j] = float_to_half(row[j] * inverse);
+        kernels().pack(row, inverse, target, m);
         std::fill(target + m, target + stride, std::uint16_t{0});
     }
 }

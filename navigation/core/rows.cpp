@@ -12,7 +12,7 @@ namespace {
 
 constexpr float kFourPi = 12.56637061f;
 // Sampling of the ray through the tissue grid: finer than the grid's own spacing gains nothing.
-constexpr float kRayStep = 2.5f;
+constexpr float kRayStep = 4.0f;
 constexpr int kMostRaySteps = 96;
 
 struct Pose {

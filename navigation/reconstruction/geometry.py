@@ -35,11 +35,12 @@ class Geometry:
     nearest: NDArray[np.intp]
     surface_source: str
     tissue_box: tuple[float, ...]
+    modes_at: Array  # (m, q) background modes at the active voxels
 
 
 def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
     """Changes exactly when the geometry must be built anew."""
-    low, high = box_of(readings.mid_poses)
+    low, high = box_of(_looked_from(setup, readings))
     refresh = len(readings) // PATH_REFRESH if setup.surface_mm is None and setup.tissue is None else 0
     return (*low.tolist(), *high.tolist(), float(refresh))
 
@@ -47,7 +48,7 @@ def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
     """Geometry of the readings so far; the tissue of an old one serves again where it would be the same."""
     poses = readings.mid_poses
-    low, high = box_of(poses)
+    low, high = box_of(_looked_from(setup, readings))
     tissue, box = setup.tissue, _tissue_box(low, high)
     if tissue is None and old is not None and old.tissue_box == box and setup.surface_mm is not None:
         tissue = old.projector.tissue
@@ -61,10 +62,18 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
     field = field_in(low, high, tissue)
     search = field.points_mm[field.search]
     nearest = cKDTree(search).query(field.points_mm)[1] if len(search) else np.zeros(0, dtype=np.intp)
+    background = Background.over(low, high)
     return Geometry(
-        geometry_key(setup, readings), field, Projector(setup.response, tissue), Background.over(low, high),
+        geometry_key(setup, readings), field, Projector(setup.response, tissue), background,
         np.asarray(nearest, dtype=np.intp), tissue.source, box,
+        background.modes_at(field.points_mm),
     )
+
+
+def _looked_from(setup: ImagingSetup, readings: Readings) -> Array:
+    """Poses (p, 4, 4) so far, and those expected: with a good hint the field need not grow during the scan."""
+    poses = readings.mid_poses
+    return poses if setup.tip_hint is None else np.concatenate([setup.tip_hint, poses])
 
 
 def _tissue_box(low_mm: Array, high_mm: Array) -> tuple[float, ...]:

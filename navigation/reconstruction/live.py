@@ -203,7 +203,7 @@ class LiveReconstruction:
         """kBq/mL (m,) of the active voxels by EM whose prior mean is what background and sources say."""
         voxel_ml = self._built().field.grid.voxel_ml
         level = max(float(found.fit.background[0]), SMALLEST_LEVEL)
-        start = np.append(prior_activity(self._built(), found.fit), level)
+        start = np.append(prior_activity(self._built(), found), level)
         start[:-1] *= voxel_ml
         return osem(self._store, problem.data, start)[:-1] / voxel_ml
 

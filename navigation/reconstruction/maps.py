@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from navigation.pointlayer import JointFit
 from navigation.reconstruction.geometry import Geometry
 from navigation.reconstruction.rowstore import RowStore
+from navigation.spots import Found
 from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, score_map
 from navigation.volume import NOT_EXAMINED, ActivityMap
 from tracking.sample import Readings
@@ -90,14 +90,18 @@ def fine_uncertainty(
     return Maps(geometry, activity, sd, mda)
 
 
-def prior_activity(geometry: Geometry, fit: JointFit) -> Array:
+def prior_activity(geometry: Geometry, found: Found) -> Array:
     """kBq/mL (m,) that background and sources say of the active voxels.
 
-    Each source is spread over what is open of its place: a well-placed focus is compact, a doubtful one a cloud.
+    Each source is spread over what is open of its place: a well-placed focus is compact, a doubtful one a cloud,
+    and a mere hint is left to the counts.
     """
+    fit = found.fit
     points, grid = geometry.field.points_mm, geometry.field.grid
-    total = np.maximum(geometry.background.at(fit.background, points), SMALLEST_CONCENTRATION)
+    total = np.maximum(geometry.modes_at @ fit.background, SMALLEST_CONCENTRATION)
     for index, source in enumerate(fit.sources):
+        if not found.stands(index):
+            continue
         # Variance of the voxel itself, and of a uniform ball along each axis (R^2 / 5).
         floor = float(grid.spacing_mm[0]) ** 2 / 4 + source.radius_mm**2 / 5
         spread = fit.block(index)[:3, :3] + floor * np.eye(3)

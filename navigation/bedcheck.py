@@ -1,0 +1,249 @@
+"""The bed check: is anything left, what is the least that would have been noticed, and where was not looked.
+
+The order of the findings and the arithmetic behind them: a source significant field-wise over the bed is suspected
+whatever the threshold; "none above X" needs MDA and upper limit below X on nearly all of the bed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.stats import norm
+
+from navigation.bed import Bed, BedCheck, Residual
+from navigation.bedwords import reasons_of, statement_of
+from navigation.pointlayer import JointFit, Source, fit_sources
+from navigation.reconstruction.live import ScanState
+from navigation.spots import ACTIVITY_SYSTEMATIC, Z95, nuisance_of
+from navigation.surface import Surface
+from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
+
+Array = NDArray[np.float64]
+
+# Field-wise level over the bed at which a source is suspected.
+BED_LEVEL = 0.05
+# "none-above" needs this share of the bed, and no uncovered patch wider than this.
+NEEDED_SHARE, WIDEST_PATCH_MM = 0.99, 5.0
+PARTLY_SHARE = 0.5
+# Voxels of the bed: finer than its depth and than the widest patch.
+BED_VOXEL_MM = 2.0
+# A source this close to the bed belongs to it: within it, or where placement cannot tell.
+BED_MARGIN_MM = 5.0
+# Relative uncertainty of the local sensitivity (scale, depth of the wall, pose), one standard deviation.
+SENSITIVITY_SYSTEMATIC = 0.08
+MOST_RESIDUALS = 4
+# Activity before the resection is counted within this distance of the later bed.
+BEFORE_REACH_MM = 25.0
+SCAN_NEXT = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BedMap:
+    """The bed's voxels (m, 3) with MDA and upper limit (m,) in kBq, and which of them are covered."""
+
+    points_mm: Array
+    mda_kbq: Array
+    upper_limit_kbq: Array
+    covered: NDArray[np.bool_]
+
+
+def check_bed(
+    state: ScanState,
+    bed: Bed,
+    threshold_kbq: float,
+    confidence: float = 0.95,
+    before: ScanState | None = None,
+) -> BedCheck:
+    """What the scan says about the bed. Raises InputError when the outlined points make no surface."""
+    return examine_bed(state, bed, threshold_kbq, confidence, before)[0]
+
+
+def examine_bed(
+    state: ScanState,
+    bed: Bed,
+    threshold_kbq: float,
+    confidence: float = 0.95,
+    before: ScanState | None = None,
+) -> tuple[BedCheck, BedMap]:
+    """The check and the map of the bed it rests on."""
+    points = bed_voxels(state, bed)
+    fit, significances, scores = _residuals(state, points)
+    residuals = _reported(state, fit, significances)
+    quantile = float(norm.ppf(confidence))
+    inflate = 1.0 + quantile * SENSITIVITY_SYSTEMATIC
+    mda = scores.mda_kbq * inflate
+    limit = scores.upper_limit_kbq(quantile) * inflate
+    covered = (mda <= threshold_kbq) & (limit < threshold_kbq)
+    share = float(covered.mean()) if len(covered) else 0.0
+    widest = widest_patch(points, covered)
+    reasons = reasons_of(state.result, state.geometry.surface_source, share)
+    finding = _finding(bool(residuals), share, widest, state)
+    removed, interval = (None, None) if before is None else _removed(before, bed, residuals)
+    result = BedCheck(
+        finding=finding,
+        threshold_kbq=threshold_kbq,
+        confidence=confidence,
+        covered_fraction=share,
+        largest_uncovered_mm=widest,
+        mda_kbq=_bulk(mda),
+        max_upper_limit_kbq=_bulk(limit),
+        residuals=residuals,
+        scan_next_mm=_scan_next(points, covered),
+        statement=statement_of(finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda)),
+        reasons=reasons,
+        rules=classical_rules(state, bed, before),
+        removed_kbq=removed,
+        removed_ci95_kbq=interval,
+    )
+    return result, BedMap(points, mda, limit, covered)
+
+
+def bed_voxels(state: ScanState, bed: Bed) -> Array:
+    """Centres (m, 3) of the tissue within `depth_mm` behind the outlined points."""
+    surface = Surface.from_points(bed.points_mm, state.problem.readings.mid_poses)
+    tree = cKDTree(bed.points_mm)
+    spacing = float(np.quantile(tree.query(bed.points_mm, k=2)[0][:, 1], 0.9))
+    low, high = bed.points_mm.min(axis=0) - bed.depth_mm, bed.points_mm.max(axis=0) + bed.depth_mm
+    axes = [np.arange(low[a], high[a] + BED_VOXEL_MM, BED_VOXEL_MM) for a in range(3)]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    points = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
+    near = tree.query(points)[0] <= np.hypot(bed.depth_mm, spacing)
+    points = points[near]
+    behind = -surface.signed_distance(points)
+    inside: Array = points[(behind >= 0.0) & (behind <= bed.depth_mm)]
+    return inside
+
+
+def widest_patch(points_mm: Array, covered: NDArray[np.bool_]) -> float:
+    """Width in mm of the widest uncovered patch: twice the largest distance of an uncovered place to a covered one."""
+    if covered.all():
+        return 0.0
+    if not covered.any():
+        return float(np.linalg.norm(points_mm.max(axis=0) - points_mm.min(axis=0))) if len(points_mm) else 0.0
+    return 2.0 * float(cKDTree(points_mm[covered]).query(points_mm[~covered])[0].max())
+
+
+def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[int, float]], ScoreMap]:
+    """Sources in the bed: (index in the fit, significance) of each, and the scores beyond all sources as they are."""
+    problem, precision = state.problem, state.found.precision
+    tree = cKDTree(points)
+    outside = [s for s in state.found.fit.sources if tree.query(s.position_mm)[0] > BED_MARGIN_MM]
+    fit = fit_sources(problem, outside, state.found.fit.background, precision, fixed=True)
+    rows = (problem.rows(points)).astype(np.float32)
+    (threshold,) = field_thresholds(rows, nuisance_of(problem, fit, precision), (BED_LEVEL,))
+    found: list[tuple[int, float]] = []
+    while True:
+        scores = score_map(rows, nuisance_of(problem, fit, precision))
+        best = int(np.argmax(scores.significance))
+        if len(found) == MOST_RESIDUALS or scores.significance[best] < threshold:
+            plain = Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
+            return fit, found, score_map(rows, plain)
+        start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
+        trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
+        # A place outside the bed means that the counts come from there.
+        if tree.query(trial.sources[-1].position_mm)[0] > 2 * BED_MARGIN_MM:
+            trial = fit_sources(problem, [*fit.sources, start], fit.background, precision, fixed=True)
+        gain = 2 * (trial.objective - fit.objective)
+        fit = trial
+        found.append((len(fit.sources) - 1, float(np.sqrt(max(gain, 0.0)))))
+
+
+def _reported(state: ScanState, fit: JointFit, significances: list[tuple[int, float]]) -> tuple[Residual, ...]:
+    residuals = []
+    for index, significance in significances:
+        source = fit.sources[index]
+        log_sd = float(np.sqrt(max(fit.block(index)[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2))
+        spread = float(np.exp(min(Z95 * log_sd, 7.0)))
+        interval = (source.activity_kbq / spread, source.activity_kbq * spread)
+        residuals.append(Residual(source.position_mm, source.activity_kbq, interval, significance))
+    return tuple(sorted(residuals, key=lambda r: -r.significance))
+
+
+def _finding(suspected: bool, share: float, widest: float, state: ScanState) -> str:
+    if suspected:
+        return "residual-suspected"
+    if state.geometry.surface_source == "path" or _latency_open(state):
+        return "not-assessed"
+    if share >= NEEDED_SHARE and widest <= WIDEST_PATCH_MM:
+        return "none-above"
+    return "partly-assessed" if share >= PARTLY_SHARE else "not-assessed"
+
+
+def _latency_open(state: ScanState) -> bool:
+    from navigation.reconstruction.live import HAND_SPEED_MM_S, LATENCY_BLUR_MM
+
+    return 1.96 * state.found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM
+
+
+def _bulk(values: Array) -> float | None:
+    """The value that NEEDED_SHARE of the bed does not exceed; None where the scan sees nothing there."""
+    if len(values) == 0:
+        return None
+    value = float(np.quantile(values, NEEDED_SHARE, method="higher"))
+    return value if np.isfinite(value) else None
+
+
+def _scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, float, float], ...]:
+    """Up to SCAN_NEXT uncovered places, far from what is covered and from each other."""
+    rest, done = points[~covered], points[covered]
+    chosen: list[tuple[float, float, float]] = []
+    while len(rest) and len(chosen) < SCAN_NEXT:
+        distance = (
+            cKDTree(done).query(rest)[0] if len(done) else -np.linalg.norm(rest - rest.mean(axis=0), axis=1)
+        )
+        best = int(np.argmax(distance))
+        if len(done) and distance[best] <= WIDEST_PATCH_MM / 2 and chosen:
+            break
+        x, y, z = (float(v) for v in rest[best])
+        chosen.append((x, y, z))
+        done = np.concatenate([done, rest[best : best + 1]])
+    return tuple(chosen)
+
+
+def _removed(before: ScanState, bed: Bed, residuals: tuple[Residual, ...]) -> tuple[float, tuple[float, float]]:
+    """Activity near the bed before, less what is suspected now; both at the same reference time."""
+    tree = cKDTree(bed.points_mm)
+    gone, variance = 0.0, 0.0
+    for spot in before.result.spots:
+        if spot.quality == "unusable" or tree.query(spot.position_mm)[0] > BEFORE_REACH_MM:
+            continue
+        gone += spot.activity_kbq
+        variance += ((spot.activity_ci95_kbq[1] - spot.activity_ci95_kbq[0]) / (2 * Z95)) ** 2
+    for residual in residuals:
+        gone -= residual.activity_kbq
+        variance += ((residual.ci95_kbq[1] - residual.ci95_kbq[0]) / (2 * Z95)) ** 2
+    half = Z95 * float(np.sqrt(variance))
+    return gone, (gone - half, gone + half)
+
+
+def classical_rules(state: ScanState, bed: Bed, before: ScanState | None) -> dict[str, bool | None]:
+    """What the usual rules would have called, on one-second counts near the bed; True = positive."""
+    rate, near = _second_rates(state, bed)
+    if not near.any():
+        return {"ratio_1_5": None, "three_sigma": None, "ten_percent": None}
+    background = float(np.median(rate))
+    top = float(rate[near].max())
+    ten = None
+    if before is not None:
+        hottest = float(_second_rates(before, bed)[0].max()) - background
+        ten = (top - background) > 0.1 * hottest if hottest > 0 else None
+    return {
+        "ratio_1_5": top >= 1.5 * background,
+        "three_sigma": top > background + 3.0 * float(np.sqrt(max(background, 1.0))),
+        "ten_percent": ten,
+    }
+
+
+def _second_rates(state: ScanState, bed: Bed) -> tuple[Array, NDArray[np.bool_]]:
+    """Rates (k,) over consecutive seconds, and whether the probe was near the bed in each."""
+    readings = state.problem.readings
+    second = np.floor(readings.t_s - readings.t_s[0]).astype(np.int64)
+    live = np.bincount(second, readings.live_s)
+    counts = np.bincount(second, readings.counts)
+    distance = cKDTree(bed.points_mm).query(readings.mid_poses[:, :3, 3])[0]
+    full = live >= 0.5
+    near = np.bincount(second, distance) / np.maximum(np.bincount(second), 1) <= BEFORE_REACH_MM
+    return counts[full] / live[full], near[full]

@@ -1,0 +1,53 @@
+"""The words of a bed check: what is stated, and what keeps it from saying more. Never "clear", never a lesion."""
+
+from __future__ import annotations
+
+from navigation.bed import Residual
+from navigation.volume import ScanResult
+
+CAVEAT = "Tracer-negative tumour and disease below this activity are not excluded. Not histology."
+
+
+def statement_of(
+    finding: str,
+    threshold_kbq: float,
+    confidence: float,
+    share: float,
+    widest_mm: float,
+    residuals: tuple[Residual, ...],
+    mda_kbq: float | None,
+) -> str:
+    """One paragraph for the surgeon."""
+    left = f"{100 * (1 - share):.0f} %"
+    if finding == "residual-suspected":
+        places = "; ".join(
+            f"{r.activity_kbq:.1f} kBq ({r.ci95_kbq[0]:.1f} to {r.ci95_kbq[1]:.1f}) at "
+            f"({r.position_mm[0]:.0f}, {r.position_mm[1]:.0f}, {r.position_mm[2]:.0f}) mm"
+            for r in residuals
+        )
+        return f"Residual activity suspected in the outlined bed: {places}. Not histology."
+    if finding == "none-above":
+        return (
+            f"No activity above {threshold_kbq:.1f} kBq ({100 * confidence:.0f} % confidence) detected on "
+            f"{100 * share:.0f} % of the outlined bed; {left} not examined to that level. {CAVEAT}"
+        )
+    if finding == "partly-assessed":
+        return (
+            f"Partly assessed: no activity above {threshold_kbq:.1f} kBq detected on {100 * share:.0f} % of the "
+            f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level. {CAVEAT}"
+        )
+    reach = "" if mda_kbq is None else f" The scan would notice {mda_kbq:.1f} kBq on 99 % of the bed."
+    return (
+        f"Not assessed at {threshold_kbq:.1f} kBq: only {100 * share:.0f} % of the outlined bed was examined to that "
+        f"level.{reach} Scan the places shown next. {CAVEAT}"
+    )
+
+
+def reasons_of(result: ScanResult, surface_source: str, share: float) -> tuple[str, ...]:
+    """Doubts of the scan, and what of the bed is missing."""
+    reasons = list(result.reasons)
+    if surface_source == "path":
+        reasons.append("without a touched surface or a CT no statement on absence is given")
+    if share < 0.99:
+        reasons.append(f"{100 * (1 - share):.0f} % of the bed is not examined to the threshold")
+    return tuple(dict.fromkeys(reasons))
