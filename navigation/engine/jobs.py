@@ -21,6 +21,7 @@ class ScanBasis:
     calibration: dict[str, Any]
     nuclide: str
     surface_mm: NDArray[np.float64] | None
+    expected_poses: NDArray[np.float64] | None  # (p, 4, 4), from where the scan is expected to look
     count_latency_s: float
     count_latency_ci95_s: tuple[float, float] | None
     dead_time_s: float | None

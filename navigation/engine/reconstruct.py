@@ -73,6 +73,7 @@ def build_imaging(basis: ScanBasis) -> Imaging:
         basis.surface_mm,
         basis.nuclide,
         basis.dead_time_s,
+        tip_hint=basis.expected_poses,
         latency_s=basis.count_latency_s,
         latency_sd_s=_latency_sd_s(basis),
         simulated=basis.simulated,

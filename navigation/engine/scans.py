@@ -34,6 +34,7 @@ class ScanState:
     start_s: float
     latency_s: float
     surface_mm: NDArray[np.float64] | None
+    expected_poses: NDArray[np.float64] | None = None
     intervals: list[CountInterval] = field(default_factory=list)
     settled: int = 0
     placed: int = 0

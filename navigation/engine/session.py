@@ -19,8 +19,8 @@ from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
 from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import LatencyState, Registration
-from navigation.engine.surface import surface_after
-from navigation.engine.tools import STYLUS, ToolDesk
+from navigation.engine.surface import expected_poses, surface_after
+from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from tracking.errors import InputError
 from tracking.hub import Hub, Inputs
@@ -90,6 +90,7 @@ class Session:
             self.calibration,
             settings.nuclide,
             scan.surface_mm,
+            scan.expected_poses,
             scan.latency_s,
             self.latency.ci95_s,
             settings.dead_time_s,
@@ -129,7 +130,7 @@ class Session:
                 self.settings.epoch_s,
                 self.counts.newest_t_s,
                 self.latency.count_latency_s,
-                self._surface(),
+                *self._surface(),
             )
             self.current = name
         elif mode in TOUCHING:
@@ -205,5 +206,10 @@ class Session:
             )
         ]
 
-    def _surface(self) -> Any:
-        return surface_after(self.touched[SURFACE].points_mm, self.touched[BED].points_mm)
+    def _surface(self) -> tuple[Floats | None, Floats | None]:
+        """The touched surface as it is now, and the poses from which the probe will look at it."""
+        surface = surface_after(self.touched[SURFACE].points_mm, self.touched[BED].points_mm)
+        probe = self.tools.newest(PROBE)
+        if surface is None or probe is None:
+            return surface, None
+        return surface, expected_poses(surface, probe[:3, 3])
