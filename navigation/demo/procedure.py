@@ -90,8 +90,9 @@ class Procedure:
     def _reading(self, words: str, phase: str, seconds: float, mode: str, name: str) -> None:
         self.progress.say(words)
         self.simulator.phase(phase, seconds)
+        self._pause(APPROACH_S)
         self._do("start", mode=mode, name=name)
-        self._wait_stop(phase, seconds)
+        self._wait_stop(phase, seconds - APPROACH_S)
         self._do("stop")
 
     def _touching(self, words: str, phase: str, seconds: float, mode: str) -> None:

@@ -56,7 +56,7 @@ class Imaging:
         self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
     ) -> BedCheck:
         """What the scan says about a bed, and what was removed since the scan `before`."""
-        from navigation.bed import check_bed
+        from navigation.bedcheck import check_bed
 
         earlier = before.state if isinstance(before, Imaging) else None
         return check_bed(self.state, bed, threshold_kbq, confidence, earlier)
