@@ -76,7 +76,12 @@ def command(
     truth: Path | None,
     setup: Path | None,
 ) -> None:
-    """SIMULATION: the devices of an operating room, without a patient. Ends on SIGTERM or SIGINT."""
+    """SIMULATION: the devices of an operating room, without a patient. Ends on SIGTERM or SIGINT.
+
+    By itself it goes through sweep, landmarks, touch, scan-1, resect, touch-bed and scan-2, then scans
+    on. Each start and stop is a JSON line on stdout. With --interactive these phases come as lines on
+    stdin, in any order.
+    """
     from navigation.simulate.stage import Stage, Timeline
 
     stage = Stage(
