@@ -46,7 +46,8 @@ class Collimator:
         area = np.pi * self.crystal_mm**2
         distance2 = r_mm**2 + (z_mm + self.recess_mm) ** 2
         total: Array = PER_KBQ * self.efficiency * area / (4 * np.pi) * collimated
-        return total + self.leak / (4 * np.pi * distance2)
+        result: Array = total + self.leak / (4 * np.pi * distance2)
+        return result
 
     def _layer(self, r_mm: Array, z_mm: Array, depth: float) -> Array:
         """Mean over one layer of the crystal, at a fraction `depth` of its thickness, of visibility / distance^2."""

@@ -74,7 +74,9 @@ def _grid_row(path: Path, number: int, row: list[str]) -> list[float]:
     if not all(math.isfinite(v) for v in values):
         raise InputError(f"{path}, row {number}: not a finite number")
     if r < 0 or z < 0 or counts < 0 or live <= 0 or activity <= 0:
-        raise InputError(f"{path}, row {number}: r_mm, z_mm, counts must be >= 0, live_s and activity_kbq > 0")
+        raise InputError(
+            f"{path}, row {number}: r_mm, z_mm, counts must be >= 0, live_s and activity_kbq > 0"
+        )
     return values
 
 
@@ -100,11 +102,12 @@ def calibrate(
     window_kev: tuple[float, float] | None = None,
     air_water: AirWater | None = None,
     simulated: bool = False,
+    extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of probe.json, gate included."""
+    """The content of probe.json, gate included; `extra` overrides keys of its head (serial, operator, dead time)."""
     window = window_kev or nuclide.window_kev
     refusals = refuse(grid)
-    content = _header(nuclide, window, simulated)
+    content = _header(nuclide, window, simulated) | (extra or {})
     if refusals:
         return _sealed(content | {"accepted": False, "reasons": refusals})
     fitted = fit_grid(grid)

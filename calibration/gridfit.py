@@ -99,7 +99,13 @@ def fit_grid(grid: Grid) -> FittedResponse:
     dof = max(len(grid) - len(vector), 1)
     scale_sd = np.sqrt(1.0 / max(float(grid.counts.sum()), 1.0) + MODEL_ERROR_FLOOR**2)
     return FittedResponse(
-        fitted.collimator, coefficients, chosen, span, float(residuals @ residuals) / dof, misfit, float(scale_sd)
+        fitted.collimator,
+        coefficients,
+        chosen,
+        span,
+        float(residuals @ residuals) / dof,
+        misfit,
+        float(scale_sd),
     )
 
 
@@ -112,8 +118,14 @@ def _fit_physics(grid: Grid, start: Array, evaluations: int = 60) -> Array:
 
     start = np.clip(start, PARAMETER_LOW + 1e-6, PARAMETER_HIGH - 1e-6)
     fit = least_squares(
-        residuals, start, bounds=(PARAMETER_LOW, PARAMETER_HIGH), x_scale=0.1, max_nfev=evaluations,
-        ftol=1e-5, xtol=1e-6, gtol=1e-6,
+        residuals,
+        start,
+        bounds=(PARAMETER_LOW, PARAMETER_HIGH),
+        x_scale=0.1,
+        max_nfev=evaluations,
+        ftol=1e-5,
+        xtol=1e-6,
+        gtol=1e-6,
     )
     return np.asarray(fit.x, dtype=np.float64)
 

@@ -123,14 +123,16 @@ def response_of(content: dict[str, Any], path: Path) -> DetectorResponse:
     if checksum(content) != content["checksum"]:
         raise GateRefusedError(f"{path}: the calibration was altered after it was written (checksum differs)")
     if content["accepted"] is not True:
-        raise GateRefusedError(f"{path}: the calibration was refused: {'; '.join(content.get('reasons', []))}")
+        raise GateRefusedError(
+            f"{path}: the calibration was refused: {'; '.join(content.get('reasons', []))}"
+        )
     expiry = content.get("expiry")
     if expiry is not None and date.fromisoformat(expiry) < date.today():
         raise GateRefusedError(f"{path}: the calibration expired on {expiry}")
     return _from_content(content, nuclide_by_name(content["nuclide"]), path)
 
 
-def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path) -> DetectorResponse:
+def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -> DetectorResponse:
     r = content["response"]
     tip = content.get("T_probe_probetip")
     try:

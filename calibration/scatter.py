@@ -76,16 +76,30 @@ def single_scatter(
                 step = u * reach
                 x, y, z = r_mm + ux * step, out * step, z_mm + uz * step
                 total += (
-                    wa * np.sin(a) * (2 * np.pi / N_AZIMUTH) * wu * reach
-                    * _scattered(x, y, z, (ux, out, uz), step, air, recess_mm, mu_per_mm, energy_kev, window_kev)
+                    wa
+                    * np.sin(a)
+                    * (2 * np.pi / N_AZIMUTH)
+                    * wu
+                    * reach
+                    * _scattered(
+                        x, y, z, (ux, out, uz), step, air, recess_mm, mu_per_mm, energy_kev, window_kev
+                    )
                     / primary
                 )
     return total
 
 
 def _scattered(
-    x: Array, y: Array, z: Array, direction: tuple[Array, float, Array], step: Array, air: AirResponse,
-    recess_mm: float, mu_per_mm: float, energy_kev: float, window_kev: tuple[float, float],
+    x: Array,
+    y: Array,
+    z: Array,
+    direction: tuple[Array, float, Array],
+    step: Array,
+    air: AirResponse,
+    recess_mm: float,
+    mu_per_mm: float,
+    energy_kev: float,
+    window_kev: tuple[float, float],
 ) -> Array:
     """Integrand at the place of scattering: fluence, Klein-Nishina, acceptance, attenuation, response."""
     r = np.hypot(x, y)
@@ -95,8 +109,11 @@ def _scattered(
     section, energy = klein_nishina(cosine, energy_kev)
     path = distance * np.maximum(z, 0.0) / height
     result: Array = (
-        ELECTRONS_PER_MM3 * section * acceptance(energy, window_kev)
-        * air(r, np.maximum(z, 0.0)) * np.exp(-mu_per_mm * (step + path))
+        ELECTRONS_PER_MM3
+        * section
+        * acceptance(energy, window_kev)
+        * air(r, np.maximum(z, 0.0))
+        * np.exp(-mu_per_mm * (step + path))
     )
     return result
 

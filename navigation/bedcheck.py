@@ -151,7 +151,9 @@ def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[in
         found.append((len(fit.sources) - 1, float(np.sqrt(max(gain, 0.0)))))
 
 
-def _reported(state: ScanState, fit: JointFit, significances: list[tuple[int, float]]) -> tuple[Residual, ...]:
+def _reported(
+    state: ScanState, fit: JointFit, significances: list[tuple[int, float]]
+) -> tuple[Residual, ...]:
     residuals = []
     for index, significance in significances:
         source = fit.sources[index]
@@ -203,7 +205,9 @@ def _scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, 
     return tuple(chosen)
 
 
-def _removed(before: ScanState, bed: Bed, residuals: tuple[Residual, ...]) -> tuple[float, tuple[float, float]]:
+def _removed(
+    before: ScanState, bed: Bed, residuals: tuple[Residual, ...]
+) -> tuple[float, tuple[float, float]]:
     """Activity near the bed before, less what is suspected now; both at the same reference time."""
     tree = cKDTree(bed.points_mm)
     gone, variance = 0.0, 0.0

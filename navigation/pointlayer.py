@@ -71,7 +71,9 @@ class Problem:
         offsets = np.concatenate([np.zeros((1, 3)), DERIVATIVE_MM * _axis_pairs()])
         points, owners = [], []
         for source in sources:
-            ball = source.position_mm + source.radius_mm * (_ball() if source.radius_mm > 0 else np.zeros((1, 3)))
+            ball = source.position_mm + source.radius_mm * (
+                _ball() if source.radius_mm > 0 else np.zeros((1, 3))
+            )
             points.append((ball[None] + offsets[:, None]).reshape(-1, 3))
             owners.append(len(ball))
         rows = self.rows(np.concatenate(points))
@@ -95,7 +97,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointFit:
-    """Sources, background coefficients (q,), rates (n,), covariance of (background, [x y z log a] per source, latency)."""
+    """Sources, background coefficients (q,), rates (n,), and the covariance of all parameters.
+
+    Parameters in order: background, x y z and log activity of each source, latency.
+    """
 
     sources: tuple[Source, ...]
     background: Array
@@ -231,8 +236,13 @@ class _State:
     def result(self) -> JointFit:
         _, curvature = self._normal()
         return JointFit(
-            tuple(self.sources), self.background, self.rate, self.source_rate,
-            np.linalg.pinv(curvature, hermitian=True), self.objective, self.latency,
+            tuple(self.sources),
+            self.background,
+            self.rate,
+            self.source_rate,
+            np.linalg.pinv(curvature, hermitian=True),
+            self.objective,
+            self.latency,
         )
 
 
@@ -251,7 +261,8 @@ def _ball() -> Array:
         i = np.arange(count) + 0.5
         polar, azimuth = np.arccos(1 - 2 * i / count), np.pi * (1 + 5**0.5) * i
         points.append(
-            shell * np.stack(
+            shell
+            * np.stack(
                 [np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1
             )
         )

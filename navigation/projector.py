@@ -77,8 +77,14 @@ class Projector:
         out = np.empty((len(readings), len(points)), dtype=np.float32)
         if out.size:
             _core.response_rows(
-                points, np.ascontiguousarray(readings.poses), np.ascontiguousarray(readings.weights),
-                np.ascontiguousarray(readings.first), *self._detector(), *self._tissue(), out, THREADS,
+                points,
+                np.ascontiguousarray(readings.poses),
+                np.ascontiguousarray(readings.weights),
+                np.ascontiguousarray(readings.first),
+                *self._detector(),
+                *self._tissue(),
+                out,
+                THREADS,
             )
         return out
 
@@ -88,9 +94,18 @@ class Projector:
         out = np.empty((len(readings), int(np.prod(lattice.size))), dtype=np.float32)
         if len(readings):
             _core.background_rows(
-                np.ascontiguousarray(readings.mid_poses), directions, solid, RAY_STEP_MM, RAY_REACH_MM,
-                *self._detector(), *self._tissue(), np.array(lattice.size, dtype=np.int64),
-                lattice.origin_mm.astype(np.float32), lattice.spacing_mm, out, THREADS,
+                np.ascontiguousarray(readings.mid_poses),
+                directions,
+                solid,
+                RAY_STEP_MM,
+                RAY_REACH_MM,
+                *self._detector(),
+                *self._tissue(),
+                np.array(lattice.size, dtype=np.int64),
+                lattice.origin_mm.astype(np.float32),
+                lattice.spacing_mm,
+                out,
+                THREADS,
             )
         return out
 

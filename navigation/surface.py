@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from tracking.errors import InputError
@@ -26,8 +28,10 @@ BLEND_NEIGHBOURS = 8
 SHAFT_BACK_MM = 20.0
 # Probe poses that vote on the outside of a touched point.
 VOTING_POSES = 12
-# Rounds of the vote among neighbouring normals.
-ORIENTATION_ROUNDS = 5
+# How far from a touched point the probe still tells its outside well.
+VOTE_REACH_MM = 30.0
+# Neighbouring planes that differ by more than some 55 degrees belong to different patches.
+SMOOTH_COSINE = 0.57
 # Spacing of the tissue grid, and how far it reaches beyond the field.
 TISSUE_SPACING_MM, TISSUE_MARGIN_MM = 4.0, 12.0
 # Far from the surface only its side matters: the distance is taken on every COARSE-th node and interpolated.
@@ -104,7 +108,11 @@ class Surface:
 
     def tissue(self, low_mm: Array, high_mm: Array) -> TissueMap:
         """The half of the box [low, high] behind the surface, with a soft border of one voxel."""
-        size = np.ceil((high_mm - low_mm + 2 * TISSUE_MARGIN_MM) / TISSUE_SPACING_MM / COARSE).astype(int) * COARSE + 1
+        size = (
+            np.ceil((high_mm - low_mm + 2 * TISSUE_MARGIN_MM) / TISSUE_SPACING_MM / COARSE).astype(int)
+            * COARSE
+            + 1
+        )
         origin = low_mm - TISSUE_MARGIN_MM
         distance = self._distance_grid(origin, size)
         inside = np.clip(0.5 - distance / TISSUE_SPACING_MM, 0.0, 1.0)
@@ -180,31 +188,53 @@ def _mesh_points(path: Path) -> Array:
 
 
 def _oriented_normals(points: Array, tip_poses: Array) -> Array:
+    """Outward unit normals: planes of the neighbours, consistent within smooth patches, outside by the probe's vote.
+
+    Signs spread over the minimum spanning tree of each patch (Hoppe et al. 1992, DOI 10.1145/133994.134011); edges
+    across a sharp rim do not count, so wall and skin each ask the probe.
+    """
     tree = cKDTree(points)
-    k = min(NORMAL_NEIGHBOURS, len(points))
-    _, index = tree.query(points, k=k)
+    _, index = tree.query(points, k=min(NORMAL_NEIGHBOURS, len(points)))
     patch = points[index]
     centred = patch - patch.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", centred, centred))
     normals = np.ascontiguousarray(vectors[:, :, 0])
-    normals *= np.where(np.einsum("nd,nd->n", normals, _outward_hint(points, tip_poses)) < 0, -1.0, 1.0)[:, None]
-    for _ in range(ORIENTATION_ROUNDS):
-        votes = np.einsum("nkd,nd->nk", normals[index], normals)
-        flip = (np.sign(votes) * votes**2).sum(axis=1) < 0
-        if not flip.any():
-            break
-        normals[flip] *= -1.0
+    signs, patches = _patch_signs(normals, index)
+    normals *= signs[:, None]
+    votes = np.bincount(patches, _probe_votes(points, normals, tip_poses))
+    normals *= np.where(votes < 0, -1.0, 1.0)[patches][:, None]
     return normals
 
 
-def _outward_hint(points: Array, tip_poses: Array) -> Array:
-    """Direction from each point to the shafts of the probe poses nearest to it."""
+def _patch_signs(normals: Array, index: NDArray[np.intp]) -> tuple[Array, NDArray[np.int32]]:
+    """Sign (n,) that makes neighbours agree within a smooth patch, and the patch (n,) of each point."""
+    n, k = index.shape
+    rows, columns = np.repeat(np.arange(n), k - 1), index[:, 1:].ravel()
+    agree = np.einsum("nd,nd->n", normals[rows], normals[columns])
+    smooth = np.abs(agree) > SMOOTH_COSINE
+    weights = csr_matrix((1.001 - np.abs(agree[smooth]), (rows[smooth], columns[smooth])), shape=(n, n))
+    tree = minimum_spanning_tree(weights)
+    count, patches = connected_components(tree, directed=False)
+    signs = np.ones(n)
+    for start in np.unique(patches, return_index=True)[1] if count else ():
+        order, before = breadth_first_order(tree, start, directed=False)
+        for node in order[1:]:
+            parent = before[node]
+            signs[node] = signs[parent] * (1.0 if normals[node] @ normals[parent] >= 0 else -1.0)
+    return signs, patches
+
+
+def _probe_votes(points: Array, normals: Array, tip_poses: Array) -> Array:
+    """Vote (n,) of the probe poses nearest to each point: positive when the normal points to their shafts."""
     if len(tip_poses) == 0:
         raise InputError("no probe pose tells on which side of the surface the outside is")
     shafts = tip_poses[:, :3, 3] - SHAFT_BACK_MM * tip_poses[:, :3, 2]
-    _, index = cKDTree(tip_poses[:, :3, 3]).query(points, k=min(VOTING_POSES, len(shafts)))
-    nearest: Array = shafts[index.reshape(len(points), -1)].mean(axis=1) - points
-    return nearest
+    distance, nearest = cKDTree(tip_poses[:, :3, 3]).query(points, k=min(VOTING_POSES, len(shafts)))
+    towards = shafts[nearest.reshape(len(points), -1)].mean(axis=1) - points
+    cosine = np.einsum("nd,nd->n", normals, towards) / np.maximum(np.linalg.norm(towards, axis=1), 1e-6)
+    near = np.exp(-((distance.reshape(len(points), -1)[:, 0] / VOTE_REACH_MM) ** 2))
+    result: Array = cosine * (near + 1e-6)
+    return result
 
 
 def _lowest_passes(tips: Array, inward: Array) -> NDArray[np.intp]:

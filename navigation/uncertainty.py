@@ -83,7 +83,9 @@ def score_map(rows: Array32, nuisance: Nuisance) -> ScoreMap:
     expected = nuisance.data.expected(nuisance.rate_cps).astype(np.float32)
     skew = np.einsum("nm,nm->m", rows * (third / expected)[:, None], rows * rows, dtype=np.float64)
     growth = skew / np.maximum(efficient, LEAST_INFORMATION) ** 2
-    return ScoreMap(np.asarray(raw, dtype=np.float64), efficient, np.where(efficient > LEAST_INFORMATION, growth, 0.0))
+    return ScoreMap(
+        np.asarray(raw, dtype=np.float64), efficient, np.where(efficient > LEAST_INFORMATION, growth, 0.0)
+    )
 
 
 def _cross(rows: Array32, nuisance: Nuisance, information: Array) -> tuple[Array, Array]:

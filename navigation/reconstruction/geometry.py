@@ -22,6 +22,8 @@ ORIENTING_READINGS = 20
 # Without a touched surface the path is asked anew after so many readings.
 PATH_REFRESH = 50
 TISSUE_SNAP_MM = 60.0
+# A face farther than this from the touched surface is on its way, not scanning.
+LOOKING_MM = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,15 @@ def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
     return (*low.tolist(), *high.tolist(), float(refresh))
 
 
+def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
+    """Poses (p, 4, 4) that define the field: those near the touched surface, not the way there; else all."""
+    poses = readings.mid_poses
+    if setup.surface_mm is None:
+        return poses
+    near = cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0] <= LOOKING_MM
+    return poses[near] if near.any() else poses
+
+
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
     """Geometry of the readings so far; the tissue of an old one serves again where it would be the same."""
     poses = readings.mid_poses
@@ -53,9 +64,8 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
     if tissue is None and old is not None and old.tissue_box == box and setup.surface_mm is not None:
         tissue = old.projector.tissue
     if tissue is None:
-        hint = setup.tip_hint if setup.tip_hint is not None else poses[:ORIENTING_READINGS]
         if setup.surface_mm is not None:
-            surface = Surface.from_points(setup.surface_mm, hint)
+            surface = Surface.from_points(setup.surface_mm, poses[:ORIENTING_READINGS])
         else:
             surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
         tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
@@ -64,8 +74,13 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
     nearest = cKDTree(search).query(field.points_mm)[1] if len(search) else np.zeros(0, dtype=np.intp)
     background = Background.over(low, high)
     return Geometry(
-        geometry_key(setup, readings), field, Projector(setup.response, tissue), background,
-        np.asarray(nearest, dtype=np.intp), tissue.source, box,
+        geometry_key(setup, readings),
+        field,
+        Projector(setup.response, tissue),
+        background,
+        np.asarray(nearest, dtype=np.intp),
+        tissue.source,
+        box,
         background.modes_at(field.points_mm),
     )
 

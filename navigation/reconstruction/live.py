@@ -128,7 +128,11 @@ class LiveReconstruction:
         n = len(self._readings)
         if self._found is None or self._found[0] != n:
             found = find(
-                problem, self._search_points(), self._search_rows, self._live_thresholds(problem), LIVE_SOURCES,
+                problem,
+                self._search_points(),
+                self._search_rows,
+                self._live_thresholds(problem),
+                LIVE_SOURCES,
                 prune=False,
             )
             self._found = (n, found)
@@ -178,8 +182,12 @@ class LiveReconstruction:
         self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
         decay = self._decay(self._readings)
         return Problem(
-            Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s), self._readings,
-            self._geometry.projector, self._geometry.background, self._background_rows, decay,
+            Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s),
+            self._readings,
+            self._geometry.projector,
+            self._geometry.background,
+            self._background_rows,
+            decay,
             self.setup.latency_sd_s,
         )
 

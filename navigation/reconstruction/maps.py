@@ -44,7 +44,7 @@ class Maps:
         field = self.geometry.field
         examined = examined_mask(self.mda_kbq)
         volume = field.volume(self.activity, 0.0)
-        width = max(int(round(RESOLUTION_MM / float(field.grid.spacing_mm[0]))), 1)
+        width = max(round(RESOLUTION_MM / float(field.grid.spacing_mm[0])), 1)
         held = uniform_filter(volume, width, mode="constant") * width**3 * field.grid.voxel_ml
         held_active = np.maximum(held.reshape(-1)[field.active], 1e-6)
         relative = np.where(examined, self.sd_kbq / held_active, NOT_EXAMINED)
@@ -57,9 +57,7 @@ class Maps:
         mask = field.volume(examined.astype(np.float64), 0.0) > 0.5
         for array in (*arrays, mask):
             array.setflags(write=False)
-        return ActivityMap(
-            field.grid, *arrays, mask, version, float(readings.t_s[-1]), len(readings)
-        )
+        return ActivityMap(field.grid, *arrays, mask, version, float(readings.t_s[-1]), len(readings))
 
 
 def examined_mask(mda_kbq: Array) -> NDArray[np.bool_]:
@@ -78,9 +76,7 @@ def coarse_uncertainty(geometry: Geometry, search_rows: Array32, nuisance: Nuisa
     return Maps(geometry, activity, sd[geometry.nearest], mda[geometry.nearest])
 
 
-def fine_uncertainty(
-    geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array
-) -> Maps:
+def fine_uncertainty(geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array) -> Maps:
     """At full resolution, in blocks of columns."""
     m = len(geometry.field.active)
     sd, mda = np.empty(m), np.empty(m)

@@ -34,8 +34,18 @@ def osem(store: RowStore, data: Counts, start: Array, passes: int = PASSES) -> A
     for _ in range(passes):
         for subset in _spread(subsets):
             _core.em_subset(
-                store.packed, store.scales, counts, live, data.dead_time_s, subset, subsets, prior, strength, x,
-                sensitivity, THREADS,
+                store.packed,
+                store.scales,
+                counts,
+                live,
+                data.dead_time_s,
+                subset,
+                subsets,
+                prior,
+                strength,
+                x,
+                sensitivity,
+                THREADS,
             )
     return x[: store.width].astype(np.float64)
 

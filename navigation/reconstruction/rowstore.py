@@ -48,7 +48,9 @@ class RowStore:
             scales = np.zeros(capacity, dtype=np.float32)
             scales[: self._n] = self.scales
             self._packed, self._scales = grown, scales
-        _core.pack_rows(np.ascontiguousarray(rows), self._packed[self._n : need], self._scales[self._n : need])
+        _core.pack_rows(
+            np.ascontiguousarray(rows), self._packed[self._n : need], self._scales[self._n : need]
+        )
         self._n = need
 
     def unpacked(self, columns: NDArray[np.intp] | slice = slice(None)) -> Array32:

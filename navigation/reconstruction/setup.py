@@ -55,7 +55,9 @@ class ImagingSetup:
         """
         known = nuclide_by_name(nuclide)
         if known.name != response.nuclide.name:
-            raise GateRefusedError(f"the calibration is for {response.nuclide.name}, the scan is {known.name}")
+            raise GateRefusedError(
+                f"the calibration is for {response.nuclide.name}, the scan is {known.name}"
+            )
         reasons = []
         if response.state == "draft":
             reasons.append("the detector calibration is a draft")
@@ -63,6 +65,15 @@ class ImagingSetup:
             reasons.append("no surface was touched: it is estimated from the probe's path")
         dead = dead_time_s if dead_time_s is not None else response.dead_time_s
         return ImagingSetup(
-            response, known, surface_points_mm, tissue, dead or 0.0, reference_offset_s, latency_s,
-            latency_sd_s, tip_hint, tuple(reasons), simulated or response.simulated,
+            response,
+            known,
+            surface_points_mm,
+            tissue,
+            dead or 0.0,
+            reference_offset_s,
+            latency_s,
+            latency_sd_s,
+            tip_hint,
+            tuple(reasons),
+            simulated or response.simulated,
         )

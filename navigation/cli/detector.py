@@ -1,0 +1,79 @@
+"""`gammanav calibrate detector`: response of a probe from a point-source grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from navigation.cli.pivot import refuse_existing, write_result
+from tracking.errors import GateRefusedError, InputError
+
+
+@click.command(
+    "detector",
+    epilog="Example: gammanav calibrate detector grid.csv --nuclide Tc-99m --air-water aw.json --out probe.json",
+    short_help="Detector response from a point-source grid.",
+)
+@click.argument("grid", type=click.Path(path_type=Path))
+@click.option("--nuclide", required=True, help="Nuclide of the source, such as Tc-99m.")
+@click.option("--window-kev", help="Energy window LO,HI; default 20 % round the main line.")
+@click.option("--air-water", type=click.Path(path_type=Path), help="Air/water measurement (JSON).")
+@click.option("--probe-serial", help="Serial number the calibration is bound to.")
+@click.option("--operator", help="Who measured.")
+@click.option("--dead-time-s", type=click.FloatRange(min=0.0), help="Dead time of the counter in s.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
+@click.option("--force", is_flag=True, help="Overwrite an existing result.")
+def command(
+    grid: Path,
+    nuclide: str,
+    window_kev: str | None,
+    air_water: Path | None,
+    probe_serial: str | None,
+    operator: str | None,
+    dead_time_s: float | None,
+    out: Path,
+    force: bool,
+) -> None:
+    """Response of a probe from a point source on a grid in front of its face, in air.
+
+    GRID has the columns r_mm,z_mm,counts,live_s,activity_kbq. The result is a draft until someone signs it.
+    """
+    from calibration.detector import calibrate, read_air_water, read_grid
+    from calibration.nuclide import nuclide as nuclide_by_name
+
+    refuse_existing(out, force)
+    known = nuclide_by_name(nuclide)
+    window = None if window_kev is None else parse_window(window_kev)
+    measured = None if air_water is None else read_air_water(air_water)
+    points = read_grid(grid)
+    extra = {"probe_serial": probe_serial, "operator": operator, "dead_time_s": dead_time_s}
+    content = calibrate(
+        points, known, window, measured, extra={k: v for k, v in extra.items() if v is not None}
+    )
+    write_result(out, content)
+    if content["accepted"] is not True:
+        raise GateRefusedError(f"{out}: detector calibration refused: {'; '.join(content['reasons'])}")
+    click.echo(summary(content))
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """Two energies in keV. Raises InputError."""
+    try:
+        low, high = (float(v) for v in text.split(","))
+    except ValueError as fault:
+        raise InputError(f"--window-kev {text}: must be LO,HI in keV") from fault
+    if not 0.0 < low < high:
+        raise InputError(f"--window-kev {text}: must be 0 < LO < HI")
+    return low, high
+
+
+def summary(content: dict[str, Any]) -> str:
+    """One line for the terminal."""
+    axis = content["response"]["on_axis_cps_per_mbq"]
+    doubts = f"; {'; '.join(content['reasons'])}" if content["reasons"] else ""
+    return (
+        f"{content['nuclide']}: {axis['10mm']:.0f}, {axis['30mm']:.0f}, {axis['50mm']:.0f} cps/MBq at 10, 30, 50 mm;"
+        f" held-out chi2/dof {content['held_out_chi2_per_dof']:.2f}; draft, accepted{doubts}"
+    )

@@ -1,0 +1,98 @@
+"""Results as files: spots.json, the three volumes, bed_check.json, as the contract of commands and files has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from navigation.bed import BedCheck
+from navigation.volume import NOT_EXAMINED, ScanResult, Spot
+from tracking.jsonfile import write_json
+
+
+def spot_content(spot: Spot) -> dict[str, Any]:
+    """One spot as spots.json and the wire carry it."""
+    return {
+        "id": spot.id,
+        "position_mm": spot.position_mm,
+        "covariance_mm2": spot.covariance_mm2,
+        "extent_mm": spot.extent_mm,
+        "activity_kbq": spot.activity_kbq,
+        "activity_ci95_kbq": list(spot.activity_ci95_kbq),
+        "significance": spot.significance,
+        "tbr": spot.tbr,
+        "quality": spot.quality,
+        "reasons": list(spot.reasons),
+    }
+
+
+def spots_content(result: ScanResult) -> dict[str, Any]:
+    """Content of spots.json."""
+    interval = result.count_latency_ci95_s
+    return {
+        "spots": [spot_content(s) for s in result.spots],
+        "background_kbq_per_ml": result.background_kbq_per_ml,
+        "count_latency_s": result.count_latency_s,
+        "count_latency_ci95_s": None if interval is None else list(interval),
+        "samples": {
+            "total": result.samples_total,
+            "placed": result.samples_placed,
+            "unplaced": result.samples_total - result.samples_placed,
+        },
+        "nuclide": result.nuclide,
+        "reasons": list(result.reasons),
+        "simulated": result.simulated,
+        "research_use_only": True,
+    }
+
+
+def write_scan_result(result: ScanResult, folder: Path) -> None:
+    """spots.json, activity.nrrd, relative_sd.nrrd, mda.nrrd into an existing or new folder. Raises OSError."""
+    from navigation.io.nrrd import write_nrrd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = {"nuclide": result.nuclide, "research_use_only": "true"}
+    if result.simulated:
+        stamp["simulation"] = "SIMULATION"
+    unseen = stamp | {"not_examined": f"{NOT_EXAMINED:g}"}
+    grid = result.map.grid
+    write_nrrd(folder / "activity.nrrd", result.map.activity, grid, stamp | {"unit": "kBq/mL"})
+    write_nrrd(folder / "relative_sd.nrrd", result.map.relative_sd, grid, unseen | {"unit": "1"})
+    write_nrrd(folder / "mda.nrrd", result.map.mda_kbq, grid, unseen | {"unit": "kBq"})
+    write_json(folder / "spots.json", spots_content(result))
+
+
+def bed_content(check: BedCheck) -> dict[str, Any]:
+    """Content of bed_check.json."""
+    content: dict[str, Any] = {
+        "finding": check.finding,
+        "threshold_kbq": check.threshold_kbq,
+        "confidence": check.confidence,
+        "covered_fraction": check.covered_fraction,
+        "largest_uncovered_mm": check.largest_uncovered_mm,
+        "mda_kbq": check.mda_kbq,
+        "max_upper_limit_kbq": check.max_upper_limit_kbq,
+        "residuals": [
+            {
+                "position_mm": r.position_mm,
+                "activity_kbq": r.activity_kbq,
+                "ci95_kbq": list(r.ci95_kbq),
+                "significance": r.significance,
+            }
+            for r in check.residuals
+        ],
+        "scan_next_mm": [list(p) for p in check.scan_next_mm],
+        "statement": check.statement,
+        "reasons": list(check.reasons),
+        "rules": check.rules,
+        "research_use_only": True,
+    }
+    if check.removed_kbq is not None and check.removed_ci95_kbq is not None:
+        content["removed_kbq"] = check.removed_kbq
+        content["removed_ci95_kbq"] = list(check.removed_ci95_kbq)
+    return content
+
+
+def write_bed_check(check: BedCheck, folder: Path) -> None:
+    """bed_check.json into a folder. Raises OSError."""
+    write_json(folder / "bed_check.json", bed_content(check))
