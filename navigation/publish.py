@@ -80,7 +80,10 @@ class Publisher:
                 snapshot, self._newest = self._newest, None
                 if snapshot is None:
                     return
-            self._publish(snapshot)
+            try:
+                self._publish(snapshot)
+            except Exception:
+                logger.exception("snapshot %d was not published", snapshot.id)
 
     def _publish(self, snapshot: Snapshot) -> None:
         for tool in snapshot.tools.values():

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import click
 
-from navigation.cli.faults import log_path, name_clash
+from navigation import _guard
+from navigation.cli.faults import log_path
 from tracking.errors import SurroundingsError
 
 # Heavy libraries need a few seconds from a cold disk; one that takes longer hangs.
@@ -56,10 +57,10 @@ def command() -> None:
 
 
 def _ours() -> list[Finding]:
-    clash = name_clash()
+    clash = "; ".join(_guard.clashes())
     return [
         Finding("python", sys.version_info >= (3, 11), platform.python_version()),
-        Finding("package names", clash is None, clash or "navigation, calibration and tracking are ours"),
+        Finding("package names", not clash, clash or "navigation, calibration and tracking are ours"),
         _core(),
     ]
 

@@ -1,14 +1,12 @@
-"""Words for what no command handles itself: OS errors, name clashes, faults of ours and their log."""
+"""Words for what no command handles itself: OS errors, faults of ours and their log."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-PACKAGES = ("navigation", "calibration", "tracking")
 # A log that only holds faults never needs more; beyond it the file starts anew.
 LARGEST_LOG_BYTES = 5_000_000
 
@@ -17,28 +15,6 @@ def one_line(error: OSError) -> str:
     """`file: what is wrong`, as shells say it."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def package_homes() -> dict[str, Path | None]:
-    """Folder from which each of our top-level packages would be imported, None if it is not found."""
-    homes: dict[str, Path | None] = {}
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        origin = None if spec is None else spec.origin
-        homes[name] = Path(origin).parent if origin else None
-    return homes
-
-
-def name_clash() -> str | None:
-    """One sentence if `tracking` or `calibration` come from another place than `navigation`, else None."""
-    homes = package_homes()
-    ours = homes["navigation"]
-    for name, home in homes.items():
-        if home is None:
-            return f"the package {name} is missing from this installation: see `gammanav doctor`"
-        if ours is not None and home.parent != ours.parent:
-            return f"another package named {name} ({home}) hides ours: use a separate environment"
-    return None
 
 
 def log_path() -> Path:

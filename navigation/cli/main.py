@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from navigation.cli.faults import log_fault, name_clash, one_line
+from navigation.cli.faults import log_fault, one_line
 from tracking.errors import GateRefusedError, InputError, SurroundingsError
 
 EXIT_FAULT = 1
@@ -195,9 +195,6 @@ def complain(message: str, who: str = "gammanav") -> int:
 
 def main() -> None:
     """Entry point of the console command."""
-    clash = name_clash()
-    if clash is not None:
-        sys.exit(complain(clash))
     try:
         code = run()
     except Exception as error:  # noqa: BLE001 - the last door: the traceback goes to the log, one line to the user

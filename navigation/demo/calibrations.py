@@ -40,8 +40,8 @@ def sweep_latency(session: Session, name: str, probe: dict[str, Any], setup: Pat
     found = estimate_latency_point_source(
         lambda latency_s: scan.all_readings(session.tools, latency_s),
         np.array(source["position_mm"]),
-        response_of(probe, "probe.json"),
-        dead_time_s=session.settings.dead_time_s,
+        response_of(probe, Path("probe.json")),
+        dead_time_s=session.settings.dead_time_s or 0.0,
     )
     return {
         "count_latency_s": found.latency_s,

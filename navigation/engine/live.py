@@ -170,7 +170,7 @@ class LiveEngine:
         before = (self.session.mode, self.session.current)
         try:
             jobs = self.session.handle(event)
-        except GammanavError as error:
+        except Exception as error:  # noqa: BLE001 - shown and handed to whoever asked; the engine must go on
             self._refuse(error, future)
             return
         self._mark_phases(before, event.arrival_s)
@@ -192,8 +192,8 @@ class LiveEngine:
                 content = {"phase": scan, "action": action, "t_s": max(stamp, 0.0)}
                 self._recorder.append(ENGINE, arrival_s, events.PHASE, json.dumps(content).encode())
 
-    def _refuse(self, error: GammanavError, future: Future[Outcome | None] | None) -> None:
-        logger.warning("refused: %s", error)
+    def _refuse(self, error: Exception, future: Future[Outcome | None] | None) -> None:
+        logger.warning("refused: %s", error, exc_info=not isinstance(error, GammanavError))
         self.viewer.fault(str(error))
         if future is not None:
             future.set_exception(error)

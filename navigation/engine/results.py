@@ -12,14 +12,13 @@ from navigation.engine.folders import scan_of
 from navigation.engine.jobs import AnalyzeJob, BedJob, Outcome
 from navigation.engine.session import Session
 from navigation.engine.snapshot import LatencyState
+from navigation.results import write_bed_check, write_scan_result
 from tracking.jsonfile import write_json
 from tracking.scanfolder import write_scan
 
 
 def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -> tuple[str, ...]:
     """Write every analysed scan into `folder`; returns their names. Raises OSError."""
-    from navigation.results import write_bed_check, write_scan_result
-
     written = []
     for outcome in outcomes:
         job = outcome.job

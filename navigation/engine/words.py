@@ -6,8 +6,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from navigation.bed import BedCheck
+import numpy as np
+
 from navigation.engine.snapshot import Snapshot
+from navigation.results import bed_content, spot_content
 from navigation.volume import Spot
 
 
@@ -50,51 +52,15 @@ def spots_words(snapshot: Snapshot) -> dict[str, Any]:
 
 def spot_words(spot: Spot) -> dict[str, Any]:
     """One focus with the keys of spots.json."""
-    return {
-        "id": spot.id,
-        "position_mm": [float(v) for v in spot.position_mm],
-        "covariance_mm2": [[float(v) for v in row] for row in spot.covariance_mm2],
-        "extent_mm": _finite(spot.extent_mm),
-        "activity_kbq": _finite(spot.activity_kbq),
-        "activity_ci95_kbq": [_finite(v) for v in spot.activity_ci95_kbq],
-        "significance": _finite(spot.significance),
-        "tbr": _finite(spot.tbr),
-        "quality": spot.quality,
-        "reasons": list(spot.reasons),
-    }
+    found: dict[str, Any] = _clean(spot_content(spot))
+    return found
 
 
 def bed_check_words(snapshot: Snapshot) -> dict[str, Any]:
     """What is known of the bed; "not-assessed" before any check."""
     check = snapshot.bed_check
     found = {"finding": "not-assessed", "statement": "The bed has not been checked."}
-    return {**_head(snapshot), **(found if check is None else _check_words(check))}
-
-
-def _check_words(check: BedCheck) -> dict[str, Any]:
-    return {
-        "finding": check.finding,
-        "threshold_kbq": check.threshold_kbq,
-        "confidence": check.confidence,
-        "covered_fraction": check.covered_fraction,
-        "largest_uncovered_mm": check.largest_uncovered_mm,
-        "mda_kbq": _finite(check.mda_kbq),
-        "max_upper_limit_kbq": _finite(check.max_upper_limit_kbq),
-        "residuals": [
-            {
-                "position_mm": [float(v) for v in r.position_mm],
-                "activity_kbq": r.activity_kbq,
-                "ci95_kbq": [_finite(v) for v in r.ci95_kbq],
-                "significance": r.significance,
-            }
-            for r in check.residuals
-        ],
-        "scan_next_mm": [list(p) for p in check.scan_next_mm],
-        "statement": check.statement,
-        "reasons": list(check.reasons),
-        "removed_kbq": check.removed_kbq,
-        "removed_ci95_kbq": check.removed_ci95_kbq,
-    }
+    return {**_head(snapshot), **(found if check is None else _clean(bed_content(check)))}
 
 
 def _head(snapshot: Snapshot) -> dict[str, Any]:
@@ -114,8 +80,15 @@ def _map(snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _clean(value: Any) -> Any:
+    """The same with null for every number that is none."""
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_clean(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def _rounded(value: Any) -> Any:

@@ -88,15 +88,3 @@ def test_version() -> None:
     result = shell("--version")
     assert result.returncode == 0
     assert result.stdout.startswith("gammanav ")
-
-
-def test_another_package_of_our_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    homes = {
-        "navigation": Path("/a/navigation"),
-        "calibration": Path("/a/calibration"),
-        "tracking": Path("/b/tracking"),
-    }
-    monkeypatch.setattr(faults, "package_homes", lambda: homes)
-    clash = faults.name_clash()
-    assert clash is not None
-    assert "/b/tracking" in clash
