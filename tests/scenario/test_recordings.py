@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def shortened(file: Path, seconds: float) -> None:
     file.write_text("\n".join([head, *kept, ""]), encoding="utf-8")
 
 
+def rewritten(file: Path, change: Callable[[float, list[float]], list[float]]) -> None:
+    """Every row of a table of numbers through `change(time, other columns)`."""
+    head, *rows = file.read_text(encoding="utf-8").splitlines()
+    numbers = ([float(cell) for cell in row.split(",")] for row in rows)
+    changed = [",".join(f"{x:.10g}" for x in change(t, rest)) for t, *rest in numbers]
+    file.write_text("\n".join([head, *changed, ""]), encoding="utf-8")
+
+
 def test_one_occult_lesion_is_one_focus(recordings: Path, probe: Path, tmp_path: Path) -> None:
     ((place, activity),) = lesions(recordings, "occult_ideal")
     (spot,) = found_spots(recordings / "occult_ideal", probe, tmp_path / "out")
@@ -105,6 +114,40 @@ def test_scan_with_latency_dead_time_and_occlusions(recordings: Path, probe: Pat
     samples = read(tmp_path / "out" / "spots.json")["samples"]
     assert samples["unplaced"] > 0
     assert samples["placed"] + samples["unplaced"] == samples["total"]
+
+
+def test_activity_is_stated_for_the_reference_time(recordings: Path, probe: Path, tmp_path: Path) -> None:
+    # The same counts, said to have come one half-life (6.007 h) later: twice the activity at the reference time.
+    later = copied(recordings / "two_nodes", tmp_path / "later")
+    for table in ("poses.csv", "counts.csv"):
+        rewritten(later / table, lambda t, rest: [t + 6.007 * 3600.0, *rest])
+    before = found_spots(recordings / "two_nodes", probe, tmp_path / "before")
+    after = found_spots(later, probe, tmp_path / "after")
+    total = [sum(s["activity_kbq"] for s in spots) for spots in (before, after)]
+    assert total[1] / total[0] == pytest.approx(2.0, rel=0.02)
+
+
+def test_dead_time_is_made_good(recordings: Path, probe: Path, tmp_path: Path) -> None:
+    # n / (1 + n tau / window) counts are left of n with a dead time tau: up to 30 % lost at tau = 1e-3 s here.
+    slow = copied(recordings / "two_nodes", tmp_path / "slow")
+    tau_s = 1e-3
+    kept: list[float] = []
+
+    def lose(t: float, rest: list[float]) -> list[float]:
+        counts, window_s = rest
+        left = round(counts / (1.0 + counts * tau_s / window_s))
+        kept.append(left / max(counts, 1.0))
+        return [t, left, window_s]
+
+    rewritten(slow / "counts.csv", lose)
+    head = read(slow / "scan.json")
+    (slow / "scan.json").write_text(json.dumps({**head, "dead_time_s": tau_s}), encoding="utf-8")
+    assert min(k for k in kept if k > 0) < 0.8
+    before = found_spots(recordings / "two_nodes", probe, tmp_path / "before")
+    after = found_spots(slow, probe, tmp_path / "after")
+    total = [sum(s["activity_kbq"] for s in spots) for spots in (before, after)]
+    # counts are whole numbers and fewer: the two fits differ by a few per cent, an uncorrected one by 20 and more
+    assert total[1] / total[0] == pytest.approx(1.0, abs=0.06)
 
 
 def test_clean_bed_is_not_called_residual(recordings: Path, probe: Path, tmp_path: Path) -> None:
