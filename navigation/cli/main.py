@@ -165,13 +165,17 @@ gammanav.add_command(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; every error ends as one line on stderr."""
     try:
-        outcome = gammanav.main(args=arguments, prog_name="gammanav", standalone_mode=False)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        with gammanav.make_context("gammanav", words) as context:
+            outcome = gammanav.invoke(context)
+    except click.exceptions.Exit as wish:
+        return wish.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         return 0
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        return complain(error.format_message(), context.command_path if context is not None else "gammanav")
+        where = getattr(error, "ctx", None)
+        return complain(error.format_message(), where.command_path if where is not None else "gammanav")
     except (click.Abort, KeyboardInterrupt):
         click.echo("gammanav: interrupted", err=True)
         return EXIT_INTERRUPTED

@@ -1,0 +1,61 @@
+"""The console command as a user starts it, and what the process table says afterwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "navigation.cli.main")
+
+
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """The command in a session of its own, so that everything it leaves behind can be found."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "DISPLAY": ""}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def members(session: int) -> list[int]:
+    """Processes (not zombies) that still belong to the session of a command."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        # After the command: state, parent, group, session.
+        if fields[0] != "Z" and int(fields[3]) == session:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_for_child(session: int, timeout_s: float = 30.0) -> int:
+    """The first child of a command, once it exists."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        others = [pid for pid in members(session) if pid != session]
+        if others:
+            return others[0]
+        time.sleep(0.05)
+    raise AssertionError("the command started no child")
