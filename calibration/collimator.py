@@ -68,7 +68,8 @@ class Collimator:
 
     def as_vector(self) -> Array:
         """Logarithms of all parameters: every one is positive."""
-        return np.log(np.array(astuple(self)))
+        result: Array = np.log(np.array(astuple(self)))
+        return result
 
     @staticmethod
     def from_vector(vector: Array) -> Collimator:

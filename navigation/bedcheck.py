@@ -105,7 +105,7 @@ def bed_voxels(state: ScanState, bed: Bed) -> Array:
     """Centres (m, 3) of the tissue within `depth_mm` behind the outlined points."""
     surface = Surface.from_points(bed.points_mm, state.problem.readings.mid_poses)
     tree = cKDTree(bed.points_mm)
-    spacing = float(np.quantile(tree.query(bed.points_mm, k=2)[0][:, 1], 0.9))
+    spacing = float(np.quantile(np.asarray(tree.query(bed.points_mm, k=2)[0])[:, 1], 0.9))
     low, high = bed.points_mm.min(axis=0) - bed.depth_mm, bed.points_mm.max(axis=0) + bed.depth_mm
     axes = [np.arange(low[a], high[a] + BED_VOXEL_MM, BED_VOXEL_MM) for a in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
@@ -123,7 +123,7 @@ def widest_patch(points_mm: Array, covered: NDArray[np.bool_]) -> float:
         return 0.0
     if not covered.any():
         return float(np.linalg.norm(points_mm.max(axis=0) - points_mm.min(axis=0))) if len(points_mm) else 0.0
-    return 2.0 * float(cKDTree(points_mm[covered]).query(points_mm[~covered])[0].max())
+    return 2.0 * float(np.max(cKDTree(points_mm[covered]).query(points_mm[~covered])[0]))
 
 
 def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[int, float]], ScoreMap]:
@@ -193,9 +193,8 @@ def _scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, 
     rest, done = points[~covered], points[covered]
     chosen: list[tuple[float, float, float]] = []
     while len(rest) and len(chosen) < SCAN_NEXT:
-        distance = (
-            cKDTree(done).query(rest)[0] if len(done) else -np.linalg.norm(rest - rest.mean(axis=0), axis=1)
-        )
+        inwards = -np.linalg.norm(rest - rest.mean(axis=0), axis=1)
+        distance = np.asarray(cKDTree(done).query(rest)[0] if len(done) else inwards)
         best = int(np.argmax(distance))
         if len(done) and distance[best] <= WIDEST_PATCH_MM / 2 and chosen:
             break

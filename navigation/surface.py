@@ -96,9 +96,8 @@ class Surface:
         """Approximate distance (n,) in mm, positive outside; blended tangent planes of the nearest points."""
         tree = cKDTree(self.points_mm)
         k = min(BLEND_NEIGHBOURS, len(self.points_mm))
-        distance, index = tree.query(points_mm, k=k)
-        distance, index = distance.reshape(-1, k), index.reshape(-1, k)
-        spacing = float(np.median(tree.query(self.points_mm, k=2)[0][:, -1])) if k > 1 else 5.0
+        distance, index = (np.reshape(found, (-1, k)) for found in tree.query(points_mm, k=k))
+        spacing = float(np.median(np.asarray(tree.query(self.points_mm, k=2)[0])[:, -1])) if k > 1 else 5.0
         # The blend widens with the distance from the surface so that far regions follow no single point.
         width2 = (1.5 * spacing) ** 2 + (0.5 * distance[:, :1]) ** 2
         weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / width2)
@@ -194,7 +193,7 @@ def _oriented_normals(points: Array, tip_poses: Array) -> Array:
     across a sharp rim do not count, so wall and skin each ask the probe.
     """
     tree = cKDTree(points)
-    _, index = tree.query(points, k=min(NORMAL_NEIGHBOURS, len(points)))
+    index = np.asarray(tree.query(points, k=min(NORMAL_NEIGHBOURS, len(points)))[1])
     patch = points[index]
     centred = patch - patch.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", centred, centred))
@@ -229,10 +228,11 @@ def _probe_votes(points: Array, normals: Array, tip_poses: Array) -> Array:
     if len(tip_poses) == 0:
         raise InputError("no probe pose tells on which side of the surface the outside is")
     shafts = tip_poses[:, :3, 3] - SHAFT_BACK_MM * tip_poses[:, :3, 2]
-    distance, nearest = cKDTree(tip_poses[:, :3, 3]).query(points, k=min(VOTING_POSES, len(shafts)))
-    towards = shafts[nearest.reshape(len(points), -1)].mean(axis=1) - points
+    found = cKDTree(tip_poses[:, :3, 3]).query(points, k=min(VOTING_POSES, len(shafts)))
+    distance, nearest = (np.reshape(each, (len(points), -1)) for each in found)
+    towards = shafts[nearest].mean(axis=1) - points
     cosine = np.einsum("nd,nd->n", normals, towards) / np.maximum(np.linalg.norm(towards, axis=1), 1e-6)
-    near = np.exp(-((distance.reshape(len(points), -1)[:, 0] / VOTE_REACH_MM) ** 2))
+    near = np.exp(-((distance[:, 0] / VOTE_REACH_MM) ** 2))
     result: Array = cosine * (near + 1e-6)
     return result
 

@@ -52,7 +52,7 @@ def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
     poses = readings.mid_poses
     if setup.surface_mm is None:
         return poses
-    near = cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0] <= LOOKING_MM
+    near = np.asarray(cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0]) <= LOOKING_MM
     return poses[near] if near.any() else poses
 
 
