@@ -68,6 +68,13 @@ class DetectorResponse:
         seen = (primary + scatter * share) * np.exp(-self.mu_per_mm * path_mm) / d2
         return np.where(front, seen, self.leak / (4 * np.pi * d2))
 
+    def collimation(self, r_mm: Array, z_mm: Array) -> Array:
+        """Primary response (n,) over that on the axis at the same depth: 1 in the view, 0 behind the face."""
+        front = np.maximum(z_mm, 0.5)
+        primary, _ = self._look_up(r_mm, front)
+        on_axis, _ = self._look_up(np.zeros_like(r_mm), front)
+        return np.where(z_mm > 0.0, primary / on_axis, 0.0)
+
     def extrapolated(self, r_mm: Array, z_mm: Array) -> NDArray[np.bool_]:
         """Where the response rests on physics and not on a measured point."""
         low, high = self.measured_z_mm

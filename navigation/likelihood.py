@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SMALLEST_RATE_CPS = 1e-6
+# Cosmic rays and the room give any probe this much; keeps a trial model from calling a count impossible.
+SMALLEST_RATE_CPS = 0.3
 ITERATIONS = 25
 # Relative gain of the log-likelihood at which scoring has converged.
 CONVERGED = 1e-9

@@ -25,8 +25,9 @@ LONGEST_STEP_MM, LARGEST_LOG_STEP = 6.0, 1.0
 ITERATIONS = 40
 # Gain of the objective that counts as convergence: far below what a test would notice.
 CONVERGED = 1e-3
-# Relative error of the model of a strong source: its counts are not trusted beyond it.
-MODEL_ERROR = 0.03
+# Relative error of the response beyond its calibration (tilt of the axis, drift, asymmetry of the head, shape of the
+# source): inside the collimator's view, and in the tail, where the response is below TAIL of that on the axis.
+BEAM_ERROR, TAIL_ERROR, TAIL = 0.05, 0.25, 0.05
 # Tissue share below which a source may not lie: activity is in the patient, not in the air.
 LEAST_TISSUE = 0.25
 
@@ -82,6 +83,21 @@ class Problem:
             out.append(rows[:, at : at + 7 * size].reshape(len(rows), 7, size).mean(axis=2))
             at += 7 * size
         return np.concatenate(out, axis=1)
+
+    def model_error(self, sources: list[Source], rows: Array) -> Array:
+        """Rate in cps (n, k) by which the counts of each source may be wrong; rows (n, k) at the reference time."""
+        if not sources:
+            return np.zeros((len(self.decay), 0))
+        poses = self.readings.mid_poses
+        relative = [self._relative_error(s.position_mm, poses) for s in sources]
+        return np.stack(relative, axis=1) * rows * np.array([s.activity_kbq for s in sources])
+
+    def _relative_error(self, position_mm: Array, poses: Array) -> Array:
+        offset = position_mm - poses[:, :3, 3]
+        z = np.einsum("ni,ni->n", offset, poses[:, :3, 2])
+        r = np.sqrt(np.maximum(np.einsum("ni,ni->n", offset, offset) - z**2, 0.0))
+        collimated = self.projector.response.collimation(r, z)
+        return BEAM_ERROR + (TAIL_ERROR - BEAM_ERROR) * (1.0 - np.minimum(collimated / TAIL, 1.0))
 
     def latency_derivative(self, source_rate: Array) -> Array:
         """d rate / d latency (n,) of the sources: a later stamp means an earlier place on the path."""
@@ -174,8 +190,8 @@ class _State:
         """Gradient and curvature of the objective in all parameters."""
         design = self._design()
         score, information = self.problem.data.weights(self.rate)
-        model = MODEL_ERROR * self.source_rate
-        damped = information / (1.0 + information * model**2)
+        model = self.problem.model_error(self.sources, self.rows[:, ::7])
+        damped = information / (1.0 + information * (model**2).sum(axis=1))
         prior = np.zeros(design.shape[1])
         prior[: len(self.background)] = self.precision
         theta = np.zeros(design.shape[1])

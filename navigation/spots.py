@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.likelihood import LinearFit, fit_linear
-from navigation.pointlayer import MODEL_ERROR, JointFit, Problem, Source, fit_sources
+from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, field_thresholds, score_map
 from navigation.volume import Spot
 
@@ -26,14 +26,16 @@ MODEL_LEVEL, REPORT_LEVEL = 0.05, 0.01
 QUIET_READINGS, QUIET_QUANTILE = 10, 0.25
 SMALLEST_LEVEL = 1e-3
 # Radii that a source significant enough to show its size may take, in mm.
-RADII_MM = (5.0, 8.0, 12.0, 16.0, 22.0)
+RADII_MM = (0.0, 5.0, 8.0, 12.0, 16.0, 22.0)
 SIZE_SIGNIFICANCE = 15.0
 # Gain in log-likelihood (twice) that a size must bring: the 0.1 % quantile of chi2 with one degree of freedom.
 SIZE_GAIN = 10.8
 # Two fitted sources this close are one, unless the likelihood insists.
 NEIGHBOUR_MM = 25.0
-# Relative error of the response that holds over a whole scan: tilt of the axis, drift, asymmetry of the head.
-COHERENT_ERROR = 0.05
+# Misfit per reading above which the model without more sources explains too little to trust its score.
+ROUGH_MISFIT = 2.5
+# Shift of the significance by other sources' model error below which a source stands alone.
+NO_LEAKAGE = 0.25
 # Relative uncertainty of an activity beyond counting: calibration scale, attenuation, depth of the surface.
 ACTIVITY_SYSTEMATIC = 0.04
 # Placement beyond counting: tracking and tip calibration, per axis.
@@ -91,7 +93,12 @@ def fit_background(problem: Problem) -> tuple[LinearFit, Array]:
     precision = problem.background.precision(quiet)
     start = np.zeros(len(precision))
     start[0] = quiet
-    return fit_linear(problem.data, problem.background_rows, precision, start), precision
+    fitted = fit_linear(problem.data, problem.background_rows, precision, start)
+    if misfit(problem, fitted.rate_cps) <= ROUGH_MISFIT:
+        return fitted, precision
+    # A background bent to explain a hot focus explains nothing: keep the quiet level and let the focus be found.
+    rate = problem.background_rows @ start
+    return LinearFit(start, rate, fitted.covariance, problem.data.log_likelihood(rate)), precision
 
 
 def quiet_level(problem: Problem) -> float:
@@ -144,7 +151,7 @@ def find(
     fit = fit_sources(problem, [], null.theta, precision)
     gains: list[float] = []
     while len(fit.sources) < most:
-        grown = _grow(problem, fit, precision, points_mm, rows, thresholds.model)
+        grown = _grow(problem, fit, precision, points_mm, rows, thresholds)
         if grown is None:
             break
         gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
@@ -152,37 +159,82 @@ def find(
         fit = _sized(problem, grown, precision)
     significance = tuple(gains)
     if prune:
-        fit, significance = _prune(problem, fit, precision, thresholds.model)
+        fit, significance = _prune(problem, fit, precision, thresholds)
     return Found(fit, significance, thresholds, null, precision)
 
 
 def _grow(
-    problem: Problem, fit: JointFit, precision: Array, points_mm: Array, rows: Array32, threshold: float
+    problem: Problem, fit: JointFit, precision: Array, points_mm: Array, rows: Array32, thresholds: Thresholds
 ) -> JointFit | None:
-    """One more source where the score is largest; None when nothing is significant."""
-    scores = score_map(rows, nuisance_of(problem, fit, precision))
-    statistic = _guarded(problem, scores, fit, rows)
-    best = int(np.argmax(statistic))
-    if not statistic[best] >= threshold:
+    """One more source where the score is largest; None when nothing is significant.
+
+    Beside a source that is there already it must be fit to be reported, and more than mend the model.
+    """
+    start = _candidate(problem, fit, precision, points_mm, rows, thresholds)
+    if start is None:
         return None
-    start = Source(points_mm[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
     trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
-    needed = threshold**2 + _split_penalty(problem, trial)
+    needed = _needed_gain(problem, trial, -1, thresholds)
     return trial if 2 * (trial.objective - fit.objective) > needed else None
 
 
-def _split_penalty(problem: Problem, fit: JointFit) -> float:
-    """Gain that a source beside a strong one brings by mending the model instead of the anatomy.
+def _candidate(
+    problem: Problem, fit: JointFit, precision: Array, points_mm: Array, rows: Array32, thresholds: Thresholds
+) -> Source | None:
+    """Where the next source is to be tried, and how strong."""
+    if misfit(problem, fit.rate_cps) > ROUGH_MISFIT:
+        return _rough_candidate(problem, fit, points_mm, rows)
+    scores = score_map(rows, nuisance_of(problem, fit, precision))
+    statistic = _guarded(problem, scores, fit, rows)
+    best = int(np.argmax(statistic))
+    if not statistic[best] >= thresholds.model:
+        return None
+    return Source(points_mm[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
 
-    A coherent relative error e of a neighbour's counts s over an expectation m is worth e^2 sum(s^2 / m).
+
+def _rough_candidate(problem: Problem, fit: JointFit, points_mm: Array, rows: Array32) -> Source | None:
+    """While the model explains little, the score at it misleads: least squares with the data's own variance."""
+    expected, slope = problem.data.expected(fit.rate_cps), problem.data.slope(fit.rate_cps)
+    variance = np.maximum(expected, problem.data.counts)
+    score = (slope * (problem.data.counts - expected) / variance).astype(np.float32) @ rows
+    information = np.einsum("nm,nm->m", rows, rows * (slope**2 / variance).astype(np.float32)[:, None])
+    seen = information > LEAST_INFORMATION
+    statistic = np.where(seen, score / np.sqrt(np.where(seen, information, 1.0)), -np.inf)
+    best = int(np.argmax(statistic))
+    if not statistic[best] > 0:
+        return None
+    return Source(points_mm[best], max(float(score[best] / information[best]), 1e-3))
+
+
+def misfit(problem: Problem, rate_cps: Array) -> float:
+    """Pearson chi2 per reading."""
+    expected = problem.data.expected(rate_cps)
+    return float(np.mean((problem.data.counts - expected) ** 2 / expected))
+
+
+def _needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
+    """Twice the log-likelihood that a source must be worth beside others whose counts the model may get wrong."""
+    bias, inflation = _leakage(problem, fit, index)
+    beside = bias > NO_LEAKAGE
+    return ((thresholds.report if beside else thresholds.model) * inflation + bias * inflation) ** 2
+
+
+def _leakage(problem: Problem, fit: JointFit, index: int) -> tuple[float, float]:
+    """What the model error of the other sources does to the significance of one.
+
+    First the shift if the error were the same in all readings, then the factor on the standard deviation if it were
+    independent from reading to reading; the truth lies between, so both are asked for.
     """
-    newest = fit.sources[-1]
-    near = [s for s in fit.sources[:-1] if np.linalg.norm(s.position_mm - newest.position_mm) < NEIGHBOUR_MM]
-    if not near:
-        return 0.0
-    rows = problem.source_rows(near)[:, ::7] @ np.array([s.activity_kbq for s in near])
+    rows = problem.source_rows(list(fit.sources))[:, ::7]
+    own = rows[:, index]
+    error = np.delete(problem.model_error(list(fit.sources), rows), index % len(fit.sources), axis=1)
     _, information = problem.data.weights(fit.rate_cps)
-    return COHERENT_ERROR**2 * float(information @ rows**2)
+    strength = float(information @ own**2)
+    if strength <= LEAST_INFORMATION:
+        return np.inf, np.inf
+    shift = float((information * own) @ error.sum(axis=1)) / float(np.sqrt(strength))
+    spread = float((information**2 * own**2) @ (error**2).sum(axis=1)) / strength
+    return shift, float(np.sqrt(1.0 + spread))
 
 
 def _guarded(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -> Array:
@@ -190,40 +242,48 @@ def _guarded(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -
     if not fit.sources:
         return scores.significance
     _, information = problem.data.weights(fit.rate_cps)
-    excess = (information * MODEL_ERROR * fit.source_rate_cps) ** 2
+    sources = list(fit.sources)
+    error = problem.model_error(sources, problem.source_rows(sources)[:, ::7])
+    excess = information**2 * (error**2).sum(axis=1)
     extra = np.einsum("nm,nm->m", rows, rows * excess.astype(np.float32)[:, None], dtype=np.float64)
     statistic = scores.score / np.sqrt(np.maximum(scores.information + extra, LEAST_INFORMATION))
     return np.where(scores.information > LEAST_INFORMATION, statistic, -np.inf)
 
 
 def _sized(problem: Problem, fit: JointFit, precision: Array) -> JointFit:
-    """Let the newest strong source take a size when the likelihood gains enough."""
-    for index, source in enumerate(fit.sources):
-        block = fit.block(index)
-        if source.radius_mm > 0 or block[3, 3] > 1.0 / SIZE_SIGNIFICANCE**2:
+    """Let strong sources grow or shrink by a step while the likelihood gains enough."""
+    for index in range(len(fit.sources)):
+        if fit.block(index)[3, 3] > 1.0 / SIZE_SIGNIFICANCE**2:
             continue
-        best = fit
-        for radius in RADII_MM:
-            sources = list(fit.sources)
-            sources[index] = replace(source, radius_mm=radius)
-            trial = fit_sources(problem, sources, fit.background, precision)
-            if trial.objective <= best.objective:
-                break
-            best = trial
-        if 2 * (best.objective - fit.objective) > SIZE_GAIN:
-            fit = best
+        for direction in (1, -1):
+            fit = _resized(problem, fit, precision, index, direction)
+    return fit
+
+
+def _resized(problem: Problem, fit: JointFit, precision: Array, index: int, direction: int) -> JointFit:
+    """Steps through RADII_MM in one direction as long as each pays; the first step up must pay SIZE_GAIN."""
+    at = RADII_MM.index(fit.sources[index].radius_mm)
+    while 0 <= at + direction < len(RADII_MM):
+        sources = list(fit.sources)
+        sources[index] = replace(sources[index], radius_mm=RADII_MM[at + direction])
+        trial = fit_sources(problem, sources, fit.background, precision)
+        needed = SIZE_GAIN if at == 0 else 0.0
+        if 2 * (trial.objective - fit.objective) <= needed:
+            return fit
+        fit, at = trial, at + direction
     return fit
 
 
 def _prune(
-    problem: Problem, fit: JointFit, precision: Array, threshold: float
+    problem: Problem, fit: JointFit, precision: Array, thresholds: Thresholds
 ) -> tuple[JointFit, tuple[float, ...]]:
     """Drop the least needed source until all are needed; returns the significance of each."""
     while fit.sources:
         trials = [_without(problem, fit, precision, i) for i in range(len(fit.sources))]
         gains = [2 * max(fit.objective - t.objective, 0.0) for t in trials]
-        weakest = int(np.argmin(gains))
-        if gains[weakest] >= threshold**2:
+        spare = [g - _needed_gain(problem, fit, i, thresholds) for i, g in enumerate(gains)]
+        weakest = int(np.argmin(spare))
+        if spare[weakest] >= 0:
             return fit, tuple(float(np.sqrt(g)) for g in gains)
         fit = fit_sources(problem, list(trials[weakest].sources), trials[weakest].background, precision)
     return fit, ()
@@ -255,7 +315,8 @@ def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tu
 def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -> Spot:
     source, block = found.fit.sources[index], found.fit.block(index)
     covariance = block[:3, :3] + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
-    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2))
+    leaked = _leakage(problem, found.fit, index)[0] / max(found.significance[index], 1.0)
+    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2 + leaked**2))
     activity = source.activity_kbq
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
     quality, reasons = _quality(problem, source, sd, log_sd)

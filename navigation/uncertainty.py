@@ -48,9 +48,9 @@ class ScoreMap:
 
     @property
     def significance(self) -> Array:
-        """Score statistic (m,), negative where counts are too few."""
-        result: Array = self.score / np.sqrt(np.maximum(self.information, LEAST_INFORMATION))
-        return result
+        """Score statistic (m,), negative where counts are too few, -inf where the scan sees nothing."""
+        statistic = self.score / np.sqrt(np.maximum(self.information, LEAST_INFORMATION))
+        return np.where(self.information > LEAST_INFORMATION, statistic, -np.inf)
 
     @property
     def mda_kbq(self) -> Array:
