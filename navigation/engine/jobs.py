@@ -75,11 +75,12 @@ class Outcome:
 
 
 def result_content(outcome: Outcome) -> dict[str, Any]:
-    """A result as the record holds it: digests that tell two runs apart."""
+    """A result as the record holds it: digests that tell two runs apart, and the time it took."""
     job = outcome.job
     return {
         "job": type(job).__name__,
         "scan": job.basis.scan,
         "tick": job.tick if isinstance(job, TickJob) else None,
+        "seconds": round(outcome.seconds, 4),
         **outcome.digest,
     }

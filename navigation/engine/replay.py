@@ -22,6 +22,8 @@ from tracking.errors import GammanavError
 from tracking.recording import Event
 
 Key = tuple[str, str, Any]
+# What an entry says beside the result: which one it is, and how long it took.
+NO_RESULT = ("job", "scan", "tick", "seconds")
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class ReplayEngine:
     def _take(self, event: EngineEvent) -> None:
         if event.kind == events.RESULT:
             content = event.content()
-            found = {k: v for k, v in content.items() if k not in ("job", "scan", "tick")}
+            found = {k: v for k, v in content.items() if k not in NO_RESULT}
             self.comparison.recorded[key_of(content)] = found
             return
         try:
