@@ -20,6 +20,7 @@ from navigation.reconstruction.live import ScanState
 from navigation.spots import ACTIVITY_SYSTEMATIC, Z95, nuisance_of
 from navigation.surface import Surface
 from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
+from tracking.errors import InputError
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,8 @@ NEEDED_SHARE, WIDEST_PATCH_MM = 0.99, 5.0
 PARTLY_SHARE = 0.5
 # Voxels of the bed: finer than its depth and than the widest patch.
 BED_VOXEL_MM = 2.0
+# How far beside a touched point the bed reaches: points are touched some 7 mm apart.
+BESIDE_MM = 5.0
 # A source this close to the bed belongs to it: within it, or where placement cannot tell.
 BED_MARGIN_MM = 5.0
 # Relative uncertainty of the local sensitivity (scale, depth of the wall, pose), one standard deviation.
@@ -105,15 +108,18 @@ def bed_voxels(state: ScanState, bed: Bed) -> Array:
     """Centres (m, 3) of the tissue within `depth_mm` behind the outlined points."""
     surface = Surface.from_points(bed.points_mm, state.problem.readings.mid_poses)
     tree = cKDTree(bed.points_mm)
-    spacing = float(np.quantile(np.asarray(tree.query(bed.points_mm, k=2)[0])[:, 1], 0.9))
     low, high = bed.points_mm.min(axis=0) - bed.depth_mm, bed.points_mm.max(axis=0) + bed.depth_mm
     axes = [np.arange(low[a], high[a] + BED_VOXEL_MM, BED_VOXEL_MM) for a in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
     points = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
-    near = tree.query(points)[0] <= np.hypot(bed.depth_mm, spacing)
-    points = points[near]
+    distance = tree.query(points)[0]
+    near = distance <= np.hypot(bed.depth_mm, BESIDE_MM)
+    points, distance = points[near], distance[near]
     behind = -surface.signed_distance(points)
-    inside: Array = points[(behind >= 0.0) & (behind <= bed.depth_mm)]
+    beside = np.sqrt(np.maximum(distance**2 - behind**2, 0.0))
+    inside: Array = points[(behind >= 0.0) & (behind <= bed.depth_mm) & (beside <= BESIDE_MM)]
+    if len(inside) == 0:
+        raise InputError("the outlined bed encloses no tissue behind its surface")
     return inside
 
 

@@ -261,17 +261,18 @@ def _sized(problem: Problem, fit: JointFit, precision: Array) -> JointFit:
 
 
 def _resized(problem: Problem, fit: JointFit, precision: Array, index: int, direction: int) -> JointFit:
-    """Steps through RADII_MM in one direction as long as each pays; the first step up must pay SIZE_GAIN."""
-    at = RADII_MM.index(fit.sources[index].radius_mm)
-    while 0 <= at + direction < len(RADII_MM):
-        sources = list(fit.sources)
-        sources[index] = replace(sources[index], radius_mm=RADII_MM[at + direction])
-        trial = fit_sources(problem, sources, fit.background, precision)
-        needed = SIZE_GAIN if at == 0 else 0.0
-        if 2 * (trial.objective - fit.objective) <= needed:
-            return fit
-        fit, at = trial, at + direction
-    return fit
+    """The best radius in one direction, as long as each step gains; to be a ball at all must pay SIZE_GAIN."""
+    start = RADII_MM.index(fit.sources[index].radius_mm)
+    best = fit
+    for radius in RADII_MM[start + 1 :] if direction > 0 else RADII_MM[:start][::-1]:
+        sources = list(best.sources)
+        sources[index] = replace(sources[index], radius_mm=radius)
+        trial = fit_sources(problem, sources, best.background, precision)
+        if trial.objective <= best.objective:
+            break
+        best = trial
+    needed = SIZE_GAIN if start == 0 else 0.0
+    return best if 2 * (best.objective - fit.objective) > needed else fit
 
 
 def _prune(

@@ -26,7 +26,7 @@ TOTAL_S = SWEEP_S + TOUCH_S + SCAN_S + BED_S + RESCAN_S + 12.0
 # A hand that picks up a tool needs up to a second to reach the patient; only then does the pedal go down.
 APPROACH_S = 1.1
 # What the surgeon asks of the bed, and how deep behind its surface.
-THRESHOLD_KBQ, CONFIDENCE, BED_DEPTH_MM = 4.0, 0.95, 10.0
+THRESHOLD_KBQ, CONFIDENCE, BED_DEPTH_MM = 8.0, 0.95, 6.0
 # Sources on loopback answer at once; a full analysis takes seconds.
 CONNECT_S, ANSWER_S, ANALYSIS_S = 5.0, 10.0, 60.0
 FIRST, SECOND, SWEEP_NAME = "scan-1", "scan-2", "sweep"
