@@ -33,19 +33,16 @@ from numpy.typing import NDArray
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
-from tracking.errors import GateRefusedError, InputError
+from tracking.errors import InputError
 from tracking.jsonfile import read_json
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
-from tracking.transform import rigidity_fault
 
 HIGHEST_PORT = 65535
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
 }
-# From LPS, in which studies are kept, to RAS, in which Slicer's world is.
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_case(path: Path) -> Settings:
@@ -177,16 +174,10 @@ def _registration(found: Mapping[str, Any], path: Path) -> Registration:
     file = _file(found, "registration", path)
     if file is None:
         return Registration()
-    values = read_json(file)
-    if values.get("accepted") is False:
-        raise GateRefusedError(f"{file}: this registration was not accepted")
-    matrix = np.array(values.get("T_target_source"), dtype=object)
-    if matrix.shape != (4, 4):
-        raise InputError(f"{file}, T_target_source: is missing or not 4x4")
-    fault = rigidity_fault(matrix.astype(np.float64))
-    if fault is not None:
-        raise InputError(f"{file}, T_target_source: {fault}")
-    return Registration(str(values.get("id", file.stem)), LPS_TO_RAS @ matrix.astype(np.float64))
+    from navigation.registration.study import load_registration
+
+    loaded = load_registration(file)
+    return Registration(loaded.id, loaded.T_ras_reference)
 
 
 def _surface(found: Mapping[str, Any], path: Path) -> NDArray[np.float64] | None:

@@ -13,16 +13,18 @@ from typing import Any
 
 from navigation.case import read_case
 from navigation.demo.calibrations import detector_calibration, sweep_latency
+from navigation.demo.landmarks import register_touches
 from navigation.demo.progress import Progress
 from navigation.demo.simulator import Simulator
 from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.jobs import Outcome
 from navigation.engine.session import BED, SCAN, SURFACE, SWEEP
+from navigation.io.study import import_study
 from tracking.errors import SurroundingsError
 
 # Lengths of the phases in s: with everything between them the whole stays below 90 s on two cores.
-SWEEP_S, TOUCH_S, SCAN_S, BED_S, RESCAN_S = 7.0, 5.0, 30.0, 5.0, 20.0
-TOTAL_S = SWEEP_S + TOUCH_S + SCAN_S + BED_S + RESCAN_S + 12.0
+SWEEP_S, TOUCH_S, LANDMARKS_S, SCAN_S, BED_S, RESCAN_S = 7.0, 5.0, 6.0, 30.0, 5.0, 20.0
+TOTAL_S = SWEEP_S + TOUCH_S + LANDMARKS_S + SCAN_S + BED_S + RESCAN_S + 10.0
 # A hand that picks up a tool needs up to a second to reach the patient; only then does the pedal go down.
 APPROACH_S = 1.1
 # What the surgeon asks of the bed, and how deep behind its surface.
@@ -43,9 +45,12 @@ class Performed:
 class Procedure:
     """One run of the demonstration. `work` is where files go; `setup` holds the hospital's files."""
 
-    def __init__(self, simulator: Simulator, case: LiveCase, setup: Path, progress: Progress) -> None:
+    def __init__(
+        self, simulator: Simulator, case: LiveCase, work: Path, setup: Path, progress: Progress
+    ) -> None:
         self.simulator = simulator
         self.case = case
+        self.work = work
         self.setup = setup
         self.progress = progress
         self._later: list[Future[Outcome | None]] = []
@@ -59,10 +64,13 @@ class Procedure:
             probe = beside.submit(detector_calibration, self.setup)
             self._reading("Latency sweep over a check source", "sweep", SWEEP_S, SWEEP, SWEEP_NAME)
             latency = beside.submit(self._latency, probe)
+            study = beside.submit(import_study, self.setup / "dicom", self.work / "study")
             self._touching("Touching the skin", "touch", TOUCH_S, SURFACE)
+            self._register()
             self.progress.say("Detector calibration")
             self._do("calibration", probe=probe.result())
             self._do("latency", **latency.result())
+            study.result()
         self._reading("Scanning", FIRST, SCAN_S, SCAN, FIRST)
         self._later.append(self.case.engine.command("analyze", scan=FIRST))
         self.simulator.phase("resect", 0.0)
@@ -73,6 +81,16 @@ class Procedure:
         self._later.append(self._check_bed())
         outcomes = [self._result(future, ANALYSIS_S) for future in self._later]
         return Performed(tuple(o for o in outcomes if o is not None), self.case.statistics.content())
+
+    def _register(self) -> None:
+        """Touch the landmarks of the study; a refused registration leaves the case unregistered."""
+        self.progress.say("Touching the landmarks of the CT")
+        self.simulator.phase("landmarks", LANDMARKS_S)
+        self._wait_stop("landmarks", LANDMARKS_S)
+        events = self.simulator.events("landmarks")
+        found = register_touches(self.case.session, events, self.setup, self.work)
+        if found is not None:
+            self._do("registration", **found)
 
     def _check_bed(self) -> Future[Outcome | None]:
         return self.case.engine.command(
@@ -138,5 +156,5 @@ def run_procedure(
 
     with LiveCase(read_case(setup / "case.toml"), work / RECORD_NAME, port, build_imaging) as case:
         beside(case)
-        performed = Procedure(simulator, case, setup, progress).perform()
+        performed = Procedure(simulator, case, work, setup, progress).perform()
     return case, performed

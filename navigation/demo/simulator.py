@@ -81,6 +81,11 @@ class Simulator:
             meanwhile()
             time.sleep(min(left, CHECK_S))
 
+    def events(self, phase: str) -> list[dict[str, Any]]:
+        """Every line so far about a phase."""
+        with self._news:
+            return [line for line in self._lines if line.get("phase") == phase]
+
     def check(self) -> None:
         """Raise SurroundingsError if the child has died."""
         if self._process.poll() is not None:
