@@ -140,7 +140,9 @@ class PathFan {
         const float v01 = p[0] + tk * (p[1] - p[0]);
         const float v11 = p[kDepths] + tk * (p[kDepths + 1] - p[kDepths]);
         const float v0 = v00 + ta * (v10 - v00), v1 = v01 + ta * (v11 - v01);
-        return std::min(v0 + tb * (v1 - v0), through);
+        // Beyond the last depth of the fan the body goes on.
+        const float beyond = std::max(through - kFanStep * static_cast<float>(kDepths - 1), 0.0f);
+        return std::min(v0 + tb * (v1 - v0) + beyond, through);
     }
 
   private:

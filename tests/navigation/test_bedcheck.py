@@ -1,0 +1,138 @@
+"""The bed check: the order of its findings, coverage, words, and what was removed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from navigation.bed import Bed, BedCheck
+from navigation.bedcheck import bed_voxels, check_bed, widest_patch
+from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
+from navigation.results import bed_content
+from tests.navigation.scan_model import filled, raster, response, setup
+from tracking.errors import InputError
+from tracking.jsonfile import to_json
+
+CENTRE = (4.0, 2.0, -4.0)
+
+
+def bed(half_mm: float = 14.0) -> Bed:
+    axis = np.arange(-half_mm, half_mm + 1, 5.0)
+    x, y = np.meshgrid(axis, axis)
+    return Bed(np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)]), 6.0)
+
+
+def state(sources: list[tuple[tuple[float, float, float], float]], seed: int = 3, n: int = 600) -> ScanState:
+    return reconstruct(setup(), filled(raster(n), sources, 0.2, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def quiet() -> ScanState:
+    return state([])
+
+
+@pytest.fixture(scope="module")
+def remnant() -> ScanState:
+    return state([(CENTRE, 12.0)])
+
+
+def test_a_quiet_covered_bed_gets_its_statement(quiet: ScanState) -> None:
+    check = check_bed(quiet, bed(), 10.0)
+    assert check.finding == "none-above"
+    assert check.covered_fraction >= 0.99
+    assert check.statement.startswith("No activity above 10.0 kBq (95 % confidence) detected on")
+    assert "Not histology" in check.statement
+    assert "clear" not in check.statement.lower()
+
+
+def test_a_remnant_is_suspected_whatever_the_threshold(remnant: ScanState) -> None:
+    for threshold in (2.0, 10.0, 1000.0):
+        check = check_bed(remnant, bed(), threshold)
+        assert check.finding == "residual-suspected"
+        assert check.threshold_kbq == threshold
+    residual = check.residuals[0]
+    assert np.linalg.norm(residual.position_mm - np.array(CENTRE)) < 5.0
+    assert residual.ci95_kbq[0] < 12.0 < residual.ci95_kbq[1]
+
+
+def test_below_what_the_scan_can_notice_nothing_is_claimed(quiet: ScanState) -> None:
+    check = check_bed(quiet, bed(), 0.5)
+    assert check.finding == "not-assessed"
+    assert check.covered_fraction == 0.0
+    assert check.mda_kbq is not None
+    assert check.mda_kbq > 0.5
+    assert len(check.scan_next_mm) > 0
+
+
+def test_a_bed_beside_the_scan_is_never_none_above(quiet: ScanState) -> None:
+    shifted = Bed(bed(8.0).points_mm + [38.0, 0.0, 0.0], 6.0)
+    check = check_bed(quiet, shifted, 10.0)
+    assert check.finding in ("partly-assessed", "not-assessed")
+    assert check.largest_uncovered_mm > 5.0
+
+
+def test_an_estimated_surface_allows_no_statement_on_absence() -> None:
+    readings = filled(raster(600), [], 0.2, seed=3)
+    check = check_bed(reconstruct(ImagingSetup.create(response(), None, "Tc-99m"), readings), bed(), 10.0)
+    assert check.finding == "not-assessed"
+    assert any("surface" in reason for reason in check.reasons)
+
+
+def test_an_open_latency_allows_no_statement_on_absence() -> None:
+    readings = filled(raster(600), [], 0.2, seed=3)
+    check = check_bed(reconstruct(replace(setup(), latency_sd_s=0.087), readings), bed(), 10.0)
+    assert check.finding == "not-assessed"
+
+
+def test_removed_activity_is_what_was_there_less_what_is_left(quiet: ScanState) -> None:
+    before = state([((2.0, 1.0, -12.0), 90.0)], seed=4)
+    check = check_bed(quiet, bed(), 10.0, before=before)
+    assert check.removed_kbq is not None
+    assert check.removed_ci95_kbq is not None
+    assert check.removed_ci95_kbq[0] < 90.0 < check.removed_ci95_kbq[1]
+    assert check.removed_kbq == pytest.approx(90.0, rel=0.2)
+
+
+def test_bed_voxels_lie_behind_the_outline_and_not_beside_it(quiet: ScanState) -> None:
+    points = bed_voxels(quiet, bed())
+    assert points[:, 2].max() <= 0.3
+    assert points[:, 2].min() >= -6.3
+    assert np.abs(points[:, :2]).max() <= 14.0 + 5.0 + 1.0
+
+
+def test_widest_patch_is_twice_the_way_to_the_covered() -> None:
+    line = np.column_stack([np.arange(21.0), np.zeros(21), np.zeros(21)])
+    covered = np.abs(line[:, 0] - 10.0) >= 4.0
+    # The middle of the gap lies 4 mm from either side.
+    assert widest_patch(line, covered) == pytest.approx(8.0)
+    assert widest_patch(line, np.ones(21, dtype=bool)) == 0.0
+
+
+def test_a_bed_of_three_points_is_refused(quiet: ScanState) -> None:
+    with pytest.raises(InputError):
+        check_bed(quiet, Bed(np.eye(3), 5.0), 5.0)
+
+
+def test_the_file_holds_what_the_contract_names(remnant: ScanState) -> None:
+    check: BedCheck = check_bed(remnant, bed(), 4.0)
+    content = json.loads(to_json(bed_content(check)))
+    named = {
+        "finding",
+        "threshold_kbq",
+        "confidence",
+        "covered_fraction",
+        "largest_uncovered_mm",
+        "mda_kbq",
+        "max_upper_limit_kbq",
+        "residuals",
+        "scan_next_mm",
+        "statement",
+        "reasons",
+        "rules",
+    }
+    assert named <= set(content)
+    assert set(content["rules"]) == {"ratio_1_5", "three_sigma", "ten_percent"}
+    assert content["rules"]["ten_percent"] is None
