@@ -112,7 +112,7 @@ def bed_voxels(state: ScanState, bed: Bed) -> Array:
     axes = [np.arange(low[a], high[a] + BED_VOXEL_MM, BED_VOXEL_MM) for a in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
     points = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
-    distance = tree.query(points)[0]
+    distance = np.asarray(tree.query(points)[0])
     near = distance <= np.hypot(bed.depth_mm, BESIDE_MM)
     points, distance = points[near], distance[near]
     behind = -surface.signed_distance(points)

@@ -82,7 +82,8 @@ def fit_linear(data: Counts, design: Array, precision: Array, start: Array) -> L
     rate = design @ theta
     _, information = data.weights(rate)
     curvature = design.T @ (information[:, None] * design) + np.diag(precision)
-    return LinearFit(theta, rate, np.linalg.inv(curvature), best)
+    covariance: Array = np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64)
+    return LinearFit(theta, rate, covariance, best)
 
 
 def _objective(data: Counts, rate: Array, precision: Array, theta: Array) -> float:

@@ -90,7 +90,8 @@ class Problem:
             return np.zeros((len(self.decay), 0))
         poses = self.readings.mid_poses
         relative = [self._relative_error(s.position_mm, poses) for s in sources]
-        return np.stack(relative, axis=1) * rows * np.array([s.activity_kbq for s in sources])
+        result: Array = np.stack(relative, axis=1) * rows * np.array([s.activity_kbq for s in sources])
+        return result
 
     def _relative_error(self, position_mm: Array, poses: Array) -> Array:
         offset = position_mm - poses[:, :3, 3]
@@ -256,7 +257,7 @@ class _State:
             self.background,
             self.rate,
             self.source_rate,
-            np.linalg.pinv(curvature, hermitian=True),
+            np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64),
             self.objective,
             self.latency,
         )

@@ -93,7 +93,7 @@ def _cross(rows: Array32, nuisance: Nuisance, information: Array) -> tuple[Array
     weighted = (information[:, None] * nuisance.design).astype(np.float32)
     curvature = nuisance.design.T @ (information[:, None] * nuisance.design) + np.diag(nuisance.precision)
     cross = (weighted.T @ rows).astype(np.float64)
-    return cross, np.linalg.pinv(curvature, hermitian=True)
+    return cross, np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64)
 
 
 def field_thresholds(rows: Array32, nuisance: Nuisance, levels: tuple[float, ...]) -> tuple[float, ...]:
