@@ -73,7 +73,7 @@ def fit_linear(data: Counts, design: Array, precision: Array, start: Array) -> L
         score, information = data.weights(design @ theta)
         gradient = design.T @ score - precision * theta
         curvature = design.T @ (information[:, None] * design) + np.diag(precision)
-        step = np.linalg.solve(curvature, gradient)
+        step: Array = np.asarray(np.linalg.solve(curvature, gradient), dtype=np.float64)
         theta, gained = _halved(data, design, precision, theta, step, best)
         if gained - best < CONVERGED * abs(best):
             best = max(best, gained)
