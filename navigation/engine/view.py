@@ -7,7 +7,7 @@ import threading
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.session import BED, SURFACE, Session
-from navigation.engine.snapshot import CountState, Snapshot, SourceState
+from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
 from tracking.hub import COUNT_EXPIRY_INTERVALS
 
@@ -22,6 +22,7 @@ class Viewer:
         self._session = session
         self._lock = threading.Lock()
         self._ids = 0
+        self._now_s = 0.0
         self._map: ActivityMap | None = None
         self._map_job: TickJob | None = None
         self._map_scan: str | None = None
@@ -36,11 +37,20 @@ class Viewer:
                 self._bed_check = outcome.bed_check
             if outcome.map is None:
                 return
-            if not isinstance(outcome.job, TickJob) and outcome.job.basis.scan != self._map_scan:
+            job = outcome.job
+            if isinstance(job, TickJob):
+                if job.basis.scan != self._map_scan and self._born_old(job):
+                    return
+            elif job.basis.scan != self._map_scan:
                 return
             self._map, self._spots = outcome.map, outcome.spots
-            self._map_scan = outcome.job.basis.scan
-            self._map_job = outcome.job if isinstance(outcome.job, TickJob) else None
+            self._map_scan = job.basis.scan
+            self._map_job = job if isinstance(job, TickJob) else None
+
+    def _born_old(self, job: TickJob) -> bool:
+        """Whether the first map of a scan, which takes longest, is expired already: a newer one follows."""
+        arrival = job.newest_arrival_s
+        return not job.last and arrival is not None and self._now_s - arrival > MAP_EXPIRY_S
 
     def fault(self, text: str) -> None:
         """Show a fault for a while."""
@@ -52,6 +62,7 @@ class Viewer:
         session = self._session
         with self._lock:
             self._ids += 1
+            self._now_s = now_s
             job = self._map_job
             arrival = None if job is None else job.newest_arrival_s
             return Snapshot(
