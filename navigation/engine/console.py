@@ -116,19 +116,29 @@ def run_console(path: Path, out: Path, headless: bool, port: int, wait_s: float,
 
     settings = read_case(path)
     out.mkdir(parents=True, exist_ok=True)
-    with LiveCase(settings, out / RECORD_NAME, port, build_imaging) as case:
-        try:
-            _converse(case, headless, wait_s, say)
-        finally:
-            names = write_results(case.session, case.engine.outcomes, out)
+    record, names, silent = out / RECORD_NAME, (), None
+    with LiveCase(settings, record, port, build_imaging) as case:
+        silent = case.engine.wait_connected(wait_s)
+        if silent is None:
+            try:
+                _converse(case, headless, say)
+            finally:
+                names = write_results(case.session, case.engine.outcomes, out)
+    if silent is not None:
+        _forget(record)
+        role = settings.sources[silent]
+        raise SurroundingsError(f"{silent} at {role.host}:{role.port}: no connection within {wait_s:g} s")
     say(f"{out}: record and {', '.join(names) or 'no analysed scan'}")
 
 
-def _converse(case: LiveCase, headless: bool, wait_s: float, say: Say) -> None:
-    lost = case.engine.wait_connected(wait_s)
-    if lost is not None:
-        role = case.session.settings.sources[lost]
-        raise SurroundingsError(f"{lost} at {role.host}:{role.port}: no connection within {wait_s:g} s")
+def _forget(record: Path) -> None:
+    """Remove the record of a case that never began, and its folder if nothing else is in it."""
+    record.unlink()
+    if not any(record.parent.iterdir()):
+        record.parent.rmdir()
+
+
+def _converse(case: LiveCase, headless: bool, say: Say) -> None:
     say(f"connected; publishing on port {case.publisher.server.port}; research use only")
     console, ended = Console(case, say), threading.Event()
     with _until_signal(ended), _window(headless, case.publisher.server.port):

@@ -1,0 +1,104 @@
+"""A live case from a case file against the simulated devices, driven by words on standard input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from navigation.demo.simulator import Simulator
+from navigation.engine.assembly import RECORD_NAME
+from tests.scenario.processes import COMMAND, free_ports, members, start
+from tracking.recording import Record
+
+DEADLINE_S = 40.0
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator("bed", 1, 0, tmp_path / "truth.json", tmp_path / "setup") as child:
+        yield child
+
+
+class Conversation:
+    """`gammanav run` with its lines."""
+
+    def __init__(self, case: Path, out: Path) -> None:
+        (port,) = free_ports(1)
+        self.process = subprocess.Popen(
+            [*COMMAND, "run", str(case), "--headless", "--out", str(out), "--port", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def say(self, words: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(words + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def until(self, words: str, wanted: str) -> str:
+        deadline = time.monotonic() + DEADLINE_S
+        while wanted not in (answer := self.say(words)):
+            assert time.monotonic() < deadline, answer
+        return answer
+
+
+def test_a_case_is_recorded_and_what_makes_no_sense_is_refused(simulator: Simulator, tmp_path: Path) -> None:
+    talk = Conversation(tmp_path / "setup" / "case.toml", tmp_path / "case")
+    assert talk.hear().startswith("connected; publishing on port")
+    assert talk.say("scan") == "refused: no detector calibration is loaded"
+    assert talk.say("dance").startswith("refused: 'dance' is none of")
+    assert talk.say("check much") == "refused: expected `check KBQ [DEPTH_MM]`"
+    assert talk.say("surface").startswith("outlining the surface")
+    simulator.phase("touch", 1.0)
+    simulator.wait_stop("touch", 1.0, lambda: None)
+    assert talk.say("stop") == "stopped"
+    assert "cps; ProbeToReference seen" in talk.until("status", "cps")
+    assert talk.process.stdin is not None
+    talk.process.stdin.write("quit\n")
+    out, err = talk.process.communicate(timeout=DEADLINE_S)
+    assert (talk.process.returncode, err) == (0, "")
+    assert "record and no analysed scan" in out
+    events = list(Record(tmp_path / "case" / RECORD_NAME).events("raw"))
+    assert {event.source for event in events} == {"tracker", "probe"}
+    assert members(talk.process.pid) == []
+
+
+def test_devices_that_are_not_there(tmp_path: Path, simulator: Simulator) -> None:
+    case = tmp_path / "setup" / "case.toml"
+    simulator.close()
+    process = start(
+        "run", str(case), "--headless", "--wait", "1", "--out", str(tmp_path / "case"), "--port", "0"
+    )
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    assert "tracker at 127.0.0.1:" in err
+    assert not (tmp_path / "case").exists()
+
+
+def test_a_case_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "case.toml").write_text("nuclide = 5\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "navigation.cli.main", "run", str(tmp_path / "case.toml"), "--headless"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "case.toml, nuclide" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case.toml"]
