@@ -73,6 +73,7 @@ class LiveCase:
     def __enter__(self) -> LiveCase:
         self.publisher.start()
         try:
+            self._record.parent.mkdir(parents=True, exist_ok=True)
             self.recorder = Recorder(self._record, head_of(self.session.settings))
         except BaseException:
             self.publisher.stop()

@@ -115,8 +115,8 @@ def run_console(path: Path, out: Path, headless: bool, port: int, wait_s: float,
     from navigation.engine.reconstruct import build_imaging
 
     settings = read_case(path)
-    out.mkdir(parents=True, exist_ok=True)
-    record, names, silent = out / RECORD_NAME, (), None
+    record = out / RECORD_NAME
+    names: tuple[str, ...] = ()
     with LiveCase(settings, record, port, build_imaging) as case:
         silent = case.engine.wait_connected(wait_s)
         if silent is None:
