@@ -1,0 +1,233 @@
+"""What the report says, in the order in which it is read: finding, bed, foci, pictures, doubts, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from navigation.findings import kbq, kbq_interval
+from navigation.report import wording as w
+from navigation.report.document import (
+    Block,
+    Document,
+    Heading,
+    Items,
+    PageBreak,
+    Paragraph,
+    Picture,
+    Statement,
+    Table,
+)
+from navigation.report.geometry import depth_below_surface_mm
+from navigation.report.results import CaseReport, ScanReport
+from navigation.volume import Spot
+
+Pictures = dict[tuple[str, str], Path]
+CHECKED_FILES = (
+    "scan.json", "poses.csv", "counts.csv", "surface.csv", "spots.json", "activity.nrrd",
+    "relative_sd.nrrd", "mda.nrrd", "bed_check.json",
+)
+CASE_FILES = ("probe.json", "latency.json", "reg.json", "tip.json", "bed.json")
+SPOT_HEADER = ("Focus", "Depth", "Position x, y, z (mm)", "SD x, y, z (mm)", "Activity (95 % interval)", "TBR", "Signif.", "Quality and reasons")
+SPOT_WIDTHS = (0.6, 0.75, 1.45, 1.15, 1.5, 0.65, 0.7, 2.2)
+
+
+def document(case: CaseReport, pictures: Pictures) -> Document:
+    """The whole report."""
+    source = "Simulated data: no patient." if case.simulated else "Data of a recorded case."
+    subtitle = f"{source} Research use only; not a medical device."
+    blocks = (*first_page(case, pictures), *(b for s in case.scans for b in scan_part(s, pictures)), *back_matter(case))
+    return Document("Gamma probe navigation: scan report", subtitle, case.simulated, blocks)
+
+
+def first_page(case: CaseReport, pictures: Pictures) -> Iterator[Block]:
+    """What was found, the bed, and one picture."""
+    for scan in case.scans:
+        tone = "alert" if scan.accepted_spots else "open"
+        yield Statement(w.SCAN_TITLES[scan.name], " ".join(w.found_sentences(scan)), tone)
+        if scan.bed_check:
+            yield from bed_statement(scan.bed_check)
+    first = case.scans[0]
+    if path := pictures.get((first.name, "overview")):
+        yield Picture(path, overview_caption(first))
+
+
+def bed_statement(check: dict[str, Any]) -> Iterator[Block]:
+    """The bed's finding with the statement as the bed check worded it, and what it leaves open."""
+    finding = str(check.get("finding", "not-assessed"))
+    title = w.FINDING_TITLES.get(finding, finding)
+    yield Statement(title, str(check.get("statement", "")), w.FINDING_TONES.get(finding, "open"))
+    yield Paragraph(w.NOT_EXCLUDED)
+
+
+def overview_caption(scan: ScanReport) -> str:
+    """What the overview shows."""
+    return (
+        f"{w.SCAN_TITLES[scan.name]}. Brightness: activity. Hatched: not examined. "
+        "Rings: foci with the region that holds their centre with 95 % probability."
+    )
+
+
+def scan_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
+    """Everything about one scan."""
+    yield PageBreak()
+    yield Heading(w.SCAN_TITLES[scan.name])
+    yield from spot_part(scan, pictures)
+    if scan.bed_check:
+        yield from bed_part(scan, pictures)
+    if scan.name != "scan-1" and (path := pictures.get((scan.name, "overview"))):
+        yield Picture(path, overview_caption(scan))
+    yield Paragraph(counting_line(scan))
+    if path := pictures.get((scan.name, "rate")):
+        yield Picture(path, "Count rate. Shaded intervals had no valid probe position and are not in the map.")
+
+
+def spot_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
+    """The table of foci and a picture of each."""
+    if not scan.spots:
+        yield Paragraph(w.nothing_found(scan))
+        return
+    yield Table(SPOT_HEADER, tuple(spot_row(s, scan) for s in scan.spots), SPOT_WIDTHS)
+    background = scan.info.get("background_kbq_per_ml")
+    local = "" if background is None else f" Background of this scan: {float(background):.2g} kBq/mL."
+    yield Paragraph(
+        "Positions in the Reference frame of the tracker. Depth below the nearest touched surface. Activity above "
+        f"the local background at the scan's reference time. TBR: target to background ratio.{local}",
+        small=True,
+    )
+    for spot in scan.accepted_spots:
+        if path := pictures.get((scan.name, f"spot-{spot.id}")):
+            yield Picture(path, f"Focus {spot.id}: the plane at its depth and two sections in depth through its centre. Blue: touched surface.")
+
+
+def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
+    """One focus as the table shows it."""
+    depth = depth_below_surface_mm(spot.position_mm, scan.surface_mm)
+    sd = w.sd_along_axes(spot)
+    reasons = f"{spot.quality}: {'; '.join(spot.reasons)}" if spot.reasons else spot.quality
+    return (
+        str(spot.id),
+        "unknown" if depth is None else f"{depth:.0f} mm",
+        ", ".join(f"{x:.1f}" for x in spot.position_mm),
+        ", ".join(f"{x:.1f}" for x in sd),
+        f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)})",
+        "–" if spot.tbr is None else f"{spot.tbr:.1f}",
+        f"{spot.significance:.1f}",
+        reasons,
+    )
+
+
+def bed_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
+    """The bed: picture, figures, what was removed, the classical rules beside it."""
+    check = scan.bed_check
+    assert check is not None
+    yield Heading("Resection bed")
+    yield Paragraph(w.bed_figures(check))
+    if path := pictures.get((scan.name, "bed")):
+        yield Picture(path, "Where the bed was assessed at the threshold, where too weakly, and where it was not examined.")
+    if removed := w.removed_sentence(check):
+        yield Paragraph(removed)
+    rules = check.get("rules") or {}
+    rows = tuple((w.RULE_NAMES.get(k, k), rule_answer(v)) for k, v in rules.items())
+    if rows:
+        yield Table(("Classical rule", "Would call the bed"), rows, (3.0, 1.6))
+        yield Paragraph(
+            "The classical rules look at the hottest reading alone and know nothing of coverage or depth. "
+            "They are shown for comparison; the statement does not rest on them.",
+            small=True,
+        )
+
+
+def rule_answer(value: Any) -> str:
+    """A rule's answer in words; a figure is passed on as it is."""
+    if value is None:
+        return "cannot be applied"
+    if isinstance(value, bool):
+        return "positive" if value else "not positive"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def counting_line(scan: ScanReport) -> str:
+    """How the counts were placed."""
+    samples = scan.info.get("samples", {})
+    total, unplaced = samples.get("total"), samples.get("unplaced")
+    latency = latency_text(scan.info.get("count_latency_s"), scan.info.get("count_latency_ci95_s"))
+    share = "" if not total else f" ({w.percent((unplaced or 0) / total)})"
+    return (
+        f"Counting intervals: {total if total is not None else 'unknown'}; without a valid probe position and "
+        f"therefore not in the map: {unplaced if unplaced is not None else 'unknown'}{share}. {latency}"
+    )
+
+
+def latency_text(latency_s: float | None, interval: list[float] | None) -> str:
+    """Latency of the counts that was used."""
+    if latency_s is None:
+        return "Count latency: undetermined."
+    known = f" (95 % interval {1000 * interval[0]:.0f} to {1000 * interval[1]:.0f} ms)" if interval else " (interval not determined)"
+    return f"Count latency used: {1000 * latency_s:.0f} ms{known}."
+
+
+def back_matter(case: CaseReport) -> Iterator[Block]:
+    """Doubts, what was used, where it all comes from."""
+    yield Heading("Doubts")
+    reasons = w.doubts(case)
+    yield Items(reasons) if reasons else Paragraph("The software names none of its own; it cannot see what it does not measure.")
+    yield Heading("Calibration and registration used")
+    yield Table(("Item", "Value"), tuple(calibration_rows(case)), (1.4, 4.0))
+    yield Heading("Provenance")
+    yield Paragraph(
+        f"gammanav {version()}; written {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}. SHA-256 of the files that "
+        "this report was made from, first 16 digits:",
+    )
+    yield Table(("File", "SHA-256"), tuple(checksums(case)), (2.0, 2.4))
+
+
+def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
+    """What was used to turn counts into activity and positions."""
+    probe = case.probe or {}
+    state = str(probe.get("state", "unknown"))
+    warning = " – DRAFT, not approved by anyone" if state == "draft" else ""
+    yield "Probe calibration", f"{probe.get('id', 'not found')}: {state}{warning}" if probe else "not found"
+    for key, name in (("probe_serial", "Probe serial"), ("date", "Calibrated on"), ("expiry", "Expires"), ("operator", "Operator"), ("approved_by", "Approved by")):
+        if probe:
+            yield name, str(probe.get(key) or "not stated")
+    yield "Nuclide", case.nuclide or "unknown"
+    if window := probe.get("window_kev"):
+        yield "Energy window", f"{window[0]:g} to {window[1]:g} keV"
+    if (chi2 := probe.get("chi2_dof")) is not None:
+        yield "Fit of the calibration", f"chi2/dof {float(chi2):.2f} on held-out points"
+    if case.latency:
+        yield "Latency calibration", latency_text(case.latency.get("count_latency_s"), case.latency.get("ci95_s"))
+    yield "Registration to images", registration_text(case)
+
+
+def registration_text(case: CaseReport) -> str:
+    """The registration's state and error."""
+    reg = case.registration
+    if reg is None:
+        return "none: positions are in the tracker's Reference frame only"
+    said = "accepted" if reg.get("accepted") else "NOT accepted"
+    fre = reg.get("fre_mm")
+    return said if fre is None else f"{said}, fiducial registration error {float(fre):.1f} mm"
+
+
+def version() -> str:
+    """The software's version, or that it is not installed."""
+    try:
+        return metadata.version("gammanav")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def checksums(case: CaseReport) -> Iterator[tuple[str, str]]:
+    """Name and digest of every file that the report rests on."""
+    paths = [s.folder / name for s in case.scans for name in CHECKED_FILES]
+    paths += [case.folder / name for name in CASE_FILES]
+    for path in paths:
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            yield str(path.relative_to(case.folder)), digest[:16]

@@ -1,0 +1,207 @@
+"""The report's maps: an overview from above and three sections through every focus of activity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.pictures import (
+    MapView,
+    draw_map,
+    draw_spot,
+    draw_surface,
+    figure,
+    hatch,
+    section_extent,
+)
+from navigation.report.geometry import DepthFrame, depth_frame, mean_probe_axis
+from navigation.report.results import CaseReport, ScanReport
+from navigation.reslice import linear, nearest
+from navigation.volume import Spot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A section reaches this far sideways from its focus and this deep from the surface.
+SECTION_HALF_MM = 35.0
+SECTION_ABOVE_MM = 8.0
+SECTION_DEEP_MM = 52.0
+# Overview: depth range that is looked through, in steps of a small voxel.
+LOOK_THROUGH_MM = 60.0
+LOOK_STEP_MM = 2.0
+
+
+def map_view(scan: ScanReport) -> MapView | None:
+    """What the pictures of one scan are drawn from; None without a map."""
+    activity, mda = scan.volumes.get("activity"), scan.volumes.get("mda")
+    if activity is None:
+        return None
+    examined = activity.examined if mda is None else mda.examined
+    values = None if mda is None else mda.values
+    return MapView(
+        activity.grid, activity.values, values, examined, scan.accepted_spots, scan.surface_mm
+    )
+
+
+def frame_at(case: CaseReport, scan: ScanReport, point_mm: NDArray[np.float64]) -> DepthFrame:
+    """Tissue axes at a point of a scan."""
+    axis = None if scan.scan is None else mean_probe_axis(scan.scan.poses.matrices)
+    return depth_frame(point_mm, scan.surface_mm, axis, case.T_ras_reference)
+
+
+def spot_picture(case: CaseReport, scan: ScanReport, spot: Spot, path: Path) -> bool:
+    """Seen from outside at the depth of the focus, and two sections in depth; False without a map."""
+    view = map_view(scan)
+    if view is None:
+        return False
+    frame = frame_at(case, scan, spot.position_mm)
+    depth = float(frame.coordinates(spot.position_mm)[0, 2])
+    with figure((15.5, 6.2), path, case.simulated) as drawing:
+        plan, first, second = drawing.subplots(1, 3)
+        image = _plan(plan, view, frame, depth, spot)
+        _depth_section(first, view, frame, "right", spot)
+        _depth_section(second, view, frame, "up", spot)
+        _name_directions(case, frame, plan, first, second)
+        bar = drawing.colorbar(image, ax=[plan, first, second], shrink=0.75, pad=0.01)
+        bar.set_label("activity, kBq/mL")
+    return True
+
+
+def _plan(axes: Axes, view: MapView, frame: DepthFrame, depth: float, spot: Spot) -> object:
+    half = (SECTION_HALF_MM, SECTION_HALF_MM)
+    plane = frame.plan(depth)
+    image = draw_map(axes, view, plane, half, -half[1])
+    draw_spot(axes, spot, plane, -half[1], half)
+    _limits(axes, half, -half[1])
+    axes.set_title(f"From above, {depth:.0f} mm deep")
+    axes.set_xlabel("mm")
+    axes.set_ylabel("mm")
+    return image
+
+
+def _depth_section(axes: Axes, view: MapView, frame: DepthFrame, along: str, spot: Spot) -> None:
+    half = (SECTION_HALF_MM, (SECTION_ABOVE_MM + SECTION_DEEP_MM) / 2.0)
+    plane = frame.section(half[1] - SECTION_ABOVE_MM, along)
+    draw_map(axes, view, plane, half, -SECTION_ABOVE_MM)
+    draw_surface(axes, view, plane, half, -SECTION_ABOVE_MM)
+    draw_spot(axes, spot, plane, -SECTION_ABOVE_MM, half)
+    _limits(axes, half, -SECTION_ABOVE_MM)
+    axes.axhline(0.0, color="#7fd3ff", lw=1.5, ls="--")
+    axes.set_title("Depth section " + ("across" if along == "right" else "up-down"))
+    axes.set_xlabel("mm")
+    axes.set_ylabel("depth below the surface, mm")
+
+
+def _limits(axes: Axes, half_mm: tuple[float, float], top_mm: float) -> None:
+    left, right, bottom, top = section_extent(half_mm, top_mm)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+
+
+def _name_directions(
+    case: CaseReport, frame: DepthFrame, plan: Axes, first: Axes, second: Axes
+) -> None:
+    """Patient letters at the edges when a registration is known."""
+    matrix = case.T_ras_reference
+    if matrix is None:
+        return
+    right, up = (patient_letter(matrix[:3, :3] @ v) for v in (frame.right, frame.up))
+    left, down = (patient_letter(-matrix[:3, :3] @ v) for v in (frame.right, frame.up))
+    _edge_letters(plan, left, right, up, down)
+    _edge_letters(first, left, right)
+    _edge_letters(second, down, up)
+
+
+def _edge_letters(axes: Axes, *letters: str) -> None:
+    places = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.96), (0.5, 0.04))
+    for letter, (x, y) in zip(letters, places, strict=False):
+        axes.text(
+            x, y, letter, transform=axes.transAxes, color="white", fontsize=18, weight="bold",
+            ha="center", va="center",
+        )
+
+
+def patient_letter(direction_ras: NDArray[np.float64]) -> str:
+    """R, L, A, P, S or I: the patient's direction nearest to a RAS vector (3,)."""
+    axis = int(np.argmax(np.abs(direction_ras)))
+    return ("LR", "PA", "IS")[axis][int(direction_ras[axis] > 0.0)]
+
+
+def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
+    """From above, looking through the tissue: strongest activity, the probe's path, foci with their depths."""
+    view = map_view(scan)
+    if view is None:
+        return False
+    frame = frame_at(case, scan, _middle(scan, view))
+    half = _reach(view, frame)
+    with figure((11.0, 9.0), path, case.simulated) as drawing:
+        axes = drawing.subplots()
+        image = _look_through(axes, view, frame, half)
+        _probe_path(axes, scan, frame)
+        for spot in view.spots:
+            draw_spot(axes, spot, frame.plan(0.0), -half, (half, half))
+            _depth_label(axes, spot, frame)
+        _limits(axes, (half, half), -half)
+        axes.set_title("From above: highest activity in depth")
+        axes.set_xlabel("mm")
+        axes.set_ylabel("mm")
+        drawing.colorbar(image, ax=axes, shrink=0.85).set_label("activity, kBq/mL")
+    return True
+
+
+def _middle(scan: ScanReport, view: MapView) -> NDArray[np.float64]:
+    if view.spots:
+        return np.asarray(view.spots[0].position_mm)
+    if scan.surface_mm is not None:
+        return np.asarray(scan.surface_mm.mean(axis=0))
+    centre = (np.asarray(view.grid.size) - 1.0) / 2.0
+    return np.asarray(view.grid.matrix[:3, :3] @ centre + view.grid.origin_mm)
+
+
+def _reach(view: MapView, frame: DepthFrame) -> float:
+    """Half the width in mm that shows all that was examined, at most what fits the picture."""
+    seen = np.argwhere(view.examined)[::7, ::-1]
+    if not len(seen):
+        return SECTION_HALF_MM
+    points = seen @ view.grid.matrix[:3, :3].T + view.grid.origin_mm
+    side = np.abs(frame.coordinates(points)[:, :2]).max(axis=1)
+    return float(np.clip(np.quantile(side, 0.98) + 10.0, SECTION_HALF_MM, 90.0))
+
+
+def _look_through(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> object:
+    top = np.zeros((180, 180), dtype=np.float32)
+    seen = np.zeros(top.shape, dtype=bool)
+    for depth in np.arange(0.0, LOOK_THROUGH_MM, LOOK_STEP_MM):
+        points = frame.plan(float(depth)).points((half, half), (180, 180))
+        here = nearest(view.examined.astype(np.float32), view.grid, points, 0.0) > 0.5
+        top = np.maximum(top, np.where(here, linear(view.activity, view.grid, points, 0.0), 0.0))
+        seen |= here
+    extent = section_extent((half, half), -half)
+    axes.set_facecolor("#50545c")
+    image = axes.imshow(
+        np.ma.masked_array(top, ~seen), extent=extent, cmap="inferno", vmin=0.0, vmax=view.ceiling
+    )
+    hatch(axes, ~seen, extent)
+    return image
+
+
+def _probe_path(axes: Axes, scan: ScanReport, frame: DepthFrame) -> None:
+    if scan.scan is None:
+        return
+    tips = scan.scan.poses.matrices[:, :3, 3]
+    x, y, _ = frame.coordinates(tips).T
+    axes.plot(x, -y, color="#7fd3ff", lw=1.0, alpha=0.8, label="path of the probe's tip")
+    axes.legend(loc="lower left", framealpha=0.85)
+
+
+def _depth_label(axes: Axes, spot: Spot, frame: DepthFrame) -> None:
+    x, y, depth = frame.coordinates(spot.position_mm)[0]
+    axes.annotate(
+        f"{depth:.0f} mm deep\n{spot.activity_kbq:.0f} kBq", (x, -y), xytext=(28, -52),
+        textcoords="offset points", color="white", fontsize=15,
+        bbox={"boxstyle": "round,pad=0.3", "fc": "black", "ec": "white", "alpha": 0.75},
+        arrowprops={"arrowstyle": "-", "color": "white"},
+    )

@@ -1,0 +1,161 @@
+"""Reads the result folders of a case: what the report says can come from nowhere else.
+
+A case folder holds `scan-1/` and, after a resection, `scan-2/`; beside them `probe.json`, `latency.json`,
+`reg.json` and a `study/` where there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.findings import spot_from_json
+from navigation.io.nrrd import read_nrrd
+from navigation.volume import NOT_EXAMINED, Spot, VoxelGrid
+from tracking.errors import InputError
+from tracking.jsonfile import read_json
+from tracking.scanfolder import Scan, read_scan
+
+SCAN_FOLDERS = ("scan-1", "scan-2")
+VOLUMES = ("activity", "relative_sd", "mda")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A volume of results: `values` k-j-i on `grid`; `examined` is False where it holds no finding."""
+
+    grid: VoxelGrid
+    values: NDArray[np.float32]
+    examined: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanReport:
+    """One scan and what was made of it; None for what was not there."""
+
+    name: str
+    folder: Path
+    scan: Scan | None
+    info: dict[str, Any]  # spots.json without the spots
+    spots: tuple[Spot, ...]
+    volumes: dict[str, Volume]
+    bed_check: dict[str, Any] | None
+    bed: dict[str, Any] | None
+
+    @property
+    def surface_mm(self) -> NDArray[np.float64] | None:
+        """Touched points (k, 3) of the body surface in Reference."""
+        return None if self.scan is None else self.scan.surface_mm
+
+    @property
+    def accepted_spots(self) -> tuple[Spot, ...]:
+        """The spots the software stands by."""
+        return tuple(s for s in self.spots if s.quality in ("ok", "limited"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseReport:
+    """A case as the folders tell it."""
+
+    folder: Path
+    scans: tuple[ScanReport, ...]
+    probe: dict[str, Any] | None
+    latency: dict[str, Any] | None
+    registration: dict[str, Any] | None
+    study: dict[str, Any] | None
+    simulated: bool
+
+    @property
+    def nuclide(self) -> str | None:
+        """The nuclide the scans name."""
+        names = [s.info.get("nuclide") for s in self.scans]
+        return next((str(n) for n in names if n), None)
+
+    @property
+    def T_ras_reference(self) -> NDArray[np.float64] | None:
+        """(4, 4) into the patient's RAS axes when an accepted registration says so."""
+        reg = self.registration
+        if not reg or not reg.get("accepted", False) or "T_ras_reference" not in reg:
+            return None
+        return np.asarray(reg["T_ras_reference"], dtype=np.float64)
+
+
+def read_case(folder: Path) -> CaseReport:
+    """Everything the report needs from `folder`.
+
+    Raises InputError when there is no scan result, or when a file in it cannot be read.
+    """
+    present = [folder / n for n in SCAN_FOLDERS if (folder / n / "spots.json").is_file()]
+    if not present and (folder / "spots.json").is_file():
+        present = [folder]
+    if not present:
+        raise InputError(f"{folder}: no results here (looked for scan-1/spots.json)")
+    scans = tuple(_read_scan_report(p) for p in present)
+    probe = _optional(folder / "probe.json")
+    return CaseReport(
+        folder=folder,
+        scans=scans,
+        probe=probe,
+        latency=_optional(folder / "latency.json"),
+        registration=_registration(folder),
+        study=_optional(folder / "study" / "study.json"),
+        simulated=_simulated(scans, probe),
+    )
+
+
+def _simulated(scans: Iterable[ScanReport], probe: dict[str, Any] | None) -> bool:
+    """One simulated source makes the whole case simulated."""
+    said = [bool(probe and probe.get("simulated"))]
+    for scan in scans:
+        said += [bool(scan.info.get("simulated")), scan.scan is not None and scan.scan.simulated]
+    return any(said)
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None
+
+
+def _registration(folder: Path) -> dict[str, Any] | None:
+    """reg.json, with the map into RAS axes: its target is the study's LPS frame."""
+    reg = _optional(folder / "reg.json")
+    if reg is not None and "T_target_source" in reg:
+        to_lps = np.asarray(reg["T_target_source"], dtype=np.float64)
+        reg["T_ras_reference"] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ to_lps
+    return reg
+
+
+def _read_scan_report(folder: Path) -> ScanReport:
+    info = read_json(folder / "spots.json")
+    spots = tuple(
+        spot_from_json(s, f"{folder / 'spots.json'}, spot {n}")
+        for n, s in enumerate(info.pop("spots", ()), 1)
+    )
+    volumes = {n: _read_volume(folder / f"{n}.nrrd") for n in VOLUMES if (folder / f"{n}.nrrd").is_file()}
+    if "activity" in volumes and "mda" in volumes:
+        activity, mda = volumes["activity"], volumes["mda"]
+        if activity.values.shape == mda.values.shape:
+            volumes["activity"] = Volume(activity.grid, activity.values, mda.examined)
+    return ScanReport(
+        name=folder.name if folder.name in SCAN_FOLDERS else "scan-1",
+        folder=folder,
+        scan=read_scan(folder) if (folder / "scan.json").is_file() else None,
+        info=info,
+        spots=spots,
+        volumes=volumes,
+        bed_check=_optional(folder / "bed_check.json"),
+        bed=_optional(folder / "bed.json") or _optional(folder.parent / "bed.json"),
+    )
+
+
+def _read_volume(path: Path) -> Volume:
+    stored = read_nrrd(path)
+    try:
+        sentinel = np.float32(stored.keys.get("not_examined", NOT_EXAMINED))
+    except ValueError as error:
+        raise InputError(f"{path}: key not_examined is no number") from error
+    return Volume(stored.grid, stored.array, stored.array != sentinel)
