@@ -31,6 +31,16 @@ class Residual:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BedMap:
+    """The bed's voxels (m, 3) with MDA and upper limit (m,) in kBq, and which of them are covered."""
+
+    points_mm: NDArray[np.float64]
+    mda_kbq: NDArray[np.float64]
+    upper_limit_kbq: NDArray[np.float64]
+    covered: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BedCheck:
     """The finding and what it rests on; lengths mm, activities kBq at the reference time."""
 
@@ -48,3 +58,4 @@ class BedCheck:
     rules: dict[str, bool | None]  # ratio_1_5, three_sigma, ten_percent
     removed_kbq: float | None = None
     removed_ci95_kbq: tuple[float, float] | None = None
+    bed_map: BedMap | None = None

@@ -6,14 +6,12 @@ whatever the threshold; "none above X" needs MDA and upper limit below X on near
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from navigation.bed import Bed, BedCheck, Residual
+from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import ScanState
@@ -43,16 +41,6 @@ BEFORE_REACH_MM = 25.0
 SCAN_NEXT = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BedMap:
-    """The bed's voxels (m, 3) with MDA and upper limit (m,) in kBq, and which of them are covered."""
-
-    points_mm: Array
-    mda_kbq: Array
-    upper_limit_kbq: Array
-    covered: NDArray[np.bool_]
-
-
 def check_bed(
     state: ScanState,
     bed: Bed,
@@ -60,18 +48,10 @@ def check_bed(
     confidence: float = 0.95,
     before: ScanState | None = None,
 ) -> BedCheck:
-    """What the scan says about the bed. Raises InputError when the outlined points make no surface."""
-    return examine_bed(state, bed, threshold_kbq, confidence, before)[0]
+    """What the scan says about the bed, with the map of the bed it rests on.
 
-
-def examine_bed(
-    state: ScanState,
-    bed: Bed,
-    threshold_kbq: float,
-    confidence: float = 0.95,
-    before: ScanState | None = None,
-) -> tuple[BedCheck, BedMap]:
-    """The check and the map of the bed it rests on."""
+    Raises InputError when the outlined points make no surface or enclose no tissue.
+    """
     points = bed_voxels(state, bed)
     fit, significances, scores = _residuals(state, points)
     residuals = _reported(state, fit, significances)
@@ -85,7 +65,7 @@ def examine_bed(
     reasons = reasons_of(state.result, state.geometry.surface_source, share)
     finding = _finding(bool(residuals), share, widest, state)
     removed, interval = (None, None) if before is None else _removed(before, bed, residuals)
-    result = BedCheck(
+    return BedCheck(
         finding=finding,
         threshold_kbq=threshold_kbq,
         confidence=confidence,
@@ -100,8 +80,8 @@ def examine_bed(
         rules=classical_rules(state, bed, before),
         removed_kbq=removed,
         removed_ci95_kbq=interval,
+        bed_map=BedMap(points, mda, limit, covered),
     )
-    return result, BedMap(points, mda, limit, covered)
 
 
 def bed_voxels(state: ScanState, bed: Bed) -> Array:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from navigation.bed import BedCheck
+import numpy as np
+
+from navigation.bed import BedCheck, BedMap
 from navigation.volume import NOT_EXAMINED, ScanResult, Spot
-from tracking.jsonfile import write_json
+from tracking.jsonfile import write_json, write_text
 
 
 def spot_content(spot: Spot) -> dict[str, Any]:
@@ -94,5 +96,17 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
 
 
 def write_bed_check(check: BedCheck, folder: Path) -> None:
-    """bed_check.json into a folder. Raises OSError."""
+    """bed_check.json and, voxel by voxel, bed_map.csv into a folder. Raises OSError."""
+    if check.bed_map is not None:
+        write_text(folder / "bed_map.csv", bed_map_text(check.bed_map))
     write_json(folder / "bed_check.json", bed_content(check))
+
+
+def bed_map_text(bed_map: BedMap) -> str:
+    """CSV: x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered; an empty figure where the scan sees nothing."""
+    lines = ["x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered"]
+    columns = (bed_map.points_mm, bed_map.mda_kbq, bed_map.upper_limit_kbq, bed_map.covered)
+    for (x, y, z), mda, limit, covered in zip(*columns, strict=True):
+        figures = ",".join(f"{v:.4g}" if np.isfinite(v) else "" for v in (mda, limit))
+        lines.append(f"{x:.2f},{y:.2f},{z:.2f},{figures},{int(covered)}")
+    return "\n".join(lines) + "\n"
