@@ -9,7 +9,7 @@ SYSTEM ?= install
 bin    := $(VENV)/bin
 core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp)
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
-pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
+pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --use-pep517
 
 .PHONY: demo test lint setup core stub lock clean
 .DELETE_ON_ERROR:
