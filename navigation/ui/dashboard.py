@@ -1,0 +1,160 @@
+"""The one widget of the window: lays out slices and panels and paints a whole frame from one state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PyQt5.QtWidgets import QWidget
+
+from navigation.ui.compose import PALETTE, Backdrop
+from navigation.ui.paint import BACKGROUND, QUIET, RED, VIOLET, WORDS, font, line
+from navigation.ui.panels import draw_bed, draw_case, draw_lamps, draw_rate, draw_scale, draw_target
+from navigation.ui.slices import View, draw_view, views
+from navigation.ui.state import ViewState
+
+BAR_PX, GAP_PX, SCALE_PX = 46, 8, 34
+SIDE_SHARE = 0.30
+# The heartbeat goes round once in eight ticks of the engine, two seconds.
+BEATS = 8
+SCALE_COLOURS = [QColor(*(int(c) for c in PALETTE[i])) for i in range(0, 256, 8)]
+
+
+class Dashboard(QWidget):
+    """Shows one ViewState; keys N (next target), A (axes), and clicks on a slice choose the nearest focus."""
+
+    def __init__(self, on_next: Callable[[], None], on_select: Callable[[int], None]) -> None:
+        super().__init__()
+        self._on_next, self._on_select = on_next, on_select
+        self._state: ViewState | None = None
+        self._shown: list[tuple[QRectF, View, float]] = []
+        self.backdrop: Backdrop | None = None
+        self.patient_axes = False
+        self.setMinimumSize(1100, 700)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def show_state(self, state: ViewState) -> None:
+        """The state of the next frame."""
+        self._state = state
+        self.update()
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """N or the space bar: next target. A: along the probe or along the patient."""
+        if event is None:
+            return
+        if event.key() in (Qt.Key.Key_N, Qt.Key.Key_Space):
+            self._on_next()
+        elif event.key() == Qt.Key.Key_A:
+            self.patient_axes = not self.patient_axes
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """The focus nearest to a click on a slice becomes the target."""
+        if event is None or self._state is None or not self._state.spots:
+            return
+        place = event.localPos()
+        for box, view, scale in self._shown:
+            if box.contains(place):
+                at = np.array([place.x() - box.center().x(), place.y() - box.center().y()]) / scale
+                flat = view.plane.project(np.stack([s.position_mm for s in self._state.spots]))[:, :2]
+                nearest = int(np.argmin(np.linalg.norm(flat - at, axis=1)))
+                self._on_select(self._state.spots[nearest].id)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """A whole frame."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        painter.fillRect(self.rect(), BACKGROUND)
+        if self._state is not None:
+            self._paint(painter, self._state)
+        painter.end()
+
+    def _paint(self, painter: QPainter, state: ViewState) -> None:
+        width, height = float(self.width()), float(self.height())
+        side = SIDE_SHARE * width
+        left = QRectF(GAP_PX, BAR_PX + GAP_PX, width - side - 3 * GAP_PX, height - BAR_PX - 2 * GAP_PX)
+        right = QRectF(left.right() + GAP_PX, left.top(), side, left.height())
+        self._slices(painter, left, state)
+        _side(painter, right, state)
+        _top_bar(painter, QRectF(0, 0, width, BAR_PX), state)
+        if state.simulated:
+            _watermark(painter, left)
+        _banners(painter, left, state)
+
+    def _slices(self, painter: QPainter, box: QRectF, state: ViewState) -> None:
+        across = (box.width() - GAP_PX) / 2.0
+        upper = 0.5 * (box.height() - SCALE_PX - 2 * GAP_PX)
+        tops = (box.top(), box.top() + upper + GAP_PX)
+        lefts = (box.left(), box.left() + across + GAP_PX)
+        cells = [QRectF(lefts[i % 2], tops[i // 2], across, upper) for i in range(4)]
+        planes = views(state, self.patient_axes)
+        self._shown = []
+        for cell, view in zip(cells, planes, strict=False):
+            scale = draw_view(painter, cell, view, state, self.backdrop)
+            self._shown.append((cell, view, scale))
+        for cell in cells[len(planes) : 3]:
+            painter.fillRect(cell, QColor("#22272e"))
+            line(painter, cell, "waiting for the probe", 30, QUIET, align=Qt.AlignmentFlag.AlignHCenter)
+        lower = cells[3]
+        bed = QRectF(lower.left(), lower.top(), lower.width(), 0.56 * lower.height())
+        draw_bed(painter, bed, state)
+        case = QRectF(lower.left(), bed.bottom() + GAP_PX, lower.width(), lower.bottom() - bed.bottom() - GAP_PX)
+        draw_case(painter, case, state)
+        scale_box = QRectF(box.left(), box.bottom() - SCALE_PX, box.width(), SCALE_PX)
+        draw_scale(painter, scale_box, state, SCALE_COLOURS)
+
+
+def _side(painter: QPainter, box: QRectF, state: ViewState) -> None:
+    shares = ((draw_rate, 0.29), (draw_target, 0.43), (draw_lamps, 0.28))
+    room = box.height() - 2 * GAP_PX
+    top = box.top()
+    for draw, share in shares:
+        draw(painter, QRectF(box.left(), top, box.width(), share * room), state)
+        top += share * room + GAP_PX
+
+
+def _top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
+    painter.fillRect(box, VIOLET if state.simulated else QColor("#000000"))
+    stamp = "SIMULATION  ·  RESEARCH USE ONLY" if state.simulated else "RESEARCH USE ONLY"
+    line(painter, box.adjusted(16, 4, -420, -4), stamp, 28, QColor("white"), True)
+    doing = {"scan": "SCANNING", "surface": "TOUCHING SURFACE", "bed": "TOUCHING BED", "sweep": "LATENCY SWEEP"}
+    words = doing.get(state.mode, state.mode or "no engine")
+    mode = QRectF(box.right() - 410, box.top() + 4, 330, box.height() - 8)
+    line(painter, mode, f"{words} {state.scan or ''}".strip(), 24, QColor("white"), True, Qt.AlignmentFlag.AlignRight)
+    _heartbeat(painter, QPointF(box.right() - 38, box.center().y()), state)
+
+
+def _heartbeat(painter: QPainter, centre: QPointF, state: ViewState) -> None:
+    """A hand that moves with the engine's ticks, and only with them."""
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(QColor("white") if state.engine_alive else RED, 3))
+    painter.drawEllipse(centre, 15.0, 15.0)
+    if not state.engine_alive:
+        return
+    angle = 2.0 * np.pi * (state.ticks % BEATS) / BEATS
+    painter.setPen(QPen(QColor("white"), 5, cap=Qt.PenCapStyle.RoundCap))
+    painter.drawLine(centre, QPointF(centre.x() + 12 * np.sin(angle), centre.y() - 12 * np.cos(angle)))
+
+
+def _watermark(painter: QPainter, box: QRectF) -> None:
+    painter.save()
+    painter.translate(box.center())
+    painter.rotate(-24.0)
+    painter.setFont(font(0.115 * box.width(), bold=True))
+    painter.setPen(QColor(190, 120, 255, 62))
+    painter.drawText(QRectF(-box.width(), -120, 2 * box.width(), 240), int(Qt.AlignmentFlag.AlignCenter), "SIMULATION")
+    painter.restore()
+
+
+def _banners(painter: QPainter, box: QRectF, state: ViewState) -> None:
+    """What has expired, across the slices."""
+    for i, words in enumerate(state.banners[:3]):
+        strip = QRectF(box.left() + 0.08 * box.width(), box.top() + 0.16 * box.height() + i * 76, 0.84 * box.width(), 66)
+        painter.setPen(QPen(WORDS, 2))
+        painter.setBrush(QColor(150, 0, 16, 235))
+        painter.drawRoundedRect(strip, 8, 8)
+        room = strip.adjusted(16, 4, -16, -4)
+        line(painter, room, words, 46, QColor("white"), True, Qt.AlignmentFlag.AlignHCenter)
+
+

@@ -1,0 +1,70 @@
+"""Painting words so that none is ever cut: text shrinks to its box, and a number carries its unit in the same string."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import QRectF, Qt
+from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+
+FAMILY = "DejaVu Sans"
+BACKGROUND, PANEL, EDGE = QColor("#101317"), QColor("#191e25"), QColor("#3a424d")
+WORDS, QUIET = QColor("#f2f5f8"), QColor("#a9b3bf")
+AMBER, RED, BLUE, VIOLET = QColor("#ffb454"), QColor("#ff5d5d"), QColor("#7fd3ff"), QColor("#8a2be2")
+# Below this a letter cannot be told from 2 m on a common monitor.
+SMALLEST_PX = 11
+
+
+def font(px: float, bold: bool = False) -> QFont:
+    """The window's font at a pixel size."""
+    found = QFont(FAMILY)
+    found.setPixelSize(max(1, int(px)))
+    found.setBold(bold)
+    return found
+
+
+def fitted(text: str, width: float, height: float, largest_px: float, bold: bool = False) -> QFont:
+    """The largest font up to `largest_px` in which one line of `text` lies within width x height."""
+    px = int(largest_px)
+    while px > SMALLEST_PX:
+        metrics = QFontMetricsF(font(px, bold))
+        if metrics.horizontalAdvance(text) <= width and metrics.height() <= height:
+            break
+        px -= 1
+    return font(px, bold)
+
+
+def line(
+    painter: QPainter,
+    box: QRectF,
+    text: str,
+    px: float,
+    colour: QColor = WORDS,
+    bold: bool = False,
+    align: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignLeft,
+) -> None:
+    """One line of text, whole, in a box."""
+    painter.setFont(fitted(text, box.width(), box.height(), px, bold))
+    painter.setPen(QPen(colour))
+    painter.drawText(box, int(align | Qt.AlignmentFlag.AlignVCenter), text)
+
+
+def wrapped(painter: QPainter, box: QRectF, text: str, px: float, colour: QColor = WORDS) -> None:
+    """Words over several lines, shrunk until all of them fit."""
+    flags = int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+    size = int(px)
+    while size > SMALLEST_PX:
+        metrics = QFontMetricsF(font(size))
+        if metrics.boundingRect(box, flags, text).height() <= box.height():
+            break
+        size -= 1
+    painter.setFont(font(size))
+    painter.setPen(QPen(colour))
+    painter.drawText(box, flags, text)
+
+
+def panel(painter: QPainter, box: QRectF, title: str) -> QRectF:
+    """A framed panel with its title; returns the room inside."""
+    painter.setPen(QPen(EDGE, 1))
+    painter.setBrush(PANEL)
+    painter.drawRoundedRect(box, 6, 6)
+    line(painter, QRectF(box.left() + 12, box.top() + 6, box.width() - 24, 24), title, 18, QUIET)
+    return box.adjusted(12, 32, -12, -8)

@@ -1,0 +1,181 @@
+"""The three slices: planes through the probe's tip, pixels, probe, foci and letters drawn over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+
+from navigation.pictures import CHI2_95_PLANE, ellipse
+from navigation.reslice import Plane
+from navigation.ui.compose import Backdrop, slice_pixels
+from navigation.ui.paint import BLUE, QUIET, RED, WORDS, line
+from navigation.ui.state import ViewState, probe_axes
+from navigation.volume import Spot
+
+# Half of a slice's shorter side: 9 cm of tissue, a little less than the length of a hand.
+HALF_MM = 45.0
+# The tip lies this far above the middle of an in-line slice: what is ahead matters.
+AHEAD_MM = 26.0
+# Drawn outline of a probe: 16 mm wide, seen for 60 mm.
+PROBE_HALF_WIDTH_MM, PROBE_LENGTH_MM = 8.0, 60.0
+# A focus whose centre is within this distance of a plane is drawn solid, else dashed.
+IN_PLANE_MM = 4.0
+# A direction with less than this share along a patient axis gets no letter of it (22.5 degrees).
+LETTER_SHARE = 0.38
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One slice of a frame: its title and plane."""
+
+    title: str
+    plane: Plane
+
+
+def views(state: ViewState, patient_axes: bool) -> tuple[View, ...]:
+    """Three orthogonal planes through the tip, along the probe or along the patient; empty before the first pose."""
+    pose = state.T_reference_probe if state.T_reference_probe is not None else state.last_T_reference_probe
+    if pose is None:
+        return ()
+    tip, ahead = pose[:3, 3], pose[:3, 2]
+    ras = state.T_ras_reference
+    if patient_axes and ras is not None:
+        left, back, down = -ras[0, :3], -ras[1, :3], -ras[2, :3]
+        return (
+            View("Coronal", Plane(tip, left, down)),
+            View("Sagittal", Plane(tip, back, down)),
+            View("Axial", Plane(tip, left, back)),
+        )
+    right, side, _ = probe_axes(pose, ras)
+    middle = tip + AHEAD_MM * ahead
+    return (
+        View("Along the probe", Plane(middle, right, ahead)),
+        View("Along the probe, turned 90°", Plane(middle, side, ahead)),
+        View("Across the probe, at its tip", Plane(tip, right, side)),
+    )
+
+
+def draw_view(
+    painter: QPainter, box: QRectF, view: View, state: ViewState, backdrop: Backdrop | None
+) -> float:
+    """One slice in its box with everything drawn over it; returns its scale in pixels per mm."""
+    scale = min(box.width(), box.height()) / (2.0 * HALF_MM)
+    half = (box.width() / scale / 2.0, box.height() / scale / 2.0)
+    _pixels(painter, box, slice_pixels(state, view.plane, half, backdrop))
+    painter.save()
+    painter.setClipRect(box)
+    painter.translate(box.center())
+    painter.scale(scale, scale)
+    if state.live:
+        for spot in state.spots:
+            chosen = state.target is not None and state.target.spot.id == spot.id
+            _spot(painter, spot, view.plane, chosen, scale)
+    if state.T_reference_probe is not None:
+        _probe(painter, state.T_reference_probe, view.plane, scale)
+    painter.restore()
+    _frame(painter, box, view, state, scale)
+    if not state.live:
+        _crossed(painter, box)
+    return scale
+
+
+def _pixels(painter: QPainter, box: QRectF, rgb: NDArray[np.uint8]) -> None:
+    pixels = np.ascontiguousarray(rgb)
+    rows, columns, _ = pixels.shape
+    image = QImage(pixels.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, True)
+    painter.drawImage(box, image)
+
+
+def _pen(colour: QColor, px: float, scale: float, dashed: bool = False) -> QPen:
+    pen = QPen(colour, px / scale)
+    if dashed:
+        pen.setStyle(Qt.PenStyle.DashLine)
+    return pen
+
+
+def _spot(painter: QPainter, spot: Spot, plane: Plane, chosen: bool, scale: float) -> None:
+    """The 95 % ellipse and a ring; dashed when the centre lies off the plane."""
+    x, y, away = plane.project(spot.position_mm)[0]
+    off = abs(float(away)) > IN_PLANE_MM + spot.sd_mm
+    outline = ellipse(spot.covariance_mm2, plane, CHI2_95_PLANE) + (x, y)
+    polygon = QPolygonF([QPointF(*p) for p in outline])
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    for colour, width in ((QColor("black"), 5.0), (WORDS if chosen else QUIET, 2.5)):
+        painter.setPen(_pen(colour, width, scale, off))
+        painter.drawPolygon(polygon)
+        radius = max(6.0, spot.extent_mm / 2.0) if chosen else 4.0
+        painter.drawEllipse(QPointF(x, y), radius, radius)
+    painter.save()
+    painter.translate(x, y)
+    painter.scale(1.0 / scale, 1.0 / scale)
+    words = f"{spot.id}" if not off else f"{spot.id}  {abs(away):.0f} mm off"
+    box = QRectF(7 * scale, -30, 190, 28)
+    line(painter, box.translated(1, 1), words, 22, QColor("black"), True)
+    line(painter, box, words, 22, WORDS, True)
+    painter.restore()
+
+
+def _probe(painter: QPainter, pose: NDArray[np.float64], plane: Plane, scale: float) -> None:
+    """Outline of the probe, its axis ahead of the tip dotted, a cross at the tip."""
+    tip, ahead = pose[:3, 3], pose[:3, 2]
+    x, y, _ = plane.project(tip)[0]
+    in_plane = np.array([ahead @ plane.right, ahead @ plane.down])
+    length = float(np.linalg.norm(in_plane))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    if length > 0.2:
+        along = in_plane / length
+        wide = np.array([-along[1], along[0]]) * PROBE_HALF_WIDTH_MM
+        back = -in_plane * PROBE_LENGTH_MM
+        corners = [wide, wide + back, -wide + back, -wide]
+        painter.setPen(_pen(BLUE, 2.5, scale))
+        painter.drawPolyline(QPolygonF([QPointF(x + c[0], y + c[1]) for c in (*corners, corners[0])]))
+        painter.setPen(_pen(BLUE, 2.0, scale, dashed=True))
+        painter.drawLine(QPointF(x, y), QPointF(x + in_plane[0] * 90.0, y + in_plane[1] * 90.0))
+    else:
+        painter.setPen(_pen(BLUE, 2.5, scale))
+        painter.drawEllipse(QPointF(x, y), PROBE_HALF_WIDTH_MM, PROBE_HALF_WIDTH_MM)
+    painter.setPen(_pen(BLUE, 3.0, scale))
+    for dx, dy in ((3.0, 0.0), (0.0, 3.0)):
+        painter.drawLine(QPointF(x - dx, y - dy), QPointF(x + dx, y + dy))
+
+
+def _frame(painter: QPainter, box: QRectF, view: View, state: ViewState, scale: float) -> None:
+    """Title, scale bar and the patient's letters, or that there is no registration."""
+    painter.fillRect(QRectF(box.left(), box.top(), box.width(), 28), QColor(0, 0, 0, 150))
+    line(painter, QRectF(box.left() + 8, box.top() + 2, box.width() - 16, 24), view.title, 19, WORDS, True)
+    bar = QRectF(box.left() + 12, box.bottom() - 14, 20.0 * scale, 4)
+    painter.fillRect(bar.adjusted(-1, -1, 1, 1), QColor("black"))
+    painter.fillRect(bar, WORDS)
+    line(painter, QRectF(bar.left(), bar.top() - 26, 120, 24), "20 mm", 17)
+    if state.T_ras_reference is None:
+        words = "Reference, not registered"
+        side = QRectF(box.right() - 250, box.bottom() - 30, 240, 26)
+        line(painter, side, words, 17, QUIET, align=Qt.AlignmentFlag.AlignRight)
+        return
+    rotation = state.T_ras_reference[:3, :3]
+    right, down = letters(rotation @ view.plane.right), letters(rotation @ view.plane.down)
+    left, up = letters(-rotation @ view.plane.right), letters(-rotation @ view.plane.down)
+    middle, far = box.center(), 30.0
+    places = ((box.left() + far, middle.y(), left), (box.right() - far, middle.y(), right))
+    for x, y, text in (*places, (middle.x(), box.top() + 46, up), (middle.x(), box.bottom() - 20, down)):
+        spot = QRectF(x - 30, y - 16, 60, 32)
+        line(painter, spot.translated(1, 1), text, 26, QColor("black"), True, Qt.AlignmentFlag.AlignHCenter)
+        line(painter, spot, text, 26, QColor("#ffe9a8"), True, Qt.AlignmentFlag.AlignHCenter)
+
+
+def letters(direction_ras: NDArray[np.float64]) -> str:
+    """R, L, A, P, S, I of a unit RAS vector (3,), the strongest first: "L" or "LA" when oblique."""
+    order = np.argsort(-np.abs(direction_ras))
+    strong = [i for i in order if abs(direction_ras[i]) >= LETTER_SHARE][:2]
+    return "".join(("LR", "PA", "IS")[i][int(direction_ras[i] > 0.0)] for i in strong)
+
+
+def _crossed(painter: QPainter, box: QRectF) -> None:
+    painter.setPen(QPen(RED, 3))
+    painter.drawLine(box.topLeft(), box.bottomRight())
+    painter.drawLine(box.topRight(), box.bottomLeft())

@@ -1,0 +1,168 @@
+"""The window's process: timer, link, study in the background, and the picture it leaves.
+
+The picture is of the best moment seen: a live map with the probe, foci and a distance, the latest of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PyQt5.QtCore import QTimer
+from PyQt5.QtGui import QImage
+from PyQt5.QtWidgets import QApplication
+
+from navigation.io.study import load_study
+from navigation.ui.compose import Backdrop
+from navigation.ui.dashboard import Dashboard
+from navigation.ui.model import ViewModel
+from navigation.ui.source import EngineLink
+from navigation.ui.state import ViewState
+from tracking.errors import InputError, SurroundingsError
+
+logger = logging.getLogger(__name__)
+
+FRAME_MS = 100
+WINDOW_SIZE = (1600, 1000)
+# A picture is kept at most this often: grabbing costs as much as painting.
+FRAMES_BETWEEN_GRABS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for; `after_s` ends the window by itself."""
+
+    host: str
+    port: int
+    study: Path | None
+    screenshot: Path | None
+    after_s: float | None
+
+
+class LiveWindow:
+    """Puts link, model and dashboard together; `frame` is called ten times a second."""
+
+    def __init__(self, options: Options, finish: Callable[[], None]) -> None:
+        self.options = options
+        self.model = ViewModel()
+        self.link = EngineLink(options.host, options.port)
+        self.dashboard = Dashboard(self.model.select_next, self.model.select)
+        self.dashboard.setWindowTitle("gammanav: research use only")
+        self.dashboard.resize(*WINDOW_SIZE)
+        self._finish = finish
+        self._frames = 0
+        self._best: tuple[int, QImage] | None = None
+        self._backdrop_asked = False
+
+    def start(self) -> None:
+        """Connect and show."""
+        self.link.client.start()
+        self.dashboard.show()
+
+    def frame(self) -> ViewState:
+        """One frame: news into the model, one state to all views."""
+        self.link.pour_into(self.model)
+        state = self.model.state(self.link.now_s())
+        self.dashboard.show_state(state)
+        self._frames += 1
+        self._load_study(state)
+        if self.options.screenshot is not None:
+            self._keep_best(state)
+            if self.link.lost or self._time_is_up():
+                self._finish()
+        elif self._time_is_up():
+            self._finish()
+        return state
+
+    def _time_is_up(self) -> bool:
+        limit = self.options.after_s
+        return limit is not None and self._frames * FRAME_MS >= 1000.0 * limit
+
+    def _keep_best(self, state: ViewState) -> None:
+        if self._frames % FRAMES_BETWEEN_GRABS:
+            return
+        worth = picture_worth(state)
+        if self._best is None or worth >= self._best[0]:
+            self._best = (worth, self.dashboard.grab().toImage())
+
+    def _load_study(self, state: ViewState) -> None:
+        """Read the CT once, when it is there, beside the painting."""
+        folder = self.options.study
+        if folder is None or self._backdrop_asked or not (folder / "study.json").is_file():
+            return
+        self._backdrop_asked = True
+        threading.Thread(target=self._read_study, args=(folder,), name="study", daemon=True).start()
+
+    def _read_study(self, folder: Path) -> None:
+        try:
+            self.dashboard.backdrop = backdrop_of(folder)
+        except (InputError, OSError) as fault:
+            logger.warning("no CT behind the map: %s", fault)
+
+    def close(self) -> None:
+        """Leave the picture and end the link."""
+        self.link.client.stop()
+        target = self.options.screenshot
+        if target is None:
+            return
+        image = self._best[1] if self._best is not None else self.dashboard.grab().toImage()
+        temporary = target.with_name(f".{os.getpid()}.{target.name}")
+        if not image.save(str(temporary), "PNG"):
+            raise SurroundingsError(f"{target}: the picture cannot be written")
+        temporary.replace(target)
+
+
+def picture_worth(state: ViewState) -> int:
+    """How much of the window's purpose a frame shows."""
+    far = state.target is not None and state.target.text != "--"
+    return 8 * far + 4 * state.live + 2 * bool(state.maps) + (state.T_ras_reference is not None)
+
+
+def backdrop_of(folder: Path) -> Backdrop | None:
+    """The CT of a study folder; None when it has none that may be used. Raises InputError."""
+    series = load_study(folder).ct
+    if series is None or not series.usable:
+        return None
+    return Backdrop(series.grid, np.asarray(series.volume(), dtype=np.float32))
+
+
+def run_window(options: Options) -> None:
+    """Show the window until it is closed. Raises SurroundingsError without a display."""
+    require_display()
+    application = QApplication(["gammanav"])
+    window = LiveWindow(options, application.quit)
+    timer = QTimer()
+    timer.timeout.connect(window.frame)
+    timer.start(FRAME_MS)
+    _quit_on_signals(application)
+    window.start()
+    try:
+        application.exec_()
+    finally:
+        timer.stop()
+        window.close()
+
+
+def require_display() -> None:
+    """One line instead of Qt's abort when there is nowhere to draw."""
+    platform = os.environ.get("QT_QPA_PLATFORM", "")
+    if platform in ("offscreen", "minimal", "vnc"):
+        return
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise SurroundingsError("no display: set DISPLAY, or run under xvfb-run")
+
+
+def _quit_on_signals(application: QApplication) -> None:
+    """SIGTERM and SIGINT end the event loop, so that the picture is still written."""
+    import signal
+
+    def leave(*_: object) -> None:
+        application.quit()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
