@@ -5,6 +5,7 @@ The same words serve the report and the window, so that they cannot disagree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,11 @@ def kbq(value: float | None) -> str:
     return f"{value:.1f} kBq" if abs(value) < 10.0 else f"{value:,.0f} kBq"
 
 
-def kbq_interval(interval: tuple[float, float] | list[float] | None) -> str:
+def kbq_interval(interval: Sequence[float | None] | None) -> str:
     """A 95 % interval; an open upper end is said in words."""
-    if interval is None:
+    if interval is None or interval[0] is None:
         return "interval unknown"
-    low, high = interval
+    low, high = interval[0], interval[1]
     if high is None or not np.isfinite(high):
         return f"at least {kbq(low)}"
     digits = 1 if high < 10.0 else 0

@@ -1,4 +1,4 @@
-"""Pictures of maps and spots for the report: sections with scale, limits and what was not examined, drawn by matplotlib.
+"""Pictures of maps and spots for the report: sections with scale, limits and what was not examined, by matplotlib.
 
 Colour means one thing: brightness is activity, hatching is "not examined", white rings are foci with their
 uncertainty. Nothing is ever coloured to mean "nothing there".
@@ -73,15 +73,24 @@ def _style() -> Iterator[None]:
     import matplotlib
 
     wanted = {"font.size": 14, "axes.titlesize": 15, "axes.labelsize": 14, "hatch.linewidth": 1.2}
-    with matplotlib.rc_context(wanted):
+    with matplotlib.rc_context(wanted):  # type: ignore[arg-type]  # the stub demands literal keys
         yield
 
 
 def stamp(drawing: Figure) -> None:
     """SIMULATION across a figure, too large to crop away."""
     drawing.text(
-        0.5, 0.5, "SIMULATION", rotation=20, fontsize=54, color="#808080", alpha=0.28,
-        ha="center", va="center", weight="bold", zorder=50,
+        0.5,
+        0.5,
+        "SIMULATION",
+        rotation=20,
+        fontsize=54,
+        color="#808080",
+        alpha=0.28,
+        ha="center",
+        va="center",
+        weight="bold",
+        zorder=50,
     )
 
 
@@ -90,9 +99,7 @@ def section_extent(half_mm: tuple[float, float], top_mm: float) -> tuple[float, 
     return -half_mm[0], half_mm[0], top_mm + 2.0 * half_mm[1], top_mm
 
 
-def draw_map(
-    axes: Axes, view: MapView, plane: Plane, half_mm: tuple[float, float], top_mm: float
-) -> Any:
+def draw_map(axes: Axes, view: MapView, plane: Plane, half_mm: tuple[float, float], top_mm: float) -> Any:
     """Activity on a plane with hatching where the scan did not look; returns the image for its colour bar."""
     scale = SECTION_PIXELS / (2.0 * max(half_mm))
     shape = (max(2, round(2 * half_mm[1] * scale)), max(2, round(2 * half_mm[0] * scale)))
@@ -103,8 +110,14 @@ def draw_map(
     axes.set_facecolor(NOT_EXAMINED_FACE)
     shown = np.ma.masked_array(activity, ~seen)
     image = axes.imshow(
-        shown, extent=extent, cmap=ACTIVITY_COLOURS, vmin=0.0, vmax=view.ceiling,
-        interpolation="bilinear", interpolation_stage="data", aspect="equal",
+        shown,
+        extent=extent,
+        cmap=ACTIVITY_COLOURS,
+        vmin=0.0,
+        vmax=view.ceiling,
+        interpolation="bilinear",
+        interpolation_stage="data",
+        aspect="equal",
     )
     hatch(axes, ~seen, extent)
     return image
@@ -118,7 +131,9 @@ def hatch(axes: Axes, mask: NDArray[np.bool_], extent: tuple[float, float, float
     x = left + (np.arange(mask.shape[1]) + 0.5) / mask.shape[1] * (right - left)
     y = top + (np.arange(mask.shape[0]) + 0.5) / mask.shape[0] * (bottom - top)
     where = mask.astype(np.float64)
-    filled = axes.contourf(x, y, where, levels=[0.5, 1.5], colors=[NOT_EXAMINED_FACE], hatches=[NOT_EXAMINED_HATCH])
+    filled = axes.contourf(
+        x, y, where, levels=[0.5, 1.5], colors=[NOT_EXAMINED_FACE], hatches=[NOT_EXAMINED_HATCH]
+    )
     filled.set_edgecolor("#c8ccd4")
     if not mask.all():
         axes.contour(x, y, where, levels=[0.5], colors=["#c8ccd4"], linewidths=1.0)
@@ -134,8 +149,14 @@ def draw_spot(axes: Axes, spot: Spot, plane: Plane, top_mm: float, half_mm: tupl
     axes.plot(x, middle + y, "+", color="white", ms=12, mew=2.2)
     reach = float(along[:, 0].max())
     axes.annotate(
-        str(spot.id), (x + reach, middle + y), xytext=(5, 4), textcoords="offset points", color="white",
-        fontsize=18, weight="bold", bbox={"boxstyle": "round,pad=0.15", "fc": "black", "ec": "none", "alpha": 0.6},
+        str(spot.id),
+        (x + reach, middle + y),
+        xytext=(5, 4),
+        textcoords="offset points",
+        color="white",
+        fontsize=18,
+        weight="bold",
+        bbox={"boxstyle": "round,pad=0.15", "fc": "black", "ec": "none", "alpha": 0.6},
         annotation_clip=True,
     )
 

@@ -55,9 +55,7 @@ class Plane:
         rows, columns = shape
         x = ((np.arange(columns) + 0.5) / columns * 2.0 - 1.0) * half_mm[0]
         y = ((np.arange(rows) + 0.5) / rows * 2.0 - 1.0) * half_mm[1]
-        return np.asarray(
-            self.centre_mm + x[None, :, None] * self.right + y[:, None, None] * self.down
-        )
+        return np.asarray(self.centre_mm + x[None, :, None] * self.right + y[:, None, None] * self.down)
 
     def project(self, points_mm: ArrayLike) -> NDArray[np.float64]:
         """(n, 3) of points (n, 3): mm right of the middle, mm below it, mm behind the plane."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A placed reading's middle is the counting window's middle to within the jitter of its stamp.
 SAME_WINDOW_S = 0.02
-# Pixels across the bed's picture, and how far a touched point speaks for its neighbourhood (points lie some 7 mm apart).
+# Pixels across the bed's picture, and how far a touched point speaks for its surroundings (points lie 7 mm apart).
 BED_PIXELS = 220
 BED_POINT_REACH_MM = 5.0
 BED_DEPTH_STEPS = 7
@@ -82,14 +82,19 @@ def _shade_unplaced(
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (~placed).astype(int), [0]])))
     for first, stop in zip(edges[::2], edges[1::2], strict=True):
         axes.axvspan(
-            t_s[first] - window_s[first], t_s[stop - 1], facecolor="#b8bcc4", alpha=0.6,
-            hatch="//", edgecolor="#60646c", label=label,
+            t_s[first] - window_s[first],
+            t_s[stop - 1],
+            facecolor="#b8bcc4",
+            alpha=0.6,
+            hatch="//",
+            edgecolor="#60646c",
+            label=label,
         )
         label = None
 
 
 def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
-    """The bed seen from its opening: assessed, seen too weakly and not examined parts, residuals and where to scan next."""
+    """The bed seen from its opening: assessed, seen too weakly and not examined parts, residuals, the next places."""
     mda, check, bed = scan.volumes.get("mda"), scan.bed_check, scan.bed
     if mda is None or check is None or bed is None or len(bed.get("points_mm", ())) < 3:
         return False
@@ -108,8 +113,13 @@ def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         axes.set_aspect("equal")
         known = axes.get_legend_handles_labels()[0]
         axes.legend(
-            handles=[*_state_legend(check), *known], loc="upper left", bbox_to_anchor=(1.0, 1.0),
-            borderaxespad=0.5, labelspacing=1.2, handlelength=2.5, handleheight=1.8,
+            handles=[*_state_legend(check), *known],
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.5,
+            labelspacing=1.2,
+            handlelength=2.5,
+            handleheight=1.8,
         )
     return True
 
@@ -142,13 +152,13 @@ def _bed_states(
     return picture, (-reach, reach, reach, -reach)
 
 
-def _draw_states(
-    axes: Axes, state: NDArray[np.float64], extent: tuple[float, float, float, float]
-) -> None:
+def _draw_states(axes: Axes, state: NDArray[np.float64], extent: tuple[float, float, float, float]) -> None:
     """Colour and pattern of each state, so that neither alone carries the meaning."""
     from matplotlib.colors import ListedColormap
 
-    axes.imshow(state, extent=extent, cmap=ListedColormap(BED_COLOURS), vmin=-0.5, vmax=2.5, interpolation="nearest")
+    axes.imshow(
+        state, extent=extent, cmap=ListedColormap(BED_COLOURS), vmin=-0.5, vmax=2.5, interpolation="nearest"
+    )
     for value, pattern in enumerate(BED_HATCHES):
         mask = (state == value).astype(np.float64)
         if pattern and mask.any():
@@ -157,6 +167,8 @@ def _draw_states(
             filled = axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=["none"], hatches=[pattern])
             filled.set_edgecolor(_hatch_colour(value))
             axes.contour(x, y, mask, levels=[0.5], colors=["#101010"], linewidths=2.0)
+
+
 def _hatch_colour(state: int) -> str:
     return "white" if state == NOT_LOOKED else "#101010"
 
@@ -180,8 +192,14 @@ def _mark(axes: Axes, frame: DepthFrame, check: dict[str, Any]) -> None:
         axes.plot(x, -y, "o", mfc="none", mec="#b00020", mew=4, ms=26, label=label)
         text = f"{item['activity_kbq']:.1f} kBq\n{depth:.0f} mm deep"
         axes.annotate(
-            text, (x, -y), xytext=(22, 16), textcoords="offset points", fontsize=16, weight="bold",
-            color="#b00020", bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#b00020"},
+            text,
+            (x, -y),
+            xytext=(22, 16),
+            textcoords="offset points",
+            fontsize=16,
+            weight="bold",
+            color="#b00020",
+            bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#b00020"},
         )
         label = None
     label = "scan here next"

@@ -28,11 +28,27 @@ from navigation.volume import Spot
 
 Pictures = dict[tuple[str, str], Path]
 CHECKED_FILES = (
-    "scan.json", "poses.csv", "counts.csv", "surface.csv", "spots.json", "activity.nrrd",
-    "relative_sd.nrrd", "mda.nrrd", "bed_check.json",
+    "scan.json",
+    "poses.csv",
+    "counts.csv",
+    "surface.csv",
+    "spots.json",
+    "activity.nrrd",
+    "relative_sd.nrrd",
+    "mda.nrrd",
+    "bed_check.json",
 )
 CASE_FILES = ("probe.json", "latency.json", "reg.json", "tip.json", "bed.json")
-SPOT_HEADER = ("Focus", "Depth", "Position x, y, z (mm)", "SD x, y, z (mm)", "Activity (95 % interval)", "TBR", "Signif.", "Quality and reasons")
+SPOT_HEADER = (
+    "Focus",
+    "Depth",
+    "Position x, y, z (mm)",
+    "SD x, y, z (mm)",
+    "Activity (95 % interval)",
+    "TBR",
+    "Signif.",
+    "Quality and reasons",
+)
 SPOT_WIDTHS = (0.6, 0.75, 1.45, 1.15, 1.5, 0.65, 0.7, 2.2)
 
 
@@ -40,7 +56,11 @@ def document(case: CaseReport, pictures: Pictures) -> Document:
     """The whole report."""
     source = "Simulated data: no patient." if case.simulated else "Data of a recorded case."
     subtitle = f"{source} Research use only; not a medical device."
-    blocks = (*first_page(case, pictures), *(b for s in case.scans for b in scan_part(s, pictures)), *back_matter(case))
+    blocks = (
+        *first_page(case, pictures),
+        *(b for s in case.scans for b in scan_part(s, pictures)),
+        *back_matter(case),
+    )
     return Document("Gamma probe navigation: scan report", subtitle, case.simulated, blocks)
 
 
@@ -83,7 +103,9 @@ def scan_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
         yield Picture(path, overview_caption(scan))
     yield Paragraph(counting_line(scan))
     if path := pictures.get((scan.name, "rate")):
-        yield Picture(path, "Count rate. Shaded intervals had no valid probe position and are not in the map.")
+        yield Picture(
+            path, "Count rate. Shaded intervals had no valid probe position and are not in the map."
+        )
 
 
 def spot_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
@@ -101,7 +123,11 @@ def spot_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
     )
     for spot in scan.accepted_spots:
         if path := pictures.get((scan.name, f"spot-{spot.id}")):
-            yield Picture(path, f"Focus {spot.id}: the plane at its depth and two sections in depth through its centre. Blue: touched surface.")
+            yield Picture(
+                path,
+                f"Focus {spot.id}: the plane at its depth and two sections in depth through its centre."
+                " Blue: touched surface.",
+            )
 
 
 def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
@@ -128,7 +154,10 @@ def bed_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
     yield Heading("Resection bed")
     yield Paragraph(w.bed_figures(check))
     if path := pictures.get((scan.name, "bed")):
-        yield Picture(path, "Where the bed was assessed at the threshold, where too weakly, and where it was not examined.")
+        yield Picture(
+            path,
+            "Where the bed was assessed at the threshold, where too weakly, and where it was not examined.",
+        )
     if removed := w.removed_sentence(check):
         yield Paragraph(removed)
     rules = check.get("rules") or {}
@@ -167,7 +196,11 @@ def latency_text(latency_s: float | None, interval: list[float] | None) -> str:
     """Latency of the counts that was used."""
     if latency_s is None:
         return "Count latency: undetermined."
-    known = f" (95 % interval {1000 * interval[0]:.0f} to {1000 * interval[1]:.0f} ms)" if interval else " (interval not determined)"
+    known = (
+        f" (95 % interval {1000 * interval[0]:.0f} to {1000 * interval[1]:.0f} ms)"
+        if interval
+        else " (interval not determined)"
+    )
     return f"Count latency used: {1000 * latency_s:.0f} ms{known}."
 
 
@@ -175,7 +208,11 @@ def back_matter(case: CaseReport) -> Iterator[Block]:
     """Doubts, what was used, where it all comes from."""
     yield Heading("Doubts")
     reasons = w.doubts(case)
-    yield Items(reasons) if reasons else Paragraph("The software names none of its own; it cannot see what it does not measure.")
+    yield (
+        Items(reasons)
+        if reasons
+        else Paragraph("The software names none of its own; it cannot see what it does not measure.")
+    )
     yield Heading("Calibration and registration used")
     yield Table(("Item", "Value"), tuple(calibration_rows(case)), (1.4, 4.0))
     yield Heading("Provenance")
@@ -192,7 +229,13 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
     state = str(probe.get("state", "unknown"))
     warning = " – DRAFT, not approved by anyone" if state == "draft" else ""
     yield "Probe calibration", f"{probe.get('id', 'not found')}: {state}{warning}" if probe else "not found"
-    for key, name in (("probe_serial", "Probe serial"), ("date", "Calibrated on"), ("expiry", "Expires"), ("operator", "Operator"), ("approved_by", "Approved by")):
+    for key, name in (
+        ("probe_serial", "Probe serial"),
+        ("date", "Calibrated on"),
+        ("expiry", "Expires"),
+        ("operator", "Operator"),
+        ("approved_by", "Approved by"),
+    ):
         if probe:
             yield name, str(probe.get(key) or "not stated")
     yield "Nuclide", case.nuclide or "unknown"
@@ -201,7 +244,10 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
     if (chi2 := probe.get("chi2_dof")) is not None:
         yield "Fit of the calibration", f"chi2/dof {float(chi2):.2f} on held-out points"
     if case.latency:
-        yield "Latency calibration", latency_text(case.latency.get("count_latency_s"), case.latency.get("ci95_s"))
+        yield (
+            "Latency calibration",
+            latency_text(case.latency.get("count_latency_s"), case.latency.get("ci95_s")),
+        )
     yield "Registration to images", registration_text(case)
 
 

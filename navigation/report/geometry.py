@@ -15,7 +15,7 @@ PLANE_NEIGHBOURS = 9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthFrame:
-    """Axes fixed to the tissue: `foot_mm` (3,) on the surface, `into` the depth, `right` and `up` as seen from outside."""
+    """Axes fixed to the tissue: `foot_mm` (3,) on the surface, `into` the depth, `right`, `up` as seen from outside."""
 
     foot_mm: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -69,9 +69,7 @@ def _tangent(
     return point - normal * float((point - middle) @ normal), normal
 
 
-def depth_below_surface_mm(
-    point_mm: ArrayLike, surface_mm: NDArray[np.float64] | None
-) -> float | None:
+def depth_below_surface_mm(point_mm: ArrayLike, surface_mm: NDArray[np.float64] | None) -> float | None:
     """Distance in mm from the point to the local tangent plane of the surface; None without a surface."""
     if surface_mm is None or len(surface_mm) < 3:
         return None

@@ -21,19 +21,29 @@ from navigation.report.document import (
 STYLE = """
 body { font: 17px/1.5 "DejaVu Sans", "Segoe UI", Arial, sans-serif; color: #15181d; background: #fff; margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 1.2em 1.6em 4em; }
-.band { background: #15181d; color: #fff; font-weight: bold; text-align: center; padding: .45em; letter-spacing: .06em; position: sticky; top: 0; z-index: 2; }
+.band { background: #15181d; color: #fff; font-weight: bold; text-align: center; padding: .45em; letter-spacing: .06em;
+  position: sticky; top: 0; z-index: 2; }
 .band.simulation { background: #6a1b7a; font-size: 1.25em; letter-spacing: .3em; }
-h1 { font-size: 1.9em; margin: .6em 0 0; } h2 { font-size: 1.35em; margin: 1.8em 0 .4em; border-bottom: 2px solid #15181d; }
+h1 { font-size: 1.9em; margin: .6em 0 0; }
+h2 { font-size: 1.35em; margin: 1.8em 0 .4em; border-bottom: 2px solid #15181d; }
 .subtitle { color: #4a505a; margin-top: .2em; }
-.statement { border-left: .6em solid #20406a; background: #eef2f7; padding: .7em 1em; margin: 1em 0; font-size: 1.15em; }
-.statement.alert { border-color: #b00020; background: #fbeef0; } .statement.open { border-color: #c4760a; background: #fdf4e6; }
+.statement { border-left: .6em solid #20406a; background: #eef2f7; padding: .7em 1em; margin: 1em 0;
+  font-size: 1.15em; }
+.statement.alert { border-color: #b00020; background: #fbeef0; }
+.statement.open { border-color: #c4760a; background: #fdf4e6; }
 .statement b { display: block; letter-spacing: .03em; }
 .small { font-size: .86em; color: #4a505a; }
 table { border-collapse: collapse; width: 100%; margin: .6em 0; font-size: .9em; }
-th, td { text-align: left; vertical-align: top; padding: .35em .6em; border: 1px solid #c3c8d0; overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .35em .6em; border: 1px solid #c3c8d0;
+  overflow-wrap: anywhere; }
 th { background: #e6e9ee; }
-figure { margin: 1.2em 0; break-inside: avoid; } img { max-width: 100%; height: auto; } figcaption { font-size: .9em; color: #4a505a; }
-@media print { .band { position: static; -webkit-print-color-adjust: exact; print-color-adjust: exact; } .newpage { break-before: page; } }
+figure { margin: 1.2em 0; break-inside: avoid; }
+img { max-width: 100%; height: auto; }
+figcaption { font-size: .9em; color: #4a505a; }
+@media print {
+  .band { position: static; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  .newpage { break-before: page; }
+}
 """
 
 

@@ -24,6 +24,7 @@ from navigation.volume import Spot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 # A section reaches this far sideways from its focus and this deep from the surface.
 SECTION_HALF_MM = 35.0
@@ -41,9 +42,7 @@ def map_view(scan: ScanReport) -> MapView | None:
         return None
     examined = activity.examined if mda is None else mda.examined
     values = None if mda is None else mda.values
-    return MapView(
-        activity.grid, activity.values, values, examined, scan.accepted_spots, scan.surface_mm
-    )
+    return MapView(activity.grid, activity.values, values, examined, scan.accepted_spots, scan.surface_mm)
 
 
 def frame_at(case: CaseReport, scan: ScanReport, point_mm: NDArray[np.float64]) -> DepthFrame:
@@ -70,10 +69,10 @@ def spot_picture(case: CaseReport, scan: ScanReport, spot: Spot, path: Path) -> 
     return True
 
 
-def _plan(axes: Axes, view: MapView, frame: DepthFrame, depth: float, spot: Spot) -> object:
+def _plan(axes: Axes, view: MapView, frame: DepthFrame, depth: float, spot: Spot) -> AxesImage:
     half = (SECTION_HALF_MM, SECTION_HALF_MM)
     plane = frame.plan(depth)
-    image = draw_map(axes, view, plane, half, -half[1])
+    image: AxesImage = draw_map(axes, view, plane, half, -half[1])
     draw_spot(axes, spot, plane, -half[1], half)
     _limits(axes, half, -half[1])
     axes.set_title(f"From above, {depth:.0f} mm deep")
@@ -101,9 +100,7 @@ def _limits(axes: Axes, half_mm: tuple[float, float], top_mm: float) -> None:
     axes.set_ylim(bottom, top)
 
 
-def _name_directions(
-    case: CaseReport, frame: DepthFrame, plan: Axes, first: Axes, second: Axes
-) -> None:
+def _name_directions(case: CaseReport, frame: DepthFrame, plan: Axes, first: Axes, second: Axes) -> None:
     """Patient letters at the edges when a registration is known."""
     matrix = case.T_ras_reference
     if matrix is None:
@@ -119,8 +116,15 @@ def _edge_letters(axes: Axes, *letters: str) -> None:
     places = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.96), (0.5, 0.04))
     for letter, (x, y) in zip(letters, places, strict=False):
         axes.text(
-            x, y, letter, transform=axes.transAxes, color="white", fontsize=18, weight="bold",
-            ha="center", va="center",
+            x,
+            y,
+            letter,
+            transform=axes.transAxes,
+            color="white",
+            fontsize=18,
+            weight="bold",
+            ha="center",
+            va="center",
         )
 
 
@@ -171,7 +175,7 @@ def _reach(view: MapView, frame: DepthFrame) -> float:
     return float(np.clip(np.quantile(side, 0.98) + 10.0, SECTION_HALF_MM, 90.0))
 
 
-def _look_through(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> object:
+def _look_through(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> AxesImage:
     top = np.zeros((180, 180), dtype=np.float32)
     seen = np.zeros(top.shape, dtype=bool)
     for depth in np.arange(0.0, LOOK_THROUGH_MM, LOOK_STEP_MM):
@@ -200,8 +204,12 @@ def _probe_path(axes: Axes, scan: ScanReport, frame: DepthFrame) -> None:
 def _depth_label(axes: Axes, spot: Spot, frame: DepthFrame) -> None:
     x, y, depth = frame.coordinates(spot.position_mm)[0]
     axes.annotate(
-        f"{depth:.0f} mm deep\n{spot.activity_kbq:.0f} kBq", (x, -y), xytext=(28, -52),
-        textcoords="offset points", color="white", fontsize=15,
+        f"{depth:.0f} mm deep\n{spot.activity_kbq:.0f} kBq",
+        (x, -y),
+        xytext=(28, -52),
+        textcoords="offset points",
+        color="white",
+        fontsize=15,
         bbox={"boxstyle": "round,pad=0.3", "fc": "black", "ec": "white", "alpha": 0.75},
         arrowprops={"arrowstyle": "-", "color": "white"},
     )

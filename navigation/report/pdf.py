@@ -46,8 +46,14 @@ def render_pdf(report: Document) -> bytes:
     _register_fonts()
     target = io.BytesIO()
     template = SimpleDocTemplate(
-        target, pagesize=A4, title=report.title, author="gammanav", leftMargin=MARGIN,
-        rightMargin=MARGIN, topMargin=25 * mm, bottomMargin=18 * mm,
+        target,
+        pagesize=A4,
+        title=report.title,
+        author="gammanav",
+        leftMargin=MARGIN,
+        rightMargin=MARGIN,
+        topMargin=25 * mm,
+        bottomMargin=18 * mm,
     )
     story: list[Flowable] = [Text(escape(report.title), _style("title", 19, bold=True, leading=24))]
     story.append(Text(escape(report.subtitle), _style("subtitle", 10, color=GREY, after=8)))
@@ -82,8 +88,12 @@ def _style(
     after: float = 4,
 ) -> ParagraphStyle:
     return ParagraphStyle(
-        name, fontName="Body-Bold" if bold else "Body", fontSize=size, leading=leading or size * 1.4,
-        textColor=color, spaceAfter=after,
+        name,
+        fontName="Body-Bold" if bold else "Body",
+        fontSize=size,
+        leading=leading or size * 1.4,
+        textColor=color,
+        spaceAfter=after,
     )
 
 

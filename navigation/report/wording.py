@@ -93,7 +93,9 @@ def typical_mda_kbq(scan: ScanReport) -> float | None:
 
 def bed_figures(check: dict[str, Any]) -> str:
     """Coverage and limits of a bed check in one line."""
-    parts = [f"{percent(check.get('covered_fraction'))} of the outlined bed assessed at {kbq(check.get('threshold_kbq'))}"]
+    parts = [
+        f"{percent(check.get('covered_fraction'))} of the outlined bed assessed at {kbq(check.get('threshold_kbq'))}"
+    ]
     parts.append(f"widest part not covered {millimetres(check.get('largest_uncovered_mm'))}")
     parts.append(f"minimum detectable activity {kbq(check.get('mda_kbq'))}")
     parts.append(f"highest upper limit {kbq(check.get('max_upper_limit_kbq'))}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from navigation.report.charts import bed_picture, rate_picture
@@ -29,13 +31,13 @@ def draw_pictures(case: CaseReport, folder: Path) -> Pictures:
     """Every picture that the results allow, keyed by (scan, what)."""
     made: Pictures = {}
     for scan in case.scans:
-        tasks = {
-            "overview": lambda p, s=scan: overview_picture(case, s, p),
-            "rate": lambda p, s=scan: rate_picture(case, s, p),
-            "bed": lambda p, s=scan: bed_picture(case, s, p),
+        tasks: dict[str, Callable[[Path], bool]] = {
+            "overview": partial(overview_picture, case, scan),
+            "rate": partial(rate_picture, case, scan),
+            "bed": partial(bed_picture, case, scan),
         }
         for spot in scan.accepted_spots:
-            tasks[f"spot-{spot.id}"] = lambda p, s=scan, f=spot: spot_picture(case, s, f, p)
+            tasks[f"spot-{spot.id}"] = partial(spot_picture, case, scan, spot)
         for what, draw in tasks.items():
             path = folder / f"{scan.name}-{what}.png"
             if draw(path):

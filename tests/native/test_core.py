@@ -65,7 +65,13 @@ def test_sums_do_not_depend_on_the_number_of_threads(rows: np.ndarray) -> None:
 
 
 def em_twin(
-    rows: np.ndarray, counts: np.ndarray, live: np.ndarray, tau: float, prior: np.ndarray, strength: float, x: np.ndarray
+    rows: np.ndarray,
+    counts: np.ndarray,
+    live: np.ndarray,
+    tau: float,
+    prior: np.ndarray,
+    strength: float,
+    x: np.ndarray,
 ) -> np.ndarray:
     rate = rows @ x
     slow = 1.0 / (1.0 + tau * rate)
@@ -85,7 +91,12 @@ def test_em_subset_equals_its_numpy_twin(rows: np.ndarray, tau: float) -> None:
     prior = x.copy()
     subset = slice(1, None, 3)
     expected = em_twin(
-        halves[subset], counts[subset].astype(float), live[subset].astype(float), tau, prior[:151].astype(float), 0.2,
+        halves[subset],
+        counts[subset].astype(float),
+        live[subset].astype(float),
+        tau,
+        prior[:151].astype(float),
+        0.2,
         x[:151].astype(float),
     )
     _core.em_subset(packed, scales, counts, live, tau, 1, 3, prior, 0.2, x, np.empty_like(x))

@@ -1,4 +1,4 @@
-"""A small case written by hand in the files' formats: a tilted patient, one focus before, a partly covered bed after."""
+"""A small case written by hand in the files' formats: a tilted patient, one focus, then a partly covered bed."""
 
 from __future__ import annotations
 
