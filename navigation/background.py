@@ -7,6 +7,7 @@ as its leading modes, so that a weak deep source is not mistaken for a gradient 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,7 @@ class Background:
     def over(low_mm: Array, high_mm: Array, modes: int = MODES) -> Background:
         """Background of a field with the corners low and high (3,) in Reference."""
         lattice = Lattice.over(low_mm - LATTICE_MARGIN_MM, high_mm + LATTICE_MARGIN_MM, LATTICE_SPACING_MM)
-        nodes = lattice.points()
-        distance2 = ((nodes[:, None] - nodes[None]) ** 2).sum(axis=-1)
-        values, vectors = np.linalg.eigh(np.exp(-0.5 * distance2 / CORRELATION_MM**2))
-        order = np.argsort(values)[::-1][:modes]
-        # The sign of an eigenvector is arbitrary; fixing it keeps results the same from run to run.
-        signs = np.sign(vectors[np.abs(vectors[:, order]).argmax(axis=0), order])
-        smooth = vectors[:, order] * signs * np.sqrt(np.maximum(values[order], 0.0))
-        return Background(lattice, np.concatenate([np.ones((len(nodes), 1)), smooth], axis=1))
+        return Background(lattice, _modes(lattice.size, modes))
 
     def rows(self, projector: Projector, readings: Readings) -> Array:
         """(n, q) in cps per kBq/mL: counts of the uniform level and of each mode."""
@@ -61,3 +55,30 @@ class Background:
     def modes_at(self, points_mm: Array) -> Array:
         """(n, q): what a unit of each coefficient is at points (n, 3), in kBq/mL."""
         return self.lattice.interpolate(self.modes, points_mm)
+
+
+@lru_cache(maxsize=64)
+def _modes(size: tuple[int, int, int], modes: int) -> Array:
+    """(nodes, 1 + modes): the level, and the leading modes of a lattice of this size, wherever it lies.
+
+    The squared-exponential kernel is a product over the axes, so its modes are products of those of each axis.
+    """
+    along = [_axis_modes(n) for n in size]
+    weight = np.einsum("k,j,i->kji", along[2][0], along[1][0], along[0][0])
+    leading = np.argsort(-weight.ravel(), kind="stable")[:modes]
+    columns = [np.ones(int(np.prod(size)))]
+    for k, j, i in zip(*np.unravel_index(leading, weight.shape), strict=True):
+        shape = np.einsum("a,b,c->abc", along[2][1][:, k], along[1][1][:, j], along[0][1][:, i])
+        columns.append(np.sqrt(weight[k, j, i]) * shape.ravel())
+    result = np.stack(columns, axis=1)
+    result.setflags(write=False)
+    return result
+
+
+def _axis_modes(n: int) -> tuple[Array, Array]:
+    """Eigenvalues (n,), falling, and eigenvectors (n, n) of the kernel along one axis, their signs fixed."""
+    place = LATTICE_SPACING_MM * np.arange(n)
+    values, vectors = np.linalg.eigh(np.exp(-0.5 * ((place[:, None] - place) / CORRELATION_MM) ** 2))
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n)])
+    return values, vectors * signs

@@ -21,6 +21,8 @@ Array32 = NDArray[np.float32]
 
 # Threads of the native core: this is a two-core application on purpose, the interface needs air too.
 THREADS = 2
+# Fewer entries than this are made sooner than a second thread starts.
+WORTH_THREADS = 20_000
 # Rays of the background: polar nodes inside and outside the collimator's view, azimuths, step and reach in mm.
 POLAR_INNER, POLAR_OUTER, AZIMUTHS = 12, 4, 12
 INNER_ANGLE_RAD, OUTER_ANGLE_RAD = np.deg2rad(60.0), np.deg2rad(86.0)
@@ -84,7 +86,7 @@ class Projector:
                 *self._detector(),
                 *self._tissue(),
                 out,
-                THREADS,
+                THREADS if out.size > WORTH_THREADS else 1,
             )
         return out
 

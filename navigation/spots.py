@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
-from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, field_thresholds, score_map
+from navigation.uncertainty import (
+    LEAST_INFORMATION,
+    REPLICATES,
+    Nuisance,
+    ScoreMap,
+    field_thresholds,
+    score_map,
+)
 from navigation.volume import Spot
 
 Array = NDArray[np.float64]
@@ -27,7 +34,8 @@ QUIET_READINGS, QUIET_QUANTILE = 10, 0.25
 SMALLEST_LEVEL = 1e-3
 # Radii that a source significant enough to show its size may take, in mm.
 RADII_MM = (0.0, 5.0, 8.0, 12.0, 16.0, 22.0)
-SIZE_SIGNIFICANCE = 15.0
+# While the scan goes on only a hot organ is worth the time that sizes take.
+SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 15.0, 60.0
 # Gain in log-likelihood (twice) that a size must bring: the 0.1 % quantile of chi2 with one degree of freedom.
 SIZE_GAIN = 10.8
 # Two fitted sources this close are one, unless the likelihood insists.
@@ -128,11 +136,11 @@ def nuisance_of(problem: Problem, fit: JointFit, precision: Array) -> Nuisance:
     return Nuisance(problem.data, design, np.concatenate([precision, weak]), fit.rate_cps)
 
 
-def thresholds_of(problem: Problem, rows: Array32) -> Thresholds:
+def thresholds_of(problem: Problem, rows: Array32, replicates: int = REPLICATES) -> Thresholds:
     """Thresholds of the maximum over candidate rows (n, m), by redrawing the counts of a scan without a source."""
     null, precision = fit_background(problem)
     plain = Nuisance(problem.data, problem.background_rows, precision, null.rate_cps)
-    return Thresholds(*field_thresholds(rows, plain, (MODEL_LEVEL, REPORT_LEVEL)))
+    return Thresholds(*field_thresholds(rows, plain, (MODEL_LEVEL, REPORT_LEVEL), replicates))
 
 
 def find(
@@ -156,7 +164,7 @@ def find(
             break
         gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
         precision = problem.background.precision(max(float(grown.background[0]), SMALLEST_LEVEL))
-        fit = _sized(problem, grown, precision)
+        fit = _sized(problem, grown, precision, SIZE_SIGNIFICANCE if prune else LIVE_SIZE_SIGNIFICANCE)
     significance = tuple(gains)
     if prune:
         fit, significance = _prune(problem, fit, precision, thresholds)
@@ -250,10 +258,10 @@ def _guarded(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -
     return np.where(scores.information > LEAST_INFORMATION, statistic, -np.inf)
 
 
-def _sized(problem: Problem, fit: JointFit, precision: Array) -> JointFit:
+def _sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
     """Let strong sources grow or shrink by a step while the likelihood gains enough."""
     for index in range(len(fit.sources)):
-        if fit.block(index)[3, 3] > 1.0 / SIZE_SIGNIFICANCE**2:
+        if fit.block(index)[3, 3] > 1.0 / significance**2:
             continue
         for direction in (1, -1):
             fit = _resized(problem, fit, precision, index, direction)

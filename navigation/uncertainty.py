@@ -96,7 +96,9 @@ def _cross(rows: Array32, nuisance: Nuisance, information: Array) -> tuple[Array
     return cross, np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64)
 
 
-def field_thresholds(rows: Array32, nuisance: Nuisance, levels: tuple[float, ...]) -> tuple[float, ...]:
+def field_thresholds(
+    rows: Array32, nuisance: Nuisance, levels: tuple[float, ...], replicates: int = REPLICATES
+) -> tuple[float, ...]:
     """Significances that the largest of all voxels exceeds in shares `levels` of scans without a further source.
 
     Parametric bootstrap: counts are redrawn round the fitted rate, the background is refitted to first order, and
@@ -106,7 +108,7 @@ def field_thresholds(rows: Array32, nuisance: Nuisance, levels: tuple[float, ...
     data = nuisance.data
     _, information = data.weights(nuisance.rate_cps)
     expected, slope = data.expected(nuisance.rate_cps), data.slope(nuisance.rate_cps)
-    normal = np.random.default_rng(SEED).standard_normal((len(expected), REPLICATES)).T
+    normal = np.random.default_rng(SEED).standard_normal((len(expected), replicates)).T
     excess = np.sqrt(expected) * normal + (normal**2 - 1.0) / 6.0
     score = (slope * excess / expected).astype(np.float32)
     cross, inverse = _cross(rows, nuisance, information)

@@ -71,7 +71,9 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
         tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
     field = field_in(low, high, tissue)
     search = field.points_mm[field.search]
-    nearest = cKDTree(search).query(field.points_mm)[1] if len(search) else np.zeros(0, dtype=np.intp)
+    nearest = (
+        cKDTree(search).query(field.points_mm, workers=2)[1] if len(search) else np.zeros(0, dtype=np.intp)
+    )
     background = Background.over(low, high)
     return Geometry(
         geometry_key(setup, readings),

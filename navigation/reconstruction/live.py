@@ -32,6 +32,7 @@ FEWEST_READINGS = 10
 LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
 THRESHOLD_REFRESH = 50
+LIVE_REPLICATES = 300
 # 1.96 standard deviations of an undetermined latency, times hand speed, beyond which places blur by over 1 mm.
 HAND_SPEED_MM_S, LATENCY_BLUR_MM = 25.0, 1.0
 
@@ -143,7 +144,7 @@ class LiveReconstruction:
         n = max(len(self._readings) // THRESHOLD_REFRESH * THRESHOLD_REFRESH, FEWEST_READINGS)
         key = (n, self._built().key)
         if self._thresholds is None or self._thresholds[0] != key:
-            self._thresholds = (key, thresholds_of(problem.head(n), self._search_rows[:n]))
+            self._thresholds = (key, thresholds_of(problem.head(n), self._search_rows[:n], LIVE_REPLICATES))
         return self._thresholds[1]
 
     def _built(self) -> Geometry:
