@@ -139,6 +139,7 @@ def print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
 @click.option("--verbose", is_flag=True, help="Log to stderr.")
 def gammanav(verbose: bool) -> None:
     """Freehand nuclear imaging and navigation with a tracked gamma probe. Research use only."""
+    logging.captureWarnings(True)  # libraries' warnings are for the log, not for the surgeon
     logging.basicConfig(
         level=logging.INFO if verbose else logging.CRITICAL + 1, format="%(asctime)s %(name)s: %(message)s"
     )

@@ -5,6 +5,8 @@ The engine gets what a real one would get: two sockets, the case file and the ho
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,14 +25,14 @@ from navigation.io.study import import_study
 from tracking.errors import SurroundingsError
 
 # Lengths of the phases in s: with everything between them the whole stays below 90 s on two cores.
-SWEEP_S, TOUCH_S, LANDMARKS_S, SCAN_S, BED_S, RESCAN_S = 7.0, 5.0, 6.0, 30.0, 5.0, 20.0
+SWEEP_S, TOUCH_S, LANDMARKS_S, SCAN_S, BED_S, RESCAN_S = 7.0, 5.0, 5.0, 30.0, 5.0, 20.0
 TOTAL_S = SWEEP_S + TOUCH_S + LANDMARKS_S + SCAN_S + BED_S + RESCAN_S + 10.0
 # A hand that picks up a tool needs up to a second to reach the patient; only then does the pedal go down.
 APPROACH_S = 1.1
 # What the surgeon asks of the bed, and how deep behind its surface.
 THRESHOLD_KBQ, CONFIDENCE, BED_DEPTH_MM = 8.0, 0.95, 6.0
 # Sources on loopback answer at once; a full analysis takes seconds.
-CONNECT_S, ANSWER_S, ANALYSIS_S = 5.0, 10.0, 60.0
+CONNECT_S, ANSWER_S, ANALYSIS_S = 5.0, 10.0, 120.0
 FIRST, SECOND, SWEEP_NAME = "scan-1", "scan-2", "sweep"
 
 
@@ -75,6 +77,7 @@ class Procedure:
         self._later.append(self.case.engine.command("analyze", scan=FIRST))
         self.simulator.phase("resect", 0.0)
         self._touching("Resected; touching the bed", "touch-bed", BED_S, BED)
+        threading.Thread(target=_load_report, name="report-import", daemon=True).start()
         self._reading("Scanning the bed", "rescan", RESCAN_S, SCAN, SECOND)
         self.progress.say("Judging the bed")
         self._later.append(self.case.engine.command("analyze", scan=SECOND))
@@ -111,7 +114,8 @@ class Procedure:
         self._pause(APPROACH_S)
         self._do("start", mode=mode, name=name)
         self._wait_stop(phase, seconds - APPROACH_S)
-        self._do("stop")
+        # Nobody waits for the last map here: the next phase begins while it is computed.
+        self._later.append(self.case.engine.command("stop"))
 
     def _touching(self, words: str, phase: str, seconds: float, mode: str) -> None:
         self.progress.say(words)
@@ -141,6 +145,13 @@ class Procedure:
             return future.result(seconds)
         except TimeoutError:
             raise SurroundingsError(f"the engine did not answer within {seconds:.0f} s") from None
+
+
+def _load_report() -> None:
+    """Import what the report will need while the devices are busy anyway."""
+    importlib.import_module("matplotlib.figure")
+    importlib.import_module("matplotlib.backends.backend_agg")
+    importlib.import_module("navigation.report")
 
 
 def run_procedure(
