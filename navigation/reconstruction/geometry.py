@@ -48,12 +48,15 @@ def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
 
 
 def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
-    """Poses (p, 4, 4) that define the field: those near the touched surface, not the way there; else all."""
+    """Poses (p, 4, 4) that define the field: those near the touched surface, not the way there; else all.
+
+    Poses that are expected count too: a field that is right from the start need not grow while the surgeon scans.
+    """
     poses = readings.mid_poses
-    if setup.surface_mm is None:
-        return poses
-    near = np.asarray(cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0]) <= LOOKING_MM
-    return poses[near] if near.any() else poses
+    if setup.surface_mm is not None:
+        near = np.asarray(cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0]) <= LOOKING_MM
+        poses = poses[near] if near.any() else poses
+    return poses if setup.tip_hint is None else np.concatenate([poses, setup.tip_hint])
 
 
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
