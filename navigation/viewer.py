@@ -20,11 +20,13 @@ CLOSE_S = 5.0
 class Window:
     """Opened when the publisher listens, closed at the end; leaves `picture` if that is given.
 
-    `remark` says afterwards why there was no window or no picture.
+    `study` is the folder whose CT is drawn behind the map once it is there. `remark` says afterwards why there
+    was no window or no picture.
     """
 
-    def __init__(self, headless: bool, picture: Path | None) -> None:
+    def __init__(self, headless: bool, picture: Path | None, study: Path | None = None) -> None:
         self.picture = picture
+        self.study = study
         self.shown = not headless and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         self.remark: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,6 +34,10 @@ class Window:
     def open(self, port: int) -> None:
         """Start the window's process; a missing Xvfb only becomes the remark."""
         command = [sys.executable, "-m", "navigation.ui", "--connect", f"127.0.0.1:{port}"]
+        if self.study is not None:
+            command += ["--study", str(self.study)]
+        if self.study is not None:
+            command += ["--study", str(self.study)]
         if self.picture is not None:
             command += ["--screenshot", str(self.picture)]
         elif not self.shown:
@@ -48,6 +54,11 @@ class Window:
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a window now."""
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """End the window and wait for it; harmless when repeated."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.jobs import Outcome
 from navigation.engine.session import BED, SCAN, SURFACE, SWEEP
 from navigation.io.study import import_study
+from navigation.viewer import Window
 from tracking.errors import SurroundingsError
 
 # Lengths of the phases in s: with everything between them the whole stays below 90 s on two cores.
@@ -33,6 +33,8 @@ APPROACH_S = 1.1
 THRESHOLD_KBQ, CONFIDENCE, BED_DEPTH_MM = 8.0, 0.95, 6.0
 # Sources on loopback answer at once; a full analysis takes seconds.
 CONNECT_S, ANSWER_S, ANALYSIS_S = 5.0, 10.0, 120.0
+# How long the bed's finding stands in the window before it closes: the window keeps one picture a second.
+LOOK_S = 1.5
 FIRST, SECOND, SWEEP_NAME = "scan-1", "scan-2", "sweep"
 
 
@@ -48,13 +50,20 @@ class Procedure:
     """One run of the demonstration. `work` is where files go; `setup` holds the hospital's files."""
 
     def __init__(
-        self, simulator: Simulator, case: LiveCase, work: Path, setup: Path, progress: Progress
+        self,
+        simulator: Simulator,
+        case: LiveCase,
+        work: Path,
+        setup: Path,
+        progress: Progress,
+        window: Window,
     ) -> None:
         self.simulator = simulator
         self.case = case
         self.work = work
         self.setup = setup
         self.progress = progress
+        self.window = window
         self._later: list[Future[Outcome | None]] = []
 
     def perform(self) -> Performed:
@@ -83,6 +92,8 @@ class Procedure:
         self._later.append(self.case.engine.command("analyze", scan=SECOND))
         self._later.append(self._check_bed())
         outcomes = [self._result(future, ANALYSIS_S) for future in self._later]
+        if self.window.running:
+            self._pause(LOOK_S)
         return Performed(tuple(o for o in outcomes if o is not None), self.case.statistics.content())
 
     def _register(self) -> None:
@@ -160,12 +171,12 @@ def run_procedure(
     setup: Path,
     port: int,
     progress: Progress,
-    beside: Callable[[LiveCase], Any],
+    window: Window,
 ) -> tuple[LiveCase, Performed]:
-    """Run the case on the simulator's sockets; `beside` is called once the publisher listens."""
+    """Run the case on the simulator's sockets; the window opens once the publisher listens."""
     from navigation.engine.reconstruct import build_imaging
 
     with LiveCase(read_case(setup / "case.toml"), work / RECORD_NAME, port, build_imaging) as case:
-        beside(case)
-        performed = Procedure(simulator, case, work, setup, progress).perform()
+        window.open(case.publisher.server.port)
+        performed = Procedure(simulator, case, work, setup, progress, window).perform()
     return case, performed

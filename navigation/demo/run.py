@@ -57,13 +57,10 @@ def _perform(plan: Plan, out: Path, progress: Progress) -> tuple[LiveCase, Perfo
         simulator = stack.enter_context(
             Simulator(plan.scene, plan.seed, plan.sim_port, out / "truth.json", setup)
         )
-        window = Window(plan.headless, out / "window.png")
+        window = Window(plan.headless, out / "window.png", out / "study")
 
-        def open_window(case: LiveCase) -> None:
-            window.open(case.publisher.server.port)
-            stack.callback(window.close)
-
-        case, performed = run_procedure(simulator, out, setup, plan.port, progress, open_window)
+        stack.callback(window.close)
+        case, performed = run_procedure(simulator, out, setup, plan.port, progress, window)
     return case, performed, window.remark
 
 
