@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, peers and us in one run, medians with the machine named."""
