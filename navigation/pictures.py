@@ -43,13 +43,7 @@ class MapView:
     examined: NDArray[np.bool_]
     spots: tuple[Spot, ...]
     surface_mm: NDArray[np.float64] | None = None
-
-    @property
-    def ceiling(self) -> float:
-        """Top of the colour scale in kBq/mL."""
-        seen = self.activity[self.examined]
-        top = float(seen.max()) if seen.size else 0.0
-        return top if top > 0.0 else 1.0
+    ceiling: float = 1.0  # top of the colour scale in kBq/mL
 
 
 @contextmanager

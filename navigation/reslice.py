@@ -93,11 +93,13 @@ def _blend(
     array: NDArray[np.float32], low: NDArray[np.int64], part: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Weighted sum over the eight corners of each cell (n, 3) of lower indices i, j, k."""
-    top = np.asarray(array.shape[::-1]) - 1
+    flat = array.ravel()
+    ny, nx = array.shape[1:]
+    steps = [int(n > 1) for n in array.shape[::-1]]
+    first = (low[:, 2] * ny + low[:, 1]) * nx + low[:, 0]
+    i, j, k = part.T
     total = np.zeros(len(low), dtype=np.float32)
-    for corner in np.ndindex(2, 2, 2):
-        step = np.asarray(corner)
-        i, j, k = np.minimum(low + step, top).T
-        weight = np.prod(np.where(step == 1, part, 1.0 - part), axis=1, dtype=np.float32)
-        total += weight * array[k, j, i]
+    for a, b, c in np.ndindex(2, 2, 2):
+        weight = (i if a else 1.0 - i) * (j if b else 1.0 - j) * (k if c else 1.0 - k)
+        total += weight * flat[first + ((c * steps[2] * ny + b * steps[1]) * nx + a * steps[0])]
     return total

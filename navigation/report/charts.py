@@ -45,7 +45,7 @@ def rate_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         _shade_unplaced(axes, counts.t_s, counts.window_s, placed)
         axes.set_xlabel("time on the scan's clock, s")
         axes.set_ylabel("cps")
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.3 * max(float(rate.max()), 1.0))
         axes.margins(x=0.01)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right", ncols=3)
@@ -102,7 +102,7 @@ def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     frame = frame_at(case, scan, points.mean(axis=0))
     flat = frame.coordinates(points)
     state, extent = _bed_states(mda, points, flat, frame, _bed_depth(bed, check), check)
-    with figure((11.5, 8.5), path, case.simulated) as drawing:
+    with figure((13.0, 7.6), path, case.simulated) as drawing:
         axes = drawing.subplots()
         _draw_states(axes, state, extent)
         axes.plot(flat[:, 0], -flat[:, 1], ".", color="black", ms=5, label="touched points of the bed")

@@ -87,8 +87,8 @@ def bed_statement(check: dict[str, Any]) -> Iterator[Block]:
 def overview_caption(scan: ScanReport) -> str:
     """What the overview shows."""
     return (
-        f"{w.SCAN_TITLES[scan.name]}. Brightness: activity. Hatched: not examined. "
-        "Rings: foci with the region that holds their centre with 95 % probability."
+        f"{w.SCAN_TITLES[scan.name]}. Left: brightness is activity; rings hold the centre of a focus with 95 % "
+        "probability. Right: the weakest focus that would have been seen, light is weak. Hatched: not examined."
     )
 
 

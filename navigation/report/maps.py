@@ -30,12 +30,30 @@ if TYPE_CHECKING:
 SECTION_HALF_MM = 35.0
 SECTION_ABOVE_MM = 8.0
 SECTION_DEEP_MM = 52.0
+# The scale ends below the few brightest voxels: an estimate may heap a focus into two or three of them.
+BRIGHT_QUANTILE = 0.9995
+# Background never takes more than this part of the scale, even where it is all there is.
+BACKGROUND_SHARE = 10.0
+# Depth at which the overview shows how weak a focus would have been seen.
+MDA_DEPTH_MM = 15.0
+MDA_RANGE_KBQ = (1.0, 100.0)
 # Overview: depth range that is looked through, in steps of a small voxel.
 LOOK_THROUGH_MM = 60.0
 LOOK_STEP_MM = 2.0
 
 
-def map_view(scan: ScanReport) -> MapView | None:
+def ceiling_kbq_per_ml(case: CaseReport) -> float:
+    """One colour scale for all scans of a case, so that quiet tissue does not glow in a scan without a focus."""
+    tops = [1.0]
+    for scan in case.scans:
+        activity = scan.volumes.get("activity")
+        if activity is not None and activity.examined.any():
+            tops.append(float(np.quantile(activity.values[activity.examined], BRIGHT_QUANTILE)))
+        tops.append(BACKGROUND_SHARE * float(scan.info.get("background_kbq_per_ml") or 0.0))
+    return max(tops)
+
+
+def map_view(case: CaseReport, scan: ScanReport) -> MapView | None:
     """What the pictures of one scan are drawn from; None without a map."""
     activity, mda = scan.volumes.get("activity"), scan.volumes.get("mda")
     if activity is None:
@@ -53,12 +71,12 @@ def frame_at(case: CaseReport, scan: ScanReport, point_mm: NDArray[np.float64]) 
 
 def spot_picture(case: CaseReport, scan: ScanReport, spot: Spot, path: Path) -> bool:
     """Seen from outside at the depth of the focus, and two sections in depth; False without a map."""
-    view = map_view(scan)
+    view = map_view(case, scan)
     if view is None:
         return False
     frame = frame_at(case, scan, spot.position_mm)
     depth = float(frame.coordinates(spot.position_mm)[0, 2])
-    with figure((15.5, 6.2), path, case.simulated) as drawing:
+    with figure((15.5, 5.4), path, case.simulated) as drawing:
         plan, first, second = drawing.subplots(1, 3)
         image = _plan(plan, view, frame, depth, spot)
         _depth_section(first, view, frame, "right", spot)
@@ -70,7 +88,7 @@ def spot_picture(case: CaseReport, scan: ScanReport, spot: Spot, path: Path) -> 
 
 
 def _plan(axes: Axes, view: MapView, frame: DepthFrame, depth: float, spot: Spot) -> AxesImage:
-    half = (SECTION_HALF_MM, SECTION_HALF_MM)
+    half = (SECTION_HALF_MM, (SECTION_ABOVE_MM + SECTION_DEEP_MM) / 2.0)
     plane = frame.plan(depth)
     image: AxesImage = draw_map(axes, view, plane, half, -half[1])
     draw_spot(axes, spot, plane, -half[1], half)
@@ -91,7 +109,7 @@ def _depth_section(axes: Axes, view: MapView, frame: DepthFrame, along: str, spo
     axes.axhline(0.0, color="#7fd3ff", lw=1.5, ls="--")
     axes.set_title("Depth section " + ("across" if along == "right" else "up-down"))
     axes.set_xlabel("mm")
-    axes.set_ylabel("depth below the surface, mm")
+    axes.set_ylabel("depth, mm")
 
 
 def _limits(axes: Axes, half_mm: tuple[float, float], top_mm: float) -> None:
@@ -136,13 +154,13 @@ def patient_letter(direction_ras: NDArray[np.float64]) -> str:
 
 def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     """From above, looking through the tissue: strongest activity, the probe's path, foci with their depths."""
-    view = map_view(scan)
+    view = map_view(case, scan)
     if view is None:
         return False
     frame = frame_at(case, scan, _middle(scan, view))
     half = _reach(view, frame)
-    with figure((11.0, 9.0), path, case.simulated) as drawing:
-        axes = drawing.subplots()
+    with figure((15.0, 7.2), path, case.simulated) as drawing:
+        axes, weakest = drawing.subplots(1, 2)
         image = _look_through(axes, view, frame, half)
         _probe_path(axes, scan, frame)
         for spot in view.spots:
@@ -150,10 +168,34 @@ def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
             _depth_label(axes, spot, frame)
         _limits(axes, (half, half), -half)
         axes.set_title("From above: highest activity in depth")
-        axes.set_xlabel("mm")
         axes.set_ylabel("mm")
-        drawing.colorbar(image, ax=axes, shrink=0.85).set_label("activity, kBq/mL")
+        bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02}
+        drawing.colorbar(image, ax=axes, **bar).set_label("activity, kBq/mL (hatched: not examined)")
+        faintest = _weakest_seen(weakest, view, frame, half)
+        _limits(weakest, (half, half), -half)
+        label = f"weakest focus seen {MDA_DEPTH_MM:.0f} mm deep, kBq"
+        drawing.colorbar(faintest, ax=weakest, **bar).set_label(label)
     return True
+
+
+def _weakest_seen(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> object:
+    """Minimum detectable activity in a plane below the surface."""
+    from matplotlib.colors import LogNorm
+
+    points = frame.plan(MDA_DEPTH_MM).points((half, half), (180, 180))
+    values = np.zeros((180, 180), dtype=np.float32)
+    seen = np.zeros(values.shape, dtype=bool)
+    if view.mda_kbq is not None:
+        values = nearest(view.mda_kbq, view.grid, points, 0.0)
+        seen = (nearest(view.examined.astype(np.float32), view.grid, points, 0.0) > 0.5) & (values > 0.0)
+    extent = section_extent((half, half), -half)
+    axes.set_facecolor("#50545c")
+    scale = LogNorm(*MDA_RANGE_KBQ)
+    shown = np.ma.masked_array(np.clip(values, *MDA_RANGE_KBQ), ~seen)
+    image = axes.imshow(shown, extent=extent, cmap="bone_r", norm=scale)
+    hatch(axes, ~seen, extent)
+    axes.set_title(f"What would have been seen, {MDA_DEPTH_MM:.0f} mm deep")
+    return image
 
 
 def _middle(scan: ScanReport, view: MapView) -> NDArray[np.float64]:
