@@ -36,8 +36,6 @@ class Window:
         command = [sys.executable, "-m", "navigation.ui", "--connect", f"127.0.0.1:{port}"]
         if self.study is not None:
             command += ["--study", str(self.study)]
-        if self.study is not None:
-            command += ["--study", str(self.study)]
         if self.picture is not None:
             command += ["--screenshot", str(self.picture)]
         elif not self.shown:
