@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,7 +185,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         return EXIT_REFUSED
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has left; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INPUT
     except (InputError, OSError) as error:
         logging.getLogger(__name__).info("refused", exc_info=error)
