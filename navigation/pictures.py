@@ -28,6 +28,8 @@ NOT_EXAMINED_FACE = "#50545c"
 NOT_EXAMINED_HATCH = "////"
 # chi2(1) and chi2(2) at 95 %: the interval along one axis and the ellipse in a plane.
 CHI2_95_PLANE = 5.991
+# An estimate may heap a focus into two or three voxels: its brightness is the mean of a cube of this half side.
+FOCUS_REACH_MM = 4.0
 # Pixels along the longer side of a section: half a millimetre for a view of 12 cm.
 SECTION_PIXELS = 240
 DOTS_PER_INCH = 130
@@ -44,6 +46,18 @@ class MapView:
     spots: tuple[Spot, ...]
     surface_mm: NDArray[np.float64] | None = None
     ceiling: float = 1.0  # top of the colour scale in kBq/mL
+
+
+def focus_brightness(
+    activity: NDArray[np.float32], grid: VoxelGrid, position_mm: NDArray[np.float64]
+) -> float:
+    """Mean activity within some millimetres of a focus: what its brightness on a colour scale should stand for."""
+    reach = np.ceil(FOCUS_REACH_MM / grid.spacing_mm).astype(int)
+    middle = np.rint(grid.index_of(position_mm[None])[0]).astype(int)
+    low = np.maximum(middle - reach, 0)
+    i, j, k = (slice(a, max(b, a)) for a, b in zip(low, middle + reach + 1, strict=True))
+    block = activity[k, j, i]
+    return float(block.mean()) if block.size else 0.0
 
 
 @contextmanager

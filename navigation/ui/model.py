@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.findings import ACCEPTED_QUALITIES, spot_from_json
+from navigation.pictures import focus_brightness
 from navigation.ui.state import (
     COUNTS_SILENT_S,
     ENGINE_SILENT_S,
@@ -37,6 +38,8 @@ TOOL_NAMES = {
 }
 # A renumbered spot is the selected one still when it has not moved farther than this.
 SAME_SPOT_MM = 10.0
+# Background, the median of what was examined, never takes more than this part of the colour scale.
+BACKGROUND_SHARE = 10.0
 # Half a minute of count rate at four messages a second.
 TRACE_LENGTH = 120
 
@@ -97,7 +100,7 @@ class ViewModel:
             return
         self._maps = _volumes(activity, coverage)
         if self._maps is not None:
-            self._ceiling = _steady_ceiling(self._maps, self._ceiling)
+            self._ceiling = _steady_ceiling(self._maps, self._spots, self._ceiling)
 
     def select(self, spot_id: int) -> None:
         """Choose a focus as target."""
@@ -153,6 +156,7 @@ class ViewModel:
             map_age_s=map_age,
             map_fresh=map_fresh,
             map_final=bool((status.get("map") or {}).get("final")),
+            map_scan=(status.get("map") or {}).get("scan"),
             spots=self._spots,
             target=None if selected is None else _target(selected, probe, map_fresh, bridge),
             rate_cps=counts.get("rate_cps") if counts_fresh else None,
@@ -258,10 +262,11 @@ def _volumes(activity: Message, coverage: Message) -> MapVolumes | None:
     return MapVolumes(grid, values, mda, mda != unseen, activity.metadata.get("MapVersion", "?"))
 
 
-def _steady_ceiling(maps: MapVolumes, before: float) -> float:
+def _steady_ceiling(maps: MapVolumes, spots: tuple[Spot, ...], before: float) -> float:
     """Top of the colour scale on a 1-2-5 ladder; it falls only when the map fills less than a fifth of it."""
     seen = maps.activity[maps.examined]
-    top = float(seen.max()) if seen.size else 0.0
+    tops = [BACKGROUND_SHARE * float(np.median(seen))] if seen.size else [0.0]
+    top = max([*tops, *(focus_brightness(maps.activity, maps.grid, s.position_mm) for s in spots)])
     if top <= 0.0:
         return before or 1.0
     if top <= before <= 5.0 * top:

@@ -73,14 +73,14 @@ def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:
 def target_words(target: Target) -> str:
     """What is known of the selected focus."""
     spot = target.spot
-    known = f"{kbq(spot.activity_kbq)}\n95 %: {kbq_interval(spot.activity_ci95_kbq)}\nquality {spot.quality}"
+    known = f"{kbq(spot.activity_kbq)}\n({kbq_interval(spot.activity_ci95_kbq)})\nquality {spot.quality}"
     if target.text == "--":
         doubt = "position too uncertain" if not spot.sd_mm <= LARGEST_SD_MM else "probe not seen or map old"
         return f"{doubt}\n{known}"
     assert target.offset_mm is not None
     aside = float(np.hypot(target.offset_mm[0], target.offset_mm[1]))
     ahead = float(target.offset_mm[2])
-    where = f"{abs(ahead):.0f} mm {'ahead' if ahead >= 0.0 else 'BEHIND'}, {aside:.0f} mm aside"
+    where = f"{abs(ahead):.0f} mm {'ahead' if ahead >= 0.0 else 'BEHIND'}\n{aside:.0f} mm aside"
     return f"{where}\n{known}"
 
 
@@ -108,7 +108,7 @@ def draw_lamps(painter: QPainter, box: QRectF, state: ViewState) -> None:
     """Tools, map and counts with their ages: a word and a shape each, not colour alone."""
     room = panel(painter, box, "Tools and ages")
     rows = [(lamp_words(lamp), *LAMP_LOOKS[lamp.state]) for lamp in state.lamps]
-    rows.append((map_words(state), *LAMP_LOOKS["valid" if state.map_fresh else "stale"]))
+    rows.append((map_words(state), *LAMP_LOOKS[map_lamp(state)]))
     counts = f"Counts  {age_text(state.count_age_s)}"
     rows.append((counts, *LAMP_LOOKS["valid" if state.rate_cps is not None else "stale"]))
     height = min(34.0, room.height() / len(rows))
@@ -124,12 +124,19 @@ def lamp_words(lamp: Lamp) -> str:
     return f"{lamp.label}  {lamp.state}{status}  {age_text(lamp.age_s)}"
 
 
+def map_lamp(state: ViewState) -> str:
+    """Valid only for a live map of this scan, or the finished one while nothing else is scanned."""
+    if not state.map_fresh:
+        return "stale"
+    return "unknown" if state.map_of_other_scan else "valid"
+
+
 def map_words(state: ViewState) -> str:
     """The map's state in words."""
     if state.maps is None:
         return "Map  none yet"
     if state.map_final and state.map_fresh:
-        return "Map  finished scan"
+        return f"Map  of {state.map_scan or 'a finished scan'}, finished"
     return f"Map  {'live' if state.map_fresh else 'OLD'}  {age_text(state.map_age_s)}"
 
 
@@ -165,7 +172,7 @@ def draw_scale(painter: QPainter, box: QRectF, state: ViewState, colours: list[Q
     step = bar.width() / len(colours)
     for i, colour in enumerate(colours):
         painter.fillRect(QRectF(bar.left() + i * step, bar.top(), step + 1, bar.height()), colour)
-    words = f"0 to {state.ceiling:g} kBq/mL      hatched: not examined"
+    words = f"0 to {state.ceiling:g} kBq/mL and above      hatched: not examined"
     rest = QRectF(bar.right() + 12, box.top(), box.right() - bar.right() - 12, box.height())
     line(painter, rest, words, 20)
 

@@ -91,6 +91,7 @@ class ViewState:
     map_age_s: float | None
     map_fresh: bool
     map_final: bool
+    map_scan: str | None
     spots: tuple[Spot, ...]
     target: Target | None
     rate_cps: float | None
@@ -113,6 +114,11 @@ class ViewState:
         return self.engine_alive and self.map_fresh and self.T_reference_probe is not None
 
     @property
+    def map_of_other_scan(self) -> bool:
+        """A scan is under way, but the map is still the one of an earlier scan."""
+        return self.mode == "scan" and self.maps is not None and self.map_scan not in (None, self.scan)
+
+    @property
     def banners(self) -> tuple[str, ...]:
         """What must be seen at once, the worst first."""
         if not self.connected and self.engine_age_s is None:
@@ -125,6 +131,8 @@ class ViewState:
             found.append("PROBE NOT SEEN")
         if self.maps is not None and not self.map_fresh:
             found.append("MAP IS OLD")
+        elif self.map_of_other_scan:
+            found.append(f"MAP OF {str(self.map_scan).upper()}, NOT OF THIS SCAN")
         if self.rate_cps is None:
             found.append("NO COUNTS")
         return tuple(found)

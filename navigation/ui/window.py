@@ -119,8 +119,11 @@ class LiveWindow:
 
 def picture_worth(state: ViewState) -> int:
     """How much of the window's purpose a frame shows."""
-    far = state.target is not None and state.target.text != "--"
-    return 8 * far + 4 * state.live + 2 * bool(state.maps) + (state.T_ras_reference is not None)
+    target = state.target
+    far = target is not None and target.text != "--"
+    aimed = far and target is not None and target.offset_mm is not None and float(target.offset_mm[2]) > 0.0
+    growing = state.live and not state.map_final and not state.map_of_other_scan
+    return 16 * growing + 8 * far + 4 * state.live + 2 * aimed + (state.T_ras_reference is not None)
 
 
 def backdrop_of(folder: Path) -> Backdrop | None:
