@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.findings import kbq
 from navigation.pictures import NOT_EXAMINED_FACE, NOT_EXAMINED_HATCH, figure
-from navigation.report.geometry import DepthFrame
-from navigation.report.maps import frame_at
-from navigation.report.results import CaseReport, ScanReport, Volume
-from navigation.reslice import nearest
+from navigation.report.geometry import DepthFrame, depth_below_surface_mm, depth_frame
+from navigation.report.maps import FRONT_INCH, frame_at
+from navigation.report.results import CaseReport, ScanReport
+from navigation.report.wording import percent
 from tracking.scanfolder import readings_of
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 # A placed reading's middle is the counting window's middle to within the jitter of its stamp.
 SAME_WINDOW_S = 0.02
-# Pixels across the bed's picture, and how far a touched point speaks for its surroundings (points lie 7 mm apart).
-BED_PIXELS = 220
-BED_POINT_REACH_MM = 5.0
-BED_DEPTH_STEPS = 7
+# Cells of the bed's picture: a little wider than its voxels, so that no cell of the bed stays empty.
+BED_CELL_MM = 2.5
+# A voxel whose MDA is beyond this was not looked at: no surgical question is that coarse.
+UNSEEN_MDA_KBQ = 1e4
 COVERED, ABOVE, NOT_LOOKED = 0, 1, 2
 BED_COLOURS = ("#a9c7e8", "#f2b36b", NOT_EXAMINED_FACE)
 BED_HATCHES = ("", "...", NOT_EXAMINED_HATCH)
@@ -94,62 +95,72 @@ def _shade_unplaced(
 
 
 def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
-    """The bed seen from its opening: assessed, seen too weakly and not examined parts, residuals, the next places."""
-    mda, check, bed = scan.volumes.get("mda"), scan.bed_check, scan.bed
-    if mda is None or check is None or bed is None or len(bed.get("points_mm", ())) < 3:
+    """The bed seen from its opening: assessed, seen too weakly and not examined parts, residuals, where to scan next.
+
+    False without the bed's voxels (bed_map.csv).
+    """
+    check, voxels = scan.bed_check, scan.bed_map
+    if check is None or voxels is None or not len(voxels):
         return False
-    points = np.asarray(bed["points_mm"], dtype=np.float64)
-    frame = frame_at(case, scan, points.mean(axis=0))
-    flat = frame.coordinates(points)
-    state, extent = _bed_states(mda, points, flat, frame, _bed_depth(bed, check), check)
-    with figure((13.0, 7.6), path, case.simulated) as drawing:
+    frame = bed_frame(case, scan, voxels[:, :3])
+    state, extent = bed_states(voxels, frame)
+    with figure(FRONT_INCH, path, case.simulated) as drawing:
         axes = drawing.subplots()
         _draw_states(axes, state, extent)
-        axes.plot(flat[:, 0], -flat[:, 1], ".", color="black", ms=5, label="touched points of the bed")
-        _mark(axes, frame, check)
-        axes.set_title("Resection bed from above, worst value over its depth")
-        axes.set_xlabel("mm")
+        points = _touched_points(scan)
+        if points is not None:
+            x, y, _ = frame.coordinates(points).T
+            axes.plot(x, -y, ".", color="black", ms=4, label="touched points")
+        _mark(axes, frame, check, points)
+        share = float((voxels[:, 5] > 0.5).mean())
+        axes.set_title(f"Bed from above: {percent(share)} assessed\n(each place shows its worst depth)")
         axes.set_ylabel("mm")
-        axes.set_aspect("equal")
         known = axes.get_legend_handles_labels()[0]
-        axes.legend(
-            handles=[*_state_legend(check), *known],
-            loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
-            borderaxespad=0.5,
-            labelspacing=1.2,
-            handlelength=2.5,
-            handleheight=1.8,
+        drawing.legend(
+            handles=[*_state_legend(check, state), *known],
+            loc="outside lower center",
+            ncols=2,
+            fontsize=13,
+            handlelength=2.2,
+            handleheight=1.5,
         )
     return True
 
 
-def _bed_depth(bed: dict[str, Any], check: dict[str, Any]) -> float:
-    return float(bed.get("depth_mm") or check.get("depth_mm") or 0.0)
+def bed_frame(case: CaseReport, scan: ScanReport, places_mm: NDArray[np.float64]) -> DepthFrame:
+    """Axes along the mean normal of the bed's voxels (m, 3), seen from the side the probe came from."""
+    middle = places_mm.mean(axis=0)
+    near = frame_at(case, scan, middle)
+    if len(places_mm) < 3:
+        return near
+    normal = np.linalg.svd(places_mm - middle, full_matrices=False)[2][-1]
+    normal = normal if normal @ near.into >= 0.0 else -normal
+    return depth_frame(middle, None, normal, case.T_ras_reference)
 
 
-def _bed_states(
-    mda: Volume,
-    points: NDArray[np.float64],
-    flat: NDArray[np.float64],
-    frame: DepthFrame,
-    depth_mm: float,
-    check: dict[str, Any],
+def _touched_points(scan: ScanReport) -> NDArray[np.float64] | None:
+    points = np.asarray((scan.bed or {}).get("points_mm", ()), dtype=np.float64)
+    return points if points.ndim == 2 and points.shape[1] == 3 else None
+
+
+def bed_states(
+    voxels: NDArray[np.float64], frame: DepthFrame
 ) -> tuple[NDArray[np.float64], tuple[float, float, float, float]]:
-    """(rows, columns) of COVERED, ABOVE or NOT_LOOKED, NaN outside the bed; and matplotlib's extent."""
-    depths = np.linspace(0.0, depth_mm, BED_DEPTH_STEPS)
-    column = points[:, None, :] + depths[None, :, None] * frame.into
-    looked = nearest(mda.examined.astype(np.float32), mda.grid, column, 0.0) > 0.5
-    value = nearest(mda.values, mda.grid, column, np.inf)
-    weak = (value > float(check["threshold_kbq"])) & looked
-    state = np.where((~looked).any(axis=1), NOT_LOOKED, np.where(weak.any(axis=1), ABOVE, COVERED))
-    reach = float(np.abs(flat[:, :2]).max()) + 2.0 * BED_POINT_REACH_MM
-    side = (np.arange(BED_PIXELS) + 0.5) / BED_PIXELS * 2.0 * reach - reach
-    x, y = np.meshgrid(side, side)
-    squared = (x[..., None] - flat[:, 0]) ** 2 + (y[..., None] + flat[:, 1]) ** 2
-    picture = state[squared.argmin(axis=-1)].astype(np.float64)
-    picture[squared.min(axis=-1) > BED_POINT_REACH_MM**2] = np.nan
-    return picture, (-reach, reach, reach, -reach)
+    """(rows, columns) of COVERED, ABOVE or NOT_LOOKED, NaN outside the bed; and matplotlib's extent.
+
+    `voxels` (m, 6) are the rows of bed_map.csv: x, y, z in mm, MDA and upper limit in kBq, covered.
+    """
+    flat = frame.coordinates(voxels[:, :3])
+    looked = np.isfinite(voxels[:, 3]) & (voxels[:, 3] < UNSEEN_MDA_KBQ)
+    state = np.where(voxels[:, 5] > 0.5, COVERED, np.where(looked, ABOVE, NOT_LOOKED))
+    reach = float(np.abs(flat[:, :2]).max()) + 5.0
+    cells = int(np.ceil(2.0 * reach / BED_CELL_MM))
+    column = np.clip(((flat[:, 0] + reach) / BED_CELL_MM).astype(int), 0, cells - 1)
+    row = np.clip(((-flat[:, 1] + reach) / BED_CELL_MM).astype(int), 0, cells - 1)
+    worst = np.full((cells, cells), -1)
+    np.maximum.at(worst, (row, column), state)
+    side = cells * BED_CELL_MM - reach
+    return np.where(worst < 0, np.nan, worst.astype(np.float64)), (-reach, side, side, -reach)
 
 
 def _draw_states(axes: Axes, state: NDArray[np.float64], extent: tuple[float, float, float, float]) -> None:
@@ -173,24 +184,28 @@ def _hatch_colour(state: int) -> str:
     return "white" if state == NOT_LOOKED else "#101010"
 
 
-def _state_legend(check: dict[str, Any]) -> list[Patch]:
+def _state_legend(check: dict[str, Any], states: NDArray[np.float64]) -> list[Patch]:
     from matplotlib.patches import Patch
 
     limit = f"{float(check['threshold_kbq']):g} kBq"
-    names = (f"would show {limit}", f"seen too weakly\nfor {limit}", "NOT EXAMINED")
+    names = (f"would show {limit}", f"too weakly for {limit}", "NOT EXAMINED")
     return [
         Patch(facecolor=colour, edgecolor=_hatch_colour(state), hatch=BED_HATCHES[state], label=name)
         for state, (colour, name) in enumerate(zip(BED_COLOURS, names, strict=True))
+        if (states == state).any()
     ]
 
 
-def _mark(axes: Axes, frame: DepthFrame, check: dict[str, Any]) -> None:
+def _mark(
+    axes: Axes, frame: DepthFrame, check: dict[str, Any], surface_mm: NDArray[np.float64] | None
+) -> None:
     """Residual foci with their strength, and the places to scan next."""
     label: str | None = "residual focus of activity"
     for item in check.get("residuals", ()):
-        x, y, depth = frame.coordinates(item["position_mm"])[0]
+        x, y, _ = frame.coordinates(item["position_mm"])[0]
+        depth = depth_below_surface_mm(item["position_mm"], surface_mm)
         axes.plot(x, -y, "o", mfc="none", mec="#b00020", mew=4, ms=26, label=label)
-        text = f"{item['activity_kbq']:.1f} kBq\n{depth:.0f} mm deep"
+        text = kbq(item["activity_kbq"]) + ("" if depth is None else f"\n{depth:.0f} mm deep")
         axes.annotate(
             text,
             (x, -y),

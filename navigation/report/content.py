@@ -19,6 +19,7 @@ from navigation.report.document import (
     PageBreak,
     Paragraph,
     Picture,
+    Row,
     Statement,
     Table,
 )
@@ -37,10 +38,14 @@ CHECKED_FILES = (
     "relative_sd.nrrd",
     "mda.nrrd",
     "bed_check.json",
+    "bed_map.csv",
 )
 CASE_FILES = ("probe.json", "latency.json", "reg.json", "tip.json", "bed.json")
+BED_CAPTION = (
+    "Resection bed: where it was assessed at the threshold, where too weakly, and where not examined."
+)
 SPOT_HEADER = (
-    "Focus",
+    "No.",
     "Depth",
     "Position x, y, z (mm)",
     "SD x, y, z (mm)",
@@ -71,9 +76,18 @@ def first_page(case: CaseReport, pictures: Pictures) -> Iterator[Block]:
         yield Statement(w.SCAN_TITLES[scan.name], " ".join(w.found_sentences(scan)), tone)
         if scan.bed_check:
             yield from bed_statement(scan.bed_check)
+    if shown := tuple(front_pictures(case, pictures)):
+        yield Row(shown)
+
+
+def front_pictures(case: CaseReport, pictures: Pictures) -> Iterator[Picture]:
+    """The map of the first scan and, where it was checked, the bed."""
     first = case.scans[0]
-    if path := pictures.get((first.name, "overview")):
-        yield Picture(path, overview_caption(first))
+    if path := pictures.get((first.name, "front")):
+        yield Picture(path, f"{w.SCAN_TITLES[first.name]}. Rings: centre of a focus with 95 % probability.")
+    beds = [path for s in case.scans if (path := pictures.get((s.name, "bed")))]
+    if beds:
+        yield Picture(beds[-1], BED_CAPTION)
 
 
 def bed_statement(check: dict[str, Any]) -> Iterator[Block]:
@@ -99,7 +113,7 @@ def scan_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
     yield from spot_part(scan, pictures)
     if scan.bed_check:
         yield from bed_part(scan, pictures)
-    if scan.name != "scan-1" and (path := pictures.get((scan.name, "overview"))):
+    if path := pictures.get((scan.name, "overview")):
         yield Picture(path, overview_caption(scan))
     yield Paragraph(counting_line(scan))
     if path := pictures.get((scan.name, "rate")):
@@ -154,10 +168,7 @@ def bed_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
     yield Heading("Resection bed")
     yield Paragraph(w.bed_figures(check))
     if path := pictures.get((scan.name, "bed")):
-        yield Picture(
-            path,
-            "Where the bed was assessed at the threshold, where too weakly, and where it was not examined.",
-        )
+        yield Picture(path, BED_CAPTION)
     if removed := w.removed_sentence(check):
         yield Paragraph(removed)
     rules = check.get("rules") or {}

@@ -55,11 +55,18 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """Pictures side by side, of equal width."""
+
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PageBreak:
     """A new page where there are pages."""
 
 
-Block = Heading | Paragraph | Statement | Items | Table | Picture | PageBreak
+Block = Heading | Paragraph | Statement | Items | Table | Picture | Row | PageBreak
 
 
 @dataclass(frozen=True, slots=True)

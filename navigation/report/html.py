@@ -14,6 +14,7 @@ from navigation.report.document import (
     PageBreak,
     Paragraph,
     Picture,
+    Row,
     Statement,
     Table,
 )
@@ -38,6 +39,8 @@ th, td { text-align: left; vertical-align: top; padding: .35em .6em; border: 1px
   overflow-wrap: anywhere; }
 th { background: #e6e9ee; }
 figure { margin: 1.2em 0; break-inside: avoid; }
+.row { display: flex; gap: 1.2em; flex-wrap: wrap; align-items: flex-start; }
+.row figure { flex: 1 1 22em; margin: .6em 0; }
 img { max-width: 100%; height: auto; }
 figcaption { font-size: .9em; color: #4a505a; }
 @media print {
@@ -103,6 +106,11 @@ def _(block: Picture) -> str:
         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+@_html.register
+def _(block: Row) -> str:
+    return '<div class="row">' + "".join(_html(p) for p in block.pictures) + "</div>"
 
 
 @_html.register

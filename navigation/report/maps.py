@@ -14,6 +14,7 @@ from navigation.pictures import (
     draw_spot,
     draw_surface,
     figure,
+    focus_brightness,
     hatch,
     section_extent,
 )
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
 SECTION_HALF_MM = 35.0
 SECTION_ABOVE_MM = 8.0
 SECTION_DEEP_MM = 52.0
-# The scale ends below the few brightest voxels: an estimate may heap a focus into two or three of them.
-BRIGHT_QUANTILE = 0.9995
+# The scale never ends below this: an empty map stays dark.
+FAINTEST_TOP_KBQ_PER_ML = 1.0
 # Background never takes more than this part of the scale, even where it is all there is.
 BACKGROUND_SHARE = 10.0
 # Depth at which the overview shows how weak a focus would have been seen.
 MDA_DEPTH_MM = 15.0
 MDA_RANGE_KBQ = (1.0, 100.0)
+# The tip belongs to the scan where the tissue this far ahead of it was examined, and it was no farther off than this.
+LOOKING_AT_MM, FAR_MM = 10.0, 60.0
+# A picture that fills half a page's width, its words still legible there.
+FRONT_INCH = (6.6, 7.6)
 # Overview: depth range that is looked through, in steps of a small voxel.
 LOOK_THROUGH_MM = 60.0
 LOOK_STEP_MM = 2.0
@@ -44,12 +49,13 @@ LOOK_STEP_MM = 2.0
 
 def ceiling_kbq_per_ml(case: CaseReport) -> float:
     """One colour scale for all scans of a case, so that quiet tissue does not glow in a scan without a focus."""
-    tops = [1.0]
+    tops = [FAINTEST_TOP_KBQ_PER_ML]
     for scan in case.scans:
-        activity = scan.volumes.get("activity")
-        if activity is not None and activity.examined.any():
-            tops.append(float(np.quantile(activity.values[activity.examined], BRIGHT_QUANTILE)))
         tops.append(BACKGROUND_SHARE * float(scan.info.get("background_kbq_per_ml") or 0.0))
+        activity = scan.volumes.get("activity")
+        if activity is not None:
+            places = [s.position_mm for s in scan.accepted_spots]
+            tops += [focus_brightness(activity.values, activity.grid, p) for p in places]
     return max(tops)
 
 
@@ -60,7 +66,15 @@ def map_view(case: CaseReport, scan: ScanReport) -> MapView | None:
         return None
     examined = activity.examined if mda is None else mda.examined
     values = None if mda is None else mda.values
-    return MapView(activity.grid, activity.values, values, examined, scan.accepted_spots, scan.surface_mm)
+    return MapView(
+        activity.grid,
+        activity.values,
+        values,
+        examined,
+        scan.accepted_spots,
+        scan.surface_mm,
+        ceiling_kbq_per_ml(case),
+    )
 
 
 def frame_at(case: CaseReport, scan: ScanReport, point_mm: NDArray[np.float64]) -> DepthFrame:
@@ -161,24 +175,44 @@ def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     half = _reach(view, frame)
     with figure((15.0, 7.2), path, case.simulated) as drawing:
         axes, weakest = drawing.subplots(1, 2)
-        image = _look_through(axes, view, frame, half)
-        _probe_path(axes, scan, frame)
-        for spot in view.spots:
-            draw_spot(axes, spot, frame.plan(0.0), -half, (half, half))
-            _depth_label(axes, spot, frame)
-        _limits(axes, (half, half), -half)
-        axes.set_title("From above: highest activity in depth")
-        axes.set_ylabel("mm")
-        bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02}
-        drawing.colorbar(image, ax=axes, **bar).set_label("activity, kBq/mL (hatched: not examined)")
-        faintest = _weakest_seen(weakest, view, frame, half)
+        _from_above(axes, scan, view, frame, half)
+        image = _weakest_seen(weakest, view, frame, half)
         _limits(weakest, (half, half), -half)
-        label = f"weakest focus seen {MDA_DEPTH_MM:.0f} mm deep, kBq"
-        drawing.colorbar(faintest, ax=weakest, **bar).set_label(label)
+        _bar_below(weakest, image, f"weakest focus seen {MDA_DEPTH_MM:.0f} mm deep, kBq")
     return True
 
 
-def _weakest_seen(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> object:
+def front_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
+    """The overview's left half alone, for the first page; False without a map."""
+    view = map_view(case, scan)
+    if view is None:
+        return False
+    frame = frame_at(case, scan, _middle(scan, view))
+    with figure(FRONT_INCH, path, case.simulated) as drawing:
+        _from_above(drawing.subplots(), scan, view, frame, _reach(view, frame))
+    return True
+
+
+def _from_above(axes: Axes, scan: ScanReport, view: MapView, frame: DepthFrame, half: float) -> None:
+    image = _look_through(axes, view, frame, half)
+    _probe_path(axes, scan, view, frame)
+    for spot in view.spots:
+        draw_spot(axes, spot, frame.plan(0.0), -half, (half, half))
+        _depth_label(axes, spot, frame)
+    _limits(axes, (half, half), -half)
+    axes.set_title("From above: highest activity in depth")
+    axes.set_ylabel("mm")
+    _bar_below(axes, image, "activity, kBq/mL (hatched: not examined)")
+
+
+def _bar_below(axes: Axes, image: AxesImage, label: str) -> None:
+    drawing = axes.get_figure(root=True)
+    assert drawing is not None
+    bar = drawing.colorbar(image, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
+    bar.set_label(label)
+
+
+def _weakest_seen(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> AxesImage:
     """Minimum detectable activity in a plane below the surface."""
     from matplotlib.colors import LogNorm
 
@@ -234,11 +268,15 @@ def _look_through(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> 
     return image
 
 
-def _probe_path(axes: Axes, scan: ScanReport, frame: DepthFrame) -> None:
+def _probe_path(axes: Axes, scan: ScanReport, view: MapView, frame: DepthFrame) -> None:
+    """The tip's way while it was near what it examined; coming and going are left out."""
     if scan.scan is None:
         return
     tips = scan.scan.poses.matrices[:, :3, 3]
-    x, y, _ = frame.coordinates(tips).T
+    x, y, depth = frame.coordinates(tips).T
+    ahead = np.nan_to_num(tips)[:, None] + LOOKING_AT_MM * scan.scan.poses.matrices[:, None, :3, 2]
+    seen = nearest(view.examined.astype(np.float32), view.grid, np.nan_to_num(ahead[:, 0]), 0.0) > 0.5
+    x = np.where(seen & (np.abs(depth) < FAR_MM), x, np.nan)
     axes.plot(x, -y, color="#7fd3ff", lw=1.0, alpha=0.8, label="path of the probe's tip")
     axes.legend(loc="lower left", framealpha=0.85)
 

@@ -29,6 +29,7 @@ from navigation.report.document import (
     PageBreak,
     Paragraph,
     Picture,
+    Row,
     Statement,
     Table,
 )
@@ -38,6 +39,8 @@ TEXT_WIDTH = A4[0] - 2 * MARGIN
 # A picture never takes more than this share of a page, so that its caption stays with it.
 TALLEST_PICTURE = 0.52 * A4[1]
 TONES = {"finding": ("#20406a", "#eef2f7"), "alert": ("#b00020", "#fbeef0"), "open": ("#c4760a", "#fdf4e6")}
+# White between pictures that stand side by side.
+ROW_GAP = 3 * mm
 GREY = colors.HexColor("#4a505a")
 
 
@@ -185,11 +188,24 @@ def _(block: Table) -> list[Flowable]:
 
 @_flow.register
 def _(block: Picture) -> list[Flowable]:
+    return [KeepTogether([Spacer(1, 4), *_figure(block, TEXT_WIDTH)])]
+
+
+def _figure(block: Picture, room: float) -> list[Flowable]:
+    """The picture as wide as there is room for, and its caption."""
     width, height = ImageReader(str(block.path)).getSize()
-    scale = min(TEXT_WIDTH / width, TALLEST_PICTURE / height)
+    scale = min(room / width, TALLEST_PICTURE / height)
     picture = Image(str(block.path), width * scale, height * scale)
-    caption = Text(escape(block.caption), _style("caption", 8.5, color=GREY, after=6))
-    return [KeepTogether([Spacer(1, 4), picture, caption])]
+    return [picture, Text(escape(block.caption), _style("caption", 8.5, color=GREY, after=6))]
+
+
+@_flow.register
+def _(block: Row) -> list[Flowable]:
+    column = TEXT_WIDTH / len(block.pictures)
+    cells = [_figure(p, column - ROW_GAP) for p in block.pictures]
+    grid = Grid([cells], colWidths=[column] * len(cells))
+    grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
+    return [Spacer(1, 4), grid]
 
 
 @_flow.register

@@ -46,6 +46,7 @@ class ScanReport:
     volumes: dict[str, Volume]
     bed_check: dict[str, Any] | None
     bed: dict[str, Any] | None
+    bed_map: NDArray[np.float64] | None  # rows of bed_map.csv: x, y, z, MDA, upper limit, covered
 
     @property
     def surface_mm(self) -> NDArray[np.float64] | None:
@@ -149,7 +150,21 @@ def _read_scan_report(folder: Path) -> ScanReport:
         volumes=volumes,
         bed_check=_optional(folder / "bed_check.json"),
         bed=_optional(folder / "bed.json") or _optional(folder.parent / "bed.json"),
+        bed_map=_read_bed_map(folder / "bed_map.csv"),
     )
+
+
+def _read_bed_map(path: Path) -> NDArray[np.float64] | None:
+    """The bed voxel by voxel (m, 6), None without it; an empty cell is NaN."""
+    if not path.is_file():
+        return None
+    rows = path.read_text(encoding="utf-8").splitlines()[1:]
+    try:
+        cells = [[float(c) if c.strip() else np.nan for c in row.split(",")] for row in rows if row.strip()]
+        table = np.asarray(cells, dtype=np.float64).reshape(len(cells), 6)
+    except ValueError as error:
+        raise InputError(f"{path}: a row is not six numbers") from error
+    return table
 
 
 def _read_volume(path: Path) -> Volume:

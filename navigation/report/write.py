@@ -10,7 +10,7 @@ from pathlib import Path
 from navigation.report.charts import bed_picture, rate_picture
 from navigation.report.content import Pictures, document
 from navigation.report.html import render_html
-from navigation.report.maps import overview_picture, spot_picture
+from navigation.report.maps import front_picture, overview_picture, spot_picture
 from navigation.report.pdf import render_pdf
 from navigation.report.results import CaseReport, read_case
 
@@ -33,6 +33,7 @@ def draw_pictures(case: CaseReport, folder: Path) -> Pictures:
     for scan in case.scans:
         tasks: dict[str, Callable[[Path], bool]] = {
             "overview": partial(overview_picture, case, scan),
+            "front": partial(front_picture, case, scan),
             "rate": partial(rate_picture, case, scan),
             "bed": partial(bed_picture, case, scan),
         }
