@@ -15,7 +15,14 @@ from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import ScanState
-from navigation.spots import ACTIVITY_SYSTEMATIC, Z95, nuisance_of
+from navigation.spots import (
+    ACTIVITY_SYSTEMATIC,
+    Z95,
+    Thresholds,
+    guarded_significance,
+    needed_gain,
+    nuisance_of,
+)
 from navigation.surface import Surface
 from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
 from tracking.errors import InputError
@@ -123,18 +130,31 @@ def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[in
     found: list[tuple[int, float]] = []
     while True:
         scores = score_map(rows, nuisance_of(problem, fit, precision))
-        best = int(np.argmax(scores.significance))
-        if len(found) == MOST_RESIDUALS or scores.significance[best] < threshold:
+        statistic = guarded_significance(problem, scores, fit, rows)
+        best = int(np.argmax(statistic))
+        grown = None
+        if len(found) < MOST_RESIDUALS and statistic[best] >= threshold:
+            start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
+            grown = _grown(state, fit, start, tree, threshold)
+        if grown is None:
             plain = Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
             return fit, found, score_map(rows, plain)
-        start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
-        trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
-        # A place outside the bed means that the counts come from there.
-        if tree.query(trial.sources[-1].position_mm)[0] > 2 * BED_MARGIN_MM:
-            trial = fit_sources(problem, [*fit.sources, start], fit.background, precision, fixed=True)
-        gain = 2 * (trial.objective - fit.objective)
-        fit = trial
+        gain = 2 * (grown.objective - fit.objective)
+        fit = grown
         found.append((len(fit.sources) - 1, float(np.sqrt(max(gain, 0.0)))))
+
+
+def _grown(
+    state: ScanState, fit: JointFit, start: Source, tree: cKDTree, threshold: float
+) -> JointFit | None:
+    """The fit with one more source in the bed; None when the model error of the others may have made it."""
+    problem, precision = state.problem, state.found.precision
+    trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
+    # A place outside the bed means that the counts come from there.
+    if tree.query(trial.sources[-1].position_mm)[0] > 2 * BED_MARGIN_MM:
+        trial = fit_sources(problem, [*fit.sources, start], fit.background, precision, fixed=True)
+    needed = needed_gain(problem, trial, -1, Thresholds(threshold, threshold))
+    return trial if 2 * (trial.objective - fit.objective) >= needed else None
 
 
 def _reported(

@@ -182,7 +182,7 @@ def _grow(
     if start is None:
         return None
     trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
-    needed = _needed_gain(problem, trial, -1, thresholds)
+    needed = needed_gain(problem, trial, -1, thresholds)
     return trial if 2 * (trial.objective - fit.objective) > needed else None
 
 
@@ -193,7 +193,7 @@ def _candidate(
     if misfit(problem, fit.rate_cps) > ROUGH_MISFIT:
         return _rough_candidate(problem, fit, points_mm, rows)
     scores = score_map(rows, nuisance_of(problem, fit, precision))
-    statistic = _guarded(problem, scores, fit, rows)
+    statistic = guarded_significance(problem, scores, fit, rows)
     best = int(np.argmax(statistic))
     if not statistic[best] >= thresholds.model:
         return None
@@ -220,7 +220,7 @@ def misfit(problem: Problem, rate_cps: Array) -> float:
     return float(np.mean((problem.data.counts - expected) ** 2 / expected))
 
 
-def _needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
+def needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
     """Twice the log-likelihood that a source must be worth beside others whose counts the model may get wrong."""
     bias, inflation = _leakage(problem, fit, index)
     beside = bias > NO_LEAKAGE
@@ -245,7 +245,7 @@ def _leakage(problem: Problem, fit: JointFit, index: int) -> tuple[float, float]
     return shift, float(np.sqrt(1.0 + spread))
 
 
-def _guarded(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -> Array:
+def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -> Array:
     """Score statistic with the model error of strong sources in its variance."""
     if not fit.sources:
         return scores.significance
@@ -290,7 +290,7 @@ def _prune(
     while fit.sources:
         trials = [_without(problem, fit, precision, i) for i in range(len(fit.sources))]
         gains = [2 * max(fit.objective - t.objective, 0.0) for t in trials]
-        spare = [g - _needed_gain(problem, fit, i, thresholds) for i, g in enumerate(gains)]
+        spare = [g - needed_gain(problem, fit, i, thresholds) for i, g in enumerate(gains)]
         weakest = int(np.argmin(spare))
         if spare[weakest] >= 0:
             return fit, tuple(float(np.sqrt(g)) for g in gains)
