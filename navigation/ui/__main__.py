@@ -17,11 +17,18 @@ LARGEST_PORT = 65535
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the engine publishes.")
 @click.option("--port", default=18944, show_default=True, type=click.IntRange(1, LARGEST_PORT))
 @click.option("--connect", metavar="HOST:PORT", help="Both in one.")
-@click.option("--study", type=click.Path(path_type=Path), help="Study folder; its CT is drawn behind the map.")
+@click.option(
+    "--study", type=click.Path(path_type=Path), help="Study folder; its CT is drawn behind the map."
+)
 @click.option("--screenshot", type=click.Path(path_type=Path), help="Leave a picture when the case ends.")
 @click.option("--after", type=float, help="End after so many seconds.")
 def command(
-    host: str, port: int, connect: str | None, study: Path | None, screenshot: Path | None, after: float | None
+    host: str,
+    port: int,
+    connect: str | None,
+    study: Path | None,
+    screenshot: Path | None,
+    after: float | None,
 ) -> None:
     """Show a live case. Keys: N next target, A axes of the probe or of the patient. Research use only."""
     from navigation.ui.window import Options, run_window

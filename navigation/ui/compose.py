@@ -42,7 +42,11 @@ def palette() -> NDArray[np.uint8]:
     chroma = 0.17 * np.sin(np.pi * np.clip(0.12 + 0.8 * t, 0.0, 1.0))
     lab = np.stack([light, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
     to_lms = np.array(
-        [[1.0, 0.3963377774, 0.2158037573], [1.0, -0.1055613458, -0.0638541728], [1.0, -0.0894841775, -1.2914855480]]
+        [
+            [1.0, 0.3963377774, 0.2158037573],
+            [1.0, -0.1055613458, -0.0638541728],
+            [1.0, -0.0894841775, -1.2914855480],
+        ]
     )
     to_rgb = np.array(
         [
@@ -98,9 +102,7 @@ def _coverage_grey(mda: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(78.0 - 26.0 * decades, dtype=np.float32)
 
 
-def _ct(
-    points: NDArray[np.float64], state: ViewState, backdrop: Backdrop | None
-) -> NDArray[np.float32]:
+def _ct(points: NDArray[np.float64], state: ViewState, backdrop: Backdrop | None) -> NDArray[np.float32]:
     """Grey of the CT at points of Reference; dark without one."""
     if backdrop is None or state.T_ras_reference is None:
         return np.full(points.shape[:-1], 24.0, dtype=np.float32)

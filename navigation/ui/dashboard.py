@@ -99,7 +99,9 @@ class Dashboard(QWidget):
         lower = cells[3]
         bed = QRectF(lower.left(), lower.top(), lower.width(), 0.56 * lower.height())
         draw_bed(painter, bed, state)
-        case = QRectF(lower.left(), bed.bottom() + GAP_PX, lower.width(), lower.bottom() - bed.bottom() - GAP_PX)
+        case = QRectF(
+            lower.left(), bed.bottom() + GAP_PX, lower.width(), lower.bottom() - bed.bottom() - GAP_PX
+        )
         draw_case(painter, case, state)
         scale_box = QRectF(box.left(), box.bottom() - SCALE_PX, box.width(), SCALE_PX)
         draw_scale(painter, scale_box, state, SCALE_COLOURS)
@@ -118,10 +120,23 @@ def _top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
     painter.fillRect(box, VIOLET if state.simulated else QColor("#000000"))
     stamp = "SIMULATION  ·  RESEARCH USE ONLY" if state.simulated else "RESEARCH USE ONLY"
     line(painter, box.adjusted(16, 4, -420, -4), stamp, 28, QColor("white"), True)
-    doing = {"scan": "SCANNING", "surface": "TOUCHING SURFACE", "bed": "TOUCHING BED", "sweep": "LATENCY SWEEP"}
+    doing = {
+        "scan": "SCANNING",
+        "surface": "TOUCHING SURFACE",
+        "bed": "TOUCHING BED",
+        "sweep": "LATENCY SWEEP",
+    }
     words = doing.get(state.mode, state.mode or "no engine")
     mode = QRectF(box.right() - 410, box.top() + 4, 330, box.height() - 8)
-    line(painter, mode, f"{words} {state.scan or ''}".strip(), 24, QColor("white"), True, Qt.AlignmentFlag.AlignRight)
+    line(
+        painter,
+        mode,
+        f"{words} {state.scan or ''}".strip(),
+        24,
+        QColor("white"),
+        True,
+        Qt.AlignmentFlag.AlignRight,
+    )
     _heartbeat(painter, QPointF(box.right() - 38, box.center().y()), state)
 
 
@@ -143,18 +158,19 @@ def _watermark(painter: QPainter, box: QRectF) -> None:
     painter.rotate(-24.0)
     painter.setFont(font(0.115 * box.width(), bold=True))
     painter.setPen(QColor(190, 120, 255, 62))
-    painter.drawText(QRectF(-box.width(), -120, 2 * box.width(), 240), int(Qt.AlignmentFlag.AlignCenter), "SIMULATION")
+    painter.drawText(
+        QRectF(-box.width(), -120, 2 * box.width(), 240), int(Qt.AlignmentFlag.AlignCenter), "SIMULATION"
+    )
     painter.restore()
 
 
 def _banners(painter: QPainter, box: QRectF, state: ViewState) -> None:
     """What has expired, across the slices."""
     for i, words in enumerate(state.banners[:3]):
-        strip = QRectF(box.left() + 0.08 * box.width(), box.top() + 0.16 * box.height() + i * 76, 0.84 * box.width(), 66)
+        top = box.top() + 0.16 * box.height() + i * 76
+        strip = QRectF(box.left() + 0.08 * box.width(), top, 0.84 * box.width(), 66)
         painter.setPen(QPen(WORDS, 2))
         painter.setBrush(QColor(150, 0, 16, 235))
         painter.drawRoundedRect(strip, 8, 8)
         room = strip.adjusted(16, 4, -16, -4)
         line(painter, room, words, 46, QColor("white"), True, Qt.AlignmentFlag.AlignHCenter)
-
-

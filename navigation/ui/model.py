@@ -123,8 +123,9 @@ class ViewModel:
             return None
         if self._chosen_mm is None:
             return max(self._spots, key=lambda s: s.significance)
-        best = min(self._spots, key=lambda s: float(np.linalg.norm(s.position_mm - self._chosen_mm)))
-        if float(np.linalg.norm(best.position_mm - self._chosen_mm)) > SAME_SPOT_MM:
+        chosen = self._chosen_mm
+        best = min(self._spots, key=lambda s: float(np.linalg.norm(s.position_mm - chosen)))
+        if float(np.linalg.norm(best.position_mm - chosen)) > SAME_SPOT_MM:
             return None
         self._chosen_mm = best.position_mm
         return best
@@ -178,9 +179,7 @@ class ViewModel:
         found = self._text.get(device)
         return ({}, None) if found is None else (found[0], now_s - found[1])
 
-    def _pose(
-        self, name: str, now_s: float
-    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    def _pose(self, name: str, now_s: float) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """(4, 4) pose that may be shown now, and the newest one known for greyed views."""
         found = self._poses.get(name)
         if found is None:
@@ -236,9 +235,7 @@ def _spots_of(found: dict[str, Any]) -> tuple[Spot, ...]:
     return tuple(s for s in spots if s.quality in ACCEPTED_QUALITIES)
 
 
-def _map_age(
-    status: dict[str, Any], status_age_s: float | None, alive: bool
-) -> tuple[float | None, bool]:
+def _map_age(status: dict[str, Any], status_age_s: float | None, alive: bool) -> tuple[float | None, bool]:
     """Age of the newest reading in the map, and whether the map may be shown in colour."""
     told = status.get("map") or {}
     age = _sum(told.get("age_s"), status_age_s)

@@ -1,4 +1,4 @@
-"""Painting words so that none is ever cut: text shrinks to its box, and a number carries its unit in the same string."""
+"""Painting words so that none is ever cut: text shrinks to its box, a number carries its unit in the same string."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> None:
     run: list[QPointF] = []
     for i, value in enumerate((*state.trace, None)):
         if value is not None:
-            run.append(QPointF(below.left() + i * step, below.bottom() - 3 - value / top * (below.height() - 8)))
+            run.append(
+                QPointF(below.left() + i * step, below.bottom() - 3 - value / top * (below.height() - 8))
+            )
         elif run:
             painter.drawPolyline(QPolygonF(run))
             run = []

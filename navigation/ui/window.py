@@ -64,7 +64,7 @@ class LiveWindow:
         self.link.client.start()
         self.dashboard.show()
 
-    def frame(self) -> ViewState:
+    def frame(self) -> None:
         """One frame: news into the model, one state to all views."""
         self.link.pour_into(self.model)
         state = self.model.state(self.link.now_s())
@@ -77,7 +77,6 @@ class LiveWindow:
                 self._finish()
         elif self._time_is_up():
             self._finish()
-        return state
 
     def _time_is_up(self) -> bool:
         limit = self.options.after_s

@@ -29,7 +29,17 @@ def probe_pose() -> np.ndarray:
 
 def spot(number: int = 1, position: Any = FOCUS_MM, sd_mm: float = 1.5) -> Spot:
     covariance = np.diag([0.5, 1.0, 0.4]) * sd_mm**2
-    return Spot(number, np.array(position, dtype=float), covariance, 0.0, 84.0, (66.0, 104.0), 20.0 - number, 7.0, "ok")
+    return Spot(
+        number,
+        np.array(position, dtype=float),
+        covariance,
+        0.0,
+        84.0,
+        (66.0, 104.0),
+        20.0 - number,
+        7.0,
+        "ok",
+    )
 
 
 def activity_map(version: int = 3) -> ActivityMap:
@@ -39,7 +49,9 @@ def activity_map(version: int = 3) -> ActivityMap:
     activity = np.where(examined, 0.2 + 20 * np.exp(-0.5 * (offset**2).sum(axis=1) / 25.0), 0.0)
     mda = np.where(examined, 2.0 + 0.3 * np.abs(offset[:, 1]), NOT_EXAMINED)
     a, m, e = (x.reshape(grid.shape) for x in (activity.astype(np.float32), mda.astype(np.float32), examined))
-    return ActivityMap(grid, a, np.where(e, np.float32(0.2), np.float32(NOT_EXAMINED)), m, e, version, 100.0, 240)
+    return ActivityMap(
+        grid, a, np.where(e, np.float32(0.2), np.float32(NOT_EXAMINED)), m, e, version, 100.0, 240
+    )
 
 
 def snapshot(**changes: Any) -> Snapshot:
@@ -49,10 +61,22 @@ def snapshot(**changes: Any) -> Snapshot:
     }
     counts = CountState(137.0, True, 0.05, 5000.0, 30.0, 300, 1, 2, 0, 280, 20)
     made = Snapshot(
-        id=41, t_s=100.0, mode="scan", scan="scan-1", tools=tools, counts=counts,
-        latency=LatencyState(0.13, (0.12, 0.14), True), sources={}, map=activity_map(), map_scan="scan-1",
-        map_age_s=0.3, spots=(spot(),), registration=Registration("reg-7", T_RAS_REFERENCE, 1.2),
-        calibration_id="cal-3", nuclide="Tc-99m", simulated=True,
+        id=41,
+        t_s=100.0,
+        mode="scan",
+        scan="scan-1",
+        tools=tools,
+        counts=counts,
+        latency=LatencyState(0.13, (0.12, 0.14), True),
+        sources={},
+        map=activity_map(),
+        map_scan="scan-1",
+        map_age_s=0.3,
+        spots=(spot(),),
+        registration=Registration("reg-7", T_RAS_REFERENCE, 1.2),
+        calibration_id="cal-3",
+        nuclide="Tc-99m",
+        simulated=True,
     )
     return replace(made, **changes)
 
