@@ -1,4 +1,4 @@
-"""`gammanav report`: the report of a case, from its result folders or, where there are none yet, from its record."""
+"""`gammanav report`: the report of a case, from its result folders or by replaying its record."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from pathlib import Path
 import click
 
 
-@click.command("report", epilog="Example: gammanav report demo-out/record.gnav --out report")
+@click.command(
+    "report",
+    epilog="Example: gammanav report demo-out/record.gnav --out report",
+    short_help="Report of a case.",
+)
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report.")
 @click.option("--force", is_flag=True, help="Overwrite an existing report.")
 def command(record: Path, out: Path, force: bool) -> None:
-    """Write report.html, report.pdf and pictures of RECORD (a record, or a folder with results)."""
+    """Write report.html, report.pdf and pictures of RECORD.
+
+    RECORD is a folder of results (scan-1, scan-2), or a record: it is replayed, its results are put into OUT too.
+    """
     from navigation.report import write_report
     from tracking.errors import InputError
 
@@ -21,20 +28,15 @@ def command(record: Path, out: Path, force: bool) -> None:
     existing = out / "report.html"
     if existing.exists() and not force:
         raise InputError(f"{existing}: exists already; use --force to overwrite it")
-    write_report(out, results_folder(record, out))
-    click.echo(str(out / "report.html"))
+    if record.is_file():
+        replay_into(record, out, force)
+    write_report(out, record if record.is_dir() else out)
+    click.echo(str(existing))
 
 
-def results_folder(record: Path, out: Path) -> Path:
-    """Where the results of a record lie: beside it, else replayed into `out`."""
-    if record.is_dir():
-        return record
-    if (record.parent / "scan-1" / "spots.json").is_file():
-        return record.parent
-    from navigation.cli.replay import _play, _write
-    from tracking.recording import Record, parse_speed
+def replay_into(record: Path, out: Path, force: bool) -> None:
+    """The results of a record, made anew in `out` as `gammanav replay` makes them."""
+    from navigation.cli.replay import command as replay
 
-    engine = _play(Record(record), parse_speed("max"), None)
-    out.mkdir(parents=True, exist_ok=True)
-    _write(engine, out)
-    return out
+    arguments = [str(record), "--out", str(out)] + (["--force"] if force else [])
+    replay.main(arguments, standalone_mode=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from navigation.findings import kbq
 from navigation.pictures import NOT_EXAMINED_FACE, NOT_EXAMINED_HATCH, figure
 from navigation.report.geometry import DepthFrame, depth_below_surface_mm, depth_frame
-from navigation.report.maps import FRONT_INCH, frame_at
+from navigation.report.maps import frame_at
 from navigation.report.results import CaseReport, ScanReport
 from navigation.report.wording import percent
 from tracking.scanfolder import readings_of
@@ -26,6 +26,11 @@ SAME_WINDOW_S = 0.02
 BED_CELL_MM = 2.5
 # A voxel whose MDA is beyond this was not looked at: no surgical question is that coarse.
 UNSEEN_MDA_KBQ = 1e4
+# The bed's picture fills half a page's width; its axes leave room for the legend below.
+BED_INCH = (6.6, 8.2)
+BED_PLACE = (0.13, 0.255, 0.85, 0.684)
+# Each cell is outlined this many times finer, so that outlines follow the cells.
+OUTLINE_STEPS = 8
 COVERED, ABOVE, NOT_LOOKED = 0, 1, 2
 BED_COLOURS = ("#a9c7e8", "#f2b36b", NOT_EXAMINED_FACE)
 BED_HATCHES = ("", "...", NOT_EXAMINED_HATCH)
@@ -39,7 +44,7 @@ def rate_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     rate = counts.counts / counts.window_s
     latency = float(scan.info.get("count_latency_s") or 0.0)
     placed = _placed(scan, latency)
-    with figure((13.5, 4.6), path, case.simulated) as drawing:
+    with figure((13.5, 3.5), path, case.simulated) as drawing:
         axes = drawing.subplots()
         axes.step(counts.t_s, rate, where="pre", color="#20406a", lw=1.3, label="counts per second")
         _smoothed(axes, counts.t_s, rate)
@@ -104,8 +109,9 @@ def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         return False
     frame = bed_frame(case, scan, voxels[:, :3])
     state, extent = bed_states(voxels, frame)
-    with figure(FRONT_INCH, path, case.simulated) as drawing:
-        axes = drawing.subplots()
+    with figure(BED_INCH, path, case.simulated) as drawing:
+        drawing.set_layout_engine("none")
+        axes = drawing.add_axes(BED_PLACE)
         _draw_states(axes, state, extent)
         points = _touched_points(scan)
         if points is not None:
@@ -113,17 +119,11 @@ def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
             axes.plot(x, -y, ".", color="black", ms=4, label="touched points")
         _mark(axes, frame, check, points)
         share = float((voxels[:, 5] > 0.5).mean())
-        axes.set_title(f"Bed from above: {percent(share)} assessed\n(each place shows its worst depth)")
+        axes.set_title(f"Bed from above: {percent(share)} of its tissue assessed")
+        axes.set_xlabel("mm")
         axes.set_ylabel("mm")
-        known = axes.get_legend_handles_labels()[0]
-        drawing.legend(
-            handles=[*_state_legend(check, state), *known],
-            loc="outside lower center",
-            ncols=2,
-            fontsize=13,
-            handlelength=2.2,
-            handleheight=1.5,
-        )
+        handles = [*_state_legend(check, state), *axes.get_legend_handles_labels()[0]]
+        drawing.legend(handles=handles, loc="lower center", ncols=2, fontsize=12, handleheight=1.5)
     return True
 
 
@@ -167,17 +167,19 @@ def _draw_states(axes: Axes, state: NDArray[np.float64], extent: tuple[float, fl
     """Colour and pattern of each state, so that neither alone carries the meaning."""
     from matplotlib.colors import ListedColormap
 
+    fine = np.kron(state, np.ones((OUTLINE_STEPS, OUTLINE_STEPS)))
     axes.imshow(
         state, extent=extent, cmap=ListedColormap(BED_COLOURS), vmin=-0.5, vmax=2.5, interpolation="nearest"
     )
+    left, right, bottom, top = extent
+    x = left + (np.arange(fine.shape[1]) + 0.5) / fine.shape[1] * (right - left)
+    y = top + (np.arange(fine.shape[0]) + 0.5) / fine.shape[0] * (bottom - top)
     for value, pattern in enumerate(BED_HATCHES):
-        mask = (state == value).astype(np.float64)
+        mask = (fine == value).astype(np.float64)
         if pattern and mask.any():
-            x = np.linspace(extent[0], extent[1], state.shape[1])
-            y = np.linspace(extent[3], extent[2], state.shape[0])
             filled = axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=["none"], hatches=[pattern])
             filled.set_edgecolor(_hatch_colour(value))
-            axes.contour(x, y, mask, levels=[0.5], colors=["#101010"], linewidths=2.0)
+            axes.contour(x, y, mask, levels=[0.5], colors=["#101010"], linewidths=1.5)
 
 
 def _hatch_colour(state: int) -> str:
@@ -188,7 +190,7 @@ def _state_legend(check: dict[str, Any], states: NDArray[np.float64]) -> list[Pa
     from matplotlib.patches import Patch
 
     limit = f"{float(check['threshold_kbq']):g} kBq"
-    names = (f"would show {limit}", f"too weakly for {limit}", "NOT EXAMINED")
+    names = (f"no activity above {limit}", f"{limit} not excluded", "NOT EXAMINED")
     return [
         Patch(facecolor=colour, edgecolor=_hatch_colour(state), hatch=BED_HATCHES[state], label=name)
         for state, (colour, name) in enumerate(zip(BED_COLOURS, names, strict=True))
@@ -200,26 +202,46 @@ def _mark(
     axes: Axes, frame: DepthFrame, check: dict[str, Any], surface_mm: NDArray[np.float64] | None
 ) -> None:
     """Residual foci with their strength, and the places to scan next."""
-    label: str | None = "residual focus of activity"
-    for item in check.get("residuals", ()):
-        x, y, _ = frame.coordinates(item["position_mm"])[0]
-        depth = depth_below_surface_mm(item["position_mm"], surface_mm)
-        axes.plot(x, -y, "o", mfc="none", mec="#b00020", mew=4, ms=26, label=label)
-        text = kbq(item["activity_kbq"]) + ("" if depth is None else f"\n{depth:.0f} mm deep")
-        axes.annotate(
-            text,
-            (x, -y),
-            xytext=(22, 16),
-            textcoords="offset points",
-            fontsize=16,
-            weight="bold",
-            color="#b00020",
-            bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#b00020"},
-        )
-        label = None
-    label = "scan here next"
+    label: str | None = "scan here next"
     for number, place in enumerate(check.get("scan_next_mm", ())[:5], 1):
         x, y, _ = frame.coordinates(place)[0]
-        axes.plot(x, -y, "D", color="white", mec="black", mew=2, ms=22, label=label)
-        axes.text(x, -y, str(number), ha="center", va="center", fontsize=14, weight="bold")
+        axes.plot(x, -y, "D", color="white", mec="black", mew=1.5, ms=15, label=label)
+        axes.text(x, -y, str(number), ha="center", va="center", fontsize=12, weight="bold")
         label = None
+    label = "residual focus of activity"
+    free = [(0.02, 0.03), (0.02, 0.97), (0.98, 0.03), (0.98, 0.97)]
+    for item in check.get("residuals", ()):
+        x, y, _ = frame.coordinates(item["position_mm"])[0]
+        axes.plot(x, -y, "o", mfc="none", mec="#b00020", mew=4, ms=30, label=label)
+        label = None
+        if free:
+            corner = min(
+                free,
+                key=lambda c: np.hypot(*(axes.transAxes.transform(c) - axes.transData.transform((x, -y)))),
+            )
+            free.remove(corner)
+            depth = depth_below_surface_mm(item["position_mm"], surface_mm)
+            _name_residual(axes, item, (x, -y), corner, depth)
+
+
+def _name_residual(
+    axes: Axes,
+    item: dict[str, Any],
+    at: tuple[float, float],
+    corner: tuple[float, float],
+    depth: float | None,
+) -> None:
+    """Strength and depth in a corner of the picture, where they hide nothing of the bed."""
+    axes.annotate(
+        kbq(item["activity_kbq"]) + ("" if depth is None else f"\n{depth:.0f} mm deep"),
+        at,
+        xytext=corner,
+        textcoords="axes fraction",
+        ha="left" if corner[0] < 0.5 else "right",
+        va="bottom" if corner[1] < 0.5 else "top",
+        fontsize=16,
+        weight="bold",
+        color="#b00020",
+        bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#b00020"},
+        arrowprops={"arrowstyle": "-", "color": "#b00020", "lw": 2, "shrinkB": 14},
+    )

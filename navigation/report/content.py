@@ -42,7 +42,8 @@ CHECKED_FILES = (
 )
 CASE_FILES = ("probe.json", "latency.json", "reg.json", "tip.json", "bed.json")
 BED_CAPTION = (
-    "Resection bed: where it was assessed at the threshold, where too weakly, and where not examined."
+    "Resection bed seen from outside: each place shows the worst over its depth, so that single weak places "
+    "weigh more here than in the share of the tissue. Hatched: not examined."
 )
 SPOT_HEADER = (
     "No.",
@@ -54,7 +55,7 @@ SPOT_HEADER = (
     "Signif.",
     "Quality and reasons",
 )
-SPOT_WIDTHS = (0.6, 0.75, 1.45, 1.15, 1.5, 0.65, 0.7, 2.2)
+SPOT_WIDTHS = (0.75, 0.75, 1.45, 1.15, 1.5, 0.65, 0.7, 2.2)
 
 
 def document(case: CaseReport, pictures: Pictures) -> Document:
@@ -231,7 +232,7 @@ def back_matter(case: CaseReport) -> Iterator[Block]:
         f"gammanav {version()}; written {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}. SHA-256 of the files that "
         "this report was made from, first 16 digits:",
     )
-    yield Table(("File", "SHA-256"), tuple(checksums(case)), (2.0, 2.4))
+    yield Table(("File", "SHA-256") * 2, checksum_rows(case), (2.0, 1.8) * 2)
 
 
 def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
@@ -278,6 +279,14 @@ def version() -> str:
         return metadata.version("gammanav")
     except metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+def checksum_rows(case: CaseReport) -> tuple[tuple[str, ...], ...]:
+    """Two files to a row, the first half of them on the left."""
+    listed = [*checksums(case)]
+    half = (len(listed) + 1) // 2
+    right = [*listed[half:], ("", "")]
+    return tuple((*a, *b) for a, b in zip(listed[:half], right, strict=False))
 
 
 def checksums(case: CaseReport) -> Iterator[tuple[str, str]]:

@@ -90,7 +90,7 @@ def spot_picture(case: CaseReport, scan: ScanReport, spot: Spot, path: Path) -> 
         return False
     frame = frame_at(case, scan, spot.position_mm)
     depth = float(frame.coordinates(spot.position_mm)[0, 2])
-    with figure((15.5, 5.4), path, case.simulated) as drawing:
+    with figure((15.5, 4.5), path, case.simulated) as drawing:
         plan, first, second = drawing.subplots(1, 3)
         image = _plan(plan, view, frame, depth, spot)
         _depth_section(first, view, frame, "right", spot)
@@ -173,7 +173,7 @@ def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         return False
     frame = frame_at(case, scan, _middle(scan, view))
     half = _reach(view, frame)
-    with figure((15.0, 7.2), path, case.simulated) as drawing:
+    with figure((15.0, 6.5), path, case.simulated) as drawing:
         axes, weakest = drawing.subplots(1, 2)
         _from_above(axes, scan, view, frame, half)
         image = _weakest_seen(weakest, view, frame, half)

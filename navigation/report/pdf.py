@@ -37,8 +37,10 @@ from navigation.report.document import (
 MARGIN = 16 * mm
 TEXT_WIDTH = A4[0] - 2 * MARGIN
 # A picture never takes more than this share of a page, so that its caption stays with it.
-TALLEST_PICTURE = 0.52 * A4[1]
+TALLEST_PICTURE = 0.40 * A4[1]
 TONES = {"finding": ("#20406a", "#eef2f7"), "alert": ("#b00020", "#fbeef0"), "open": ("#c4760a", "#fdf4e6")}
+# Lists and tables up to this many rows are never split over pages.
+KEPT_WHOLE = 14
 # White between pictures that stand side by side.
 ROW_GAP = 3 * mm
 GREY = colors.HexColor("#4a505a")
@@ -164,7 +166,8 @@ def _(block: Statement) -> list[Flowable]:
 def _(block: Items) -> list[Flowable]:
     style = _style("item", 10, after=2)
     style.leftIndent, style.bulletIndent = 12, 2
-    return [Text(escape(text), style, bulletText="•") for text in block.texts]
+    lines: list[Flowable] = [Text(escape(text), style, bulletText="•") for text in block.texts]
+    return [KeepTogether(lines)] if len(lines) <= KEPT_WHOLE else lines
 
 
 @_flow.register
@@ -183,7 +186,8 @@ def _(block: Table) -> list[Flowable]:
             ("RIGHTPADDING", (0, 0), (-1, -1), 4),
         ]
     )
-    return [grid, Spacer(1, 6)]
+    whole = len(block.rows) <= KEPT_WHOLE
+    return [KeepTogether([grid]) if whole else grid, Spacer(1, 6)]
 
 
 @_flow.register
