@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 FRAME_MS = 100
 WINDOW_SIZE = (1600, 1000)
 # A picture is kept at most this often: grabbing costs as much as painting.
-FRAMES_BETWEEN_GRABS = 10
+FRAMES_BETWEEN_GRABS = 5
+# With the focus this close to the probe's axis the slices go through it.
+THROUGH_MM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,12 @@ def picture_worth(state: ViewState) -> int:
     """How much of the window's purpose a frame shows."""
     target = state.target
     far = target is not None and target.text != "--"
-    aimed = far and target is not None and target.offset_mm is not None and float(target.offset_mm[2]) > 0.0
+    offset = None if target is None else target.offset_mm
+    aimed = far and offset is not None and float(offset[2]) > 0.0
+    through = aimed and offset is not None and float(np.hypot(offset[0], offset[1])) < THROUGH_MM
     growing = state.live and not state.map_final and not state.map_of_other_scan
-    return 16 * growing + 8 * far + 4 * state.live + 2 * aimed + (state.T_ras_reference is not None)
+    registered = state.T_ras_reference is not None
+    return 32 * through + 16 * growing + 8 * far + 4 * state.live + 2 * aimed + registered
 
 
 def backdrop_of(folder: Path) -> Backdrop | None:
