@@ -115,7 +115,8 @@ def test_quiet_scan_shares_the_scale_of_the_focus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-X)
+    ("fraction", "words"), [(0.997, "99.7 %"), (0.9999, "99.9 %"), (1.0, "100 %"), (None, "unknown")]
+)
 def test_a_share_is_never_rounded_up_to_the_whole(fraction: float | None, words: str) -> None:
     assert percent(fraction) == words
 
