@@ -27,8 +27,8 @@ BED_CELL_MM = 2.5
 # A voxel whose MDA is beyond this was not looked at: no surgical question is that coarse.
 UNSEEN_MDA_KBQ = 1e4
 # The bed's picture fills half a page's width; its axes leave room for the legend below.
-BED_INCH = (6.6, 8.2)
-BED_PLACE = (0.13, 0.255, 0.85, 0.684)
+BED_INCH = (6.6, 7.8)
+BED_PLACE = (0.13, 0.23, 0.85, 0.719)
 # Each cell is outlined this many times finer, so that outlines follow the cells.
 OUTLINE_STEPS = 8
 COVERED, ABOVE, NOT_LOOKED = 0, 1, 2
@@ -44,7 +44,7 @@ def rate_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     rate = counts.counts / counts.window_s
     latency = float(scan.info.get("count_latency_s") or 0.0)
     placed = _placed(scan, latency)
-    with figure((13.5, 3.5), path, case.simulated) as drawing:
+    with figure((13.5, 3.2), path, case.simulated) as drawing:
         axes = drawing.subplots()
         axes.step(counts.t_s, rate, where="pre", color="#20406a", lw=1.3, label="counts per second")
         _smoothed(axes, counts.t_s, rate)

@@ -55,7 +55,7 @@ SPOT_HEADER = (
     "Signif.",
     "Quality and reasons",
 )
-SPOT_WIDTHS = (0.75, 0.75, 1.45, 1.15, 1.5, 0.65, 0.7, 2.2)
+SPOT_WIDTHS = (0.75, 0.75, 1.45, 1.15, 1.5, 0.6, 0.85, 2.1)
 
 
 def document(case: CaseReport, pictures: Pictures) -> Document:
@@ -113,7 +113,7 @@ def scan_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
     yield Heading(w.SCAN_TITLES[scan.name])
     yield from spot_part(scan, pictures)
     if scan.bed_check:
-        yield from bed_part(scan, pictures)
+        yield from bed_part(scan)
     if path := pictures.get((scan.name, "overview")):
         yield Picture(path, overview_caption(scan))
     yield Paragraph(counting_line(scan))
@@ -162,14 +162,12 @@ def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
     )
 
 
-def bed_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
-    """The bed: picture, figures, what was removed, the classical rules beside it."""
+def bed_part(scan: ScanReport) -> Iterator[Block]:
+    """The bed, whose picture is on the first page: figures, what was removed, the classical rules beside it."""
     check = scan.bed_check
     assert check is not None
     yield Heading("Resection bed")
     yield Paragraph(w.bed_figures(check))
-    if path := pictures.get((scan.name, "bed")):
-        yield Picture(path, BED_CAPTION)
     if removed := w.removed_sentence(check):
         yield Paragraph(removed)
     rules = check.get("rules") or {}

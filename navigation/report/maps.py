@@ -173,7 +173,7 @@ def overview_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         return False
     frame = frame_at(case, scan, _middle(scan, view))
     half = _reach(view, frame)
-    with figure((15.0, 6.5), path, case.simulated) as drawing:
+    with figure((15.0, 6.3), path, case.simulated) as drawing:
         axes, weakest = drawing.subplots(1, 2)
         _from_above(axes, scan, view, frame, half)
         image = _weakest_seen(weakest, view, frame, half)

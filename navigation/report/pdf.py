@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import singledispatch
 from html import escape
 from pathlib import Path
@@ -62,14 +63,34 @@ def render_pdf(report: Document) -> bytes:
     )
     story: list[Flowable] = [Text(escape(report.title), _style("title", 19, bold=True, leading=24))]
     story.append(Text(escape(report.subtitle), _style("subtitle", 10, color=GREY, after=8)))
-    for block in report.blocks:
-        story.extend(_flow(block))
+    story.extend(_story(report.blocks))
 
     def furniture(canvas: Canvas, page: Any) -> None:
         _page_furniture(canvas, page.page, report)
 
     template.build(story, onFirstPage=furniture, onLaterPages=furniture)
     return target.getvalue()
+
+
+def _story(blocks: Sequence[Block]) -> list[Flowable]:
+    """All blocks in order; a heading stays with what follows it, and a short list or table in one piece."""
+    story: list[Flowable] = []
+    heading: list[Flowable] = []
+    for block in blocks:
+        flow = _flow(block)
+        if isinstance(block, Heading):
+            heading = heading + flow
+        elif heading or _short(block):
+            story.append(KeepTogether(heading + flow))
+            heading = []
+        else:
+            story.extend(flow)
+    return story + heading
+
+
+def _short(block: Block) -> bool:
+    rows = block.rows if isinstance(block, Table) else block.texts if isinstance(block, Items) else ()
+    return 0 < len(rows) <= KEPT_WHOLE
 
 
 def _register_fonts() -> None:
@@ -132,7 +153,6 @@ def _flow(block: Block) -> list[Flowable]:
 def _(block: Heading) -> list[Flowable]:
     style = _style("heading", 14, bold=True, after=4)
     style.spaceBefore = 10
-    style.keepWithNext = 1
     return [Text(escape(block.text), style)]
 
 
@@ -167,7 +187,7 @@ def _(block: Items) -> list[Flowable]:
     style = _style("item", 10, after=2)
     style.leftIndent, style.bulletIndent = 12, 2
     lines: list[Flowable] = [Text(escape(text), style, bulletText="•") for text in block.texts]
-    return [KeepTogether(lines)] if len(lines) <= KEPT_WHOLE else lines
+    return lines
 
 
 @_flow.register
@@ -186,8 +206,7 @@ def _(block: Table) -> list[Flowable]:
             ("RIGHTPADDING", (0, 0), (-1, -1), 4),
         ]
     )
-    whole = len(block.rows) <= KEPT_WHOLE
-    return [KeepTogether([grid]) if whole else grid, Spacer(1, 6)]
+    return [grid, Spacer(1, 6)]
 
 
 @_flow.register
