@@ -33,10 +33,11 @@ def draw_pictures(case: CaseReport, folder: Path) -> Pictures:
     for scan in case.scans:
         tasks: dict[str, Callable[[Path], bool]] = {
             "overview": partial(overview_picture, case, scan),
-            "front": partial(front_picture, case, scan),
             "rate": partial(rate_picture, case, scan),
             "bed": partial(bed_picture, case, scan),
         }
+        if scan is case.scans[0]:
+            tasks["front"] = partial(front_picture, case, scan)
         for spot in scan.accepted_spots:
             tasks[f"spot-{spot.id}"] = partial(spot_picture, case, scan, spot)
         for what, draw in tasks.items():
