@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calibration.gridfit import FittedResponse, Grid, fit_grid
 from calibration.nuclide import Nuclide
 from calibration.response import DEPTH_SCALE_MM, N_V, N_W, bilinear, checksum, table_nodes
-from calibration.scatter import single_scatter
+from calibration.scatter import acceptance, single_scatter
 from tracking.errors import InputError
 from tracking.jsonfile import read_json
 
@@ -30,6 +30,11 @@ GRID_COLUMNS = ("r_mm", "z_mm", "counts", "live_s", "activity_kbq")
 FEWEST_POINTS, FEWEST_COUNTS, FEWEST_DISTANCES = 20, 2000, 3
 # A held-out misfit above this is reported; above the second figure the data are no probe response.
 POOR_MISFIT, IMPOSSIBLE_MISFIT = 1.5, 200.0
+FARTHEST_MM = 1000.0
+# Window below which the photons of a line no longer count as seen.
+LEAST_ACCEPTANCE = 0.2
+# Points off the axis that tell the shape of the view.
+OFF_AXIS_MM = 5.0
 VALID_FOR = timedelta(days=365)
 # Coarse nodes of the scatter integral, interpolated to the table: scatter is smooth.
 SCATTER_W, SCATTER_V = 14, 18
@@ -73,6 +78,8 @@ def _grid_row(path: Path, number: int, row: list[str]) -> list[float]:
     r, z, counts, live, activity = values
     if not all(math.isfinite(v) for v in values):
         raise InputError(f"{path}, row {number}: not a finite number")
+    if max(r, z) > FARTHEST_MM:
+        raise InputError(f"{path}, row {number}: r_mm and z_mm are millimetres, at most {FARTHEST_MM:g}")
     if r < 0 or z < 0 or counts < 0 or live <= 0 or activity <= 0:
         raise InputError(
             f"{path}, row {number}: r_mm, z_mm, counts must be >= 0, live_s and activity_kbq > 0"
@@ -106,7 +113,8 @@ def calibrate(
 ) -> dict[str, Any]:
     """The content of probe.json, gate included; `extra` overrides keys of its head (serial, operator, dead time)."""
     window = window_kev or nuclide.window_kev
-    refusals = refuse(grid)
+    _require_line(nuclide, window)
+    refusals = refuse(grid) + _refuse_water(air_water)
     content = _header(nuclide, window, simulated) | (extra or {})
     if refusals:
         return _sealed(content | {"accepted": False, "reasons": refusals})
@@ -115,6 +123,8 @@ def calibrate(
     scale, attenuation = _attenuation(tables, nuclide, air_water)
     misfit = fitted.held_out_chi2_per_dof
     reasons = list(attenuation.pop("reasons"))
+    if grid.r_mm.max() < OFF_AXIS_MM:
+        reasons.append("measured on the axis only: the view to the side is physics, not measurement")
     if misfit > POOR_MISFIT:
         reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {POOR_MISFIT}")
     accepted = misfit <= IMPOSSIBLE_MISFIT
@@ -129,6 +139,21 @@ def calibrate(
         "reasons": reasons,
     }
     return _sealed(content)
+
+
+def _require_line(nuclide: Nuclide, window_kev: tuple[float, float]) -> None:
+    """Raise InputError for a window that holds no line of the nuclide."""
+    seen = acceptance(np.array([energy for energy, _ in nuclide.lines_kev]), window_kev)
+    if seen.max() < LEAST_ACCEPTANCE:
+        lines = ", ".join(f"{energy:g}" for energy, _ in nuclide.lines_kev)
+        low, high = window_kev
+        raise InputError(f"window {low:g} to {high:g} keV holds no line of {nuclide.name} ({lines} keV)")
+
+
+def _refuse_water(air_water: AirWater | None) -> list[str]:
+    if air_water is None or (air_water.water < air_water.air).all():
+        return []
+    return ["more counts through water than in air: the two measurements are not of one source and probe"]
 
 
 def refuse(grid: Grid) -> list[str]:

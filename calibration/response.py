@@ -27,8 +27,10 @@ Array = NDArray[np.float64]
 N_W, N_V = 96, 256
 # Half the rows of the table lie within this distance of the face, where the response bends most.
 DEPTH_SCALE_MM = 10.0
-# Relative standard error of the response inside the measured range, and where physics continues it.
-RELATIVE_SD_MEASURED, RELATIVE_SD_EXTRAPOLATED = 0.01, 0.10
+# Relative standard error of the response where physics continues it beyond the measured points.
+RELATIVE_SD_EXTRAPOLATED = 0.10
+# Share of the counts of a source 30 mm deep that were scattered: what an error of the scatter is worth.
+TYPICAL_SCATTER_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,7 @@ class DetectorResponse:
     measured_r_mm: float
     measured_z_mm: tuple[float, float]
     scale_relative_sd: float
+    scatter_scale_sd: float
     dead_time_s: float | None = None
     count_latency_s: float | None = None
     T_probe_probetip: NDArray[np.float64] | None = None
@@ -67,6 +70,11 @@ class DetectorResponse:
         share = path_mm / np.maximum(through, 1e-3)
         seen = (primary + scatter * share) * np.exp(-self.mu_per_mm * path_mm) / d2
         return np.where(front, seen, self.leak / (4 * np.pi * d2))
+
+    @property
+    def systematic_relative_sd(self) -> float:
+        """Relative uncertainty of any activity from the calibration itself: its scale, and the scatter in tissue."""
+        return float(np.hypot(self.scale_relative_sd, TYPICAL_SCATTER_SHARE * self.scatter_scale_sd))
 
     def collimation(self, r_mm: Array, z_mm: Array) -> Array:
         """Primary response (n,) over that on the axis at the same depth: 1 in the view, 0 behind the face."""
@@ -124,43 +132,50 @@ def load_response(path: Path) -> DetectorResponse:
 
 def response_of(content: dict[str, Any], path: Path) -> DetectorResponse:
     """The calibration whose content was read from `path`; raises as `load_response`."""
-    missing = [k for k in ("nuclide", "window_kev", "response", "checksum", "accepted") if k not in content]
-    if missing:
-        raise InputError(f"{path}: no detector calibration: key {missing[0]!r} is missing")
+    if "checksum" not in content or "accepted" not in content:
+        raise InputError(f"{path}: no detector calibration: key 'checksum' or 'accepted' is missing")
     if checksum(content) != content["checksum"]:
         raise GateRefusedError(f"{path}: the calibration was altered after it was written (checksum differs)")
     if content["accepted"] is not True:
-        raise GateRefusedError(
-            f"{path}: the calibration was refused: {'; '.join(content.get('reasons', []))}"
-        )
-    expiry = content.get("expiry")
-    if expiry is not None and date.fromisoformat(expiry) < date.today():
+        reasons = "; ".join(str(r) for r in content.get("reasons", []))
+        raise GateRefusedError(f"{path}: the calibration was refused: {reasons}")
+    try:
+        _require_valid_today(content.get("expiry"), path)
+        return _from_content(content, nuclide_by_name(str(content["nuclide"])), path)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as fault:
+        if isinstance(fault, InputError):
+            raise
+        raise InputError(f"{path}: the calibration is malformed ({fault!r})") from fault
+
+
+def _require_valid_today(expiry: str | None, path: Path | str) -> None:
+    if expiry is not None and date.fromisoformat(expiry[:10]) < date.today():
         raise GateRefusedError(f"{path}: the calibration expired on {expiry}")
-    return _from_content(content, nuclide_by_name(content["nuclide"]), path)
 
 
 def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -> DetectorResponse:
     r = content["response"]
-    tip = content.get("T_probe_probetip")
-    try:
-        table = np.array([r["primary_mm2"], r["scatter_mm2"]], dtype=np.float32)
-        return DetectorResponse(
-            nuclide=nuclide,
-            window_kev=(float(content["window_kev"][0]), float(content["window_kev"][1])),
-            table=np.ascontiguousarray(np.moveaxis(table, 0, -1)),
-            recess_mm=float(r["recess_mm"]),
-            leak=float(r["leak"]),
-            mu_per_mm=float(content["attenuation"]["mu_per_mm"]),
-            measured_r_mm=float(r["measured_range"]["r_mm"][1]),
-            measured_z_mm=(float(r["measured_range"]["z_mm"][0]), float(r["measured_range"]["z_mm"][1])),
-            scale_relative_sd=float(r["scale_relative_sd"]),
-            dead_time_s=content.get("dead_time_s"),
-            count_latency_s=content.get("count_latency_s"),
-            T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64),
-            probe_id=str(content.get("id", "unnamed")),
-            state=str(content.get("state", "draft")),
-            simulated=bool(content.get("simulated", False)),
-            reasons=tuple(content.get("reasons", ())),
-        )
-    except (KeyError, TypeError, IndexError) as fault:
-        raise InputError(f"{path}: response table is malformed ({fault})") from fault
+    tip, dead_time, latency = (content.get(k) for k in ("T_probe_probetip", "dead_time_s", "count_latency_s"))
+    table = np.array([r["primary_mm2"], r["scatter_mm2"]], dtype=np.float32)
+    shaped = table.ndim == 3 and min(table.shape[1:]) > 1
+    if not shaped or not np.isfinite(table).all() or not table[0].max() > 0:
+        raise InputError(f"{path}: the response is not two finite tables of one size")
+    return DetectorResponse(
+        nuclide=nuclide,
+        window_kev=(float(content["window_kev"][0]), float(content["window_kev"][1])),
+        table=np.ascontiguousarray(np.moveaxis(table, 0, -1)),
+        recess_mm=float(r["recess_mm"]),
+        leak=float(r["leak"]),
+        mu_per_mm=float(content["attenuation"]["mu_per_mm"]),
+        measured_r_mm=float(r["measured_range"]["r_mm"][1]),
+        measured_z_mm=(float(r["measured_range"]["z_mm"][0]), float(r["measured_range"]["z_mm"][1])),
+        scale_relative_sd=float(r["scale_relative_sd"]),
+        scatter_scale_sd=float(content["attenuation"]["scatter_scale_sd"]),
+        dead_time_s=None if dead_time is None else float(dead_time),
+        count_latency_s=None if latency is None else float(latency),
+        T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64).reshape(4, 4),
+        probe_id=str(content.get("id", "unnamed")),
+        state=str(content.get("state", "draft")),
+        simulated=bool(content.get("simulated", False)),
+        reasons=tuple(str(reason) for reason in content.get("reasons", ())),
+    )

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of
 from navigation.pointlayer import JointFit, Source, fit_sources
-from navigation.reconstruction.live import ScanState
+from navigation.reconstruction.live import FEWEST_COUNTS, SATURATED_LOSS, ScanState
 from navigation.spots import (
     ACTIVITY_SYSTEMATIC,
     Z95,
@@ -24,7 +24,7 @@ from navigation.spots import (
     nuisance_of,
 )
 from navigation.surface import Surface
-from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
+from navigation.uncertainty import ScoreMap, field_thresholds, score_map
 from tracking.errors import InputError
 
 Array = NDArray[np.float64]
@@ -40,6 +40,10 @@ BED_VOXEL_MM = 2.0
 BESIDE_MM = 5.0
 # A source this close to the bed belongs to it: within it, or where placement cannot tell.
 BED_MARGIN_MM = 5.0
+# A source placed worse than this is not the bed's for that reason alone.
+WIDEST_MARGIN_MM = 10.0
+# A bed farther than this from every pose of the probe was not scanned at all.
+OUT_OF_REACH_MM = 80.0
 # Relative uncertainty of the local sensitivity (scale, depth of the wall, pose), one standard deviation.
 SENSITIVITY_SYSTEMATIC = 0.08
 MOST_RESIDUALS = 4
@@ -54,8 +58,11 @@ def check_bed(
     threshold_kbq: float,
     confidence: float = 0.95,
     before: ScanState | None = None,
+    before_decay: float = 1.0,
 ) -> BedCheck:
     """What the scan says about the bed, with the map of the bed it rests on.
+
+    `before_decay` brings activities of the scan `before` to the reference time of this one.
 
     Raises InputError when the outlined points make no surface or enclose no tissue.
     """
@@ -63,15 +70,17 @@ def check_bed(
     fit, significances, scores = _residuals(state, points)
     residuals = _reported(state, fit, significances)
     quantile = float(norm.ppf(confidence))
-    inflate = 1.0 + quantile * SENSITIVITY_SYSTEMATIC
+    response = state.setup.response
+    inflate = 1.0 + quantile * float(np.hypot(SENSITIVITY_SYSTEMATIC, response.systematic_relative_sd))
     mda = scores.mda_kbq * inflate
     limit = scores.upper_limit_kbq(quantile) * inflate
     covered = (mda <= threshold_kbq) & (limit < threshold_kbq)
     share = float(covered.mean()) if len(covered) else 0.0
     widest = widest_patch(points, covered)
-    reasons = reasons_of(state.result, state.geometry.surface_source, share)
+    reach = float(np.asarray(cKDTree(points).query(state.problem.readings.mid_poses[:, :3, 3])[0]).min())
+    reasons = reasons_of(state.result, state.geometry.surface_source, share, reach > OUT_OF_REACH_MM)
     finding = _finding(bool(residuals), share, widest, state)
-    removed, interval = (None, None) if before is None else _removed(before, bed, residuals)
+    removed, interval = (None, None) if before is None else _removed(before, bed, residuals, before_decay)
     return BedCheck(
         finding=finding,
         threshold_kbq=threshold_kbq,
@@ -84,7 +93,7 @@ def check_bed(
         scan_next_mm=_scan_next(points, covered),
         statement=statement_of(finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda)),
         reasons=reasons,
-        rules=classical_rules(state, bed, before),
+        rules=classical_rules(state, bed, before, before_decay),
         removed_kbq=removed,
         removed_ci95_kbq=interval,
         bed_map=BedMap(points, mda, limit, covered),
@@ -120,41 +129,41 @@ def widest_patch(points_mm: Array, covered: NDArray[np.bool_]) -> float:
 
 
 def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[int, float]], ScoreMap]:
-    """Sources in the bed: (index in the fit, significance) of each, and the scores beyond all sources as they are."""
+    """Sources in the bed: (index in the fit, significance) of each, and the scores beyond them.
+
+    Sources beside the bed stay free in those scores: counts they may have taken from the bed widen its limits.
+    """
     problem, precision = state.problem, state.found.precision
     tree = cKDTree(points)
-    outside = [s for s in state.found.fit.sources if tree.query(s.position_mm)[0] > BED_MARGIN_MM]
+    outside = [s for i, s in enumerate(state.found.fit.sources) if not _belongs(state.found.fit, i, tree)]
     fit = fit_sources(problem, outside, state.found.fit.background, precision, fixed=True)
-    rows = (problem.rows(points)).astype(np.float32)
+    rows = problem.rows(points).astype(np.float32)
     (threshold,) = field_thresholds(rows, nuisance_of(problem, fit, precision), (BED_LEVEL,))
     found: list[tuple[int, float]] = []
-    while True:
+    for _ in range(MOST_RESIDUALS):
         scores = score_map(rows, nuisance_of(problem, fit, precision))
         statistic = guarded_significance(problem, scores, fit, rows)
         best = int(np.argmax(statistic))
-        grown = None
-        if len(found) < MOST_RESIDUALS and statistic[best] >= threshold:
-            start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
-            grown = _grown(state, fit, start, tree, threshold)
-        if grown is None:
-            plain = Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
-            return fit, found, score_map(rows, plain)
+        if statistic[best] < threshold:
+            break
+        start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
+        grown = fit_sources(problem, [*fit.sources, start], fit.background, precision)
         gain = 2 * (grown.objective - fit.objective)
+        if gain < needed_gain(problem, grown, -1, Thresholds(threshold, threshold)):
+            break
         fit = grown
-        found.append((len(fit.sources) - 1, float(np.sqrt(max(gain, 0.0)))))
+        if _belongs(fit, len(fit.sources) - 1, tree):
+            found.append((len(fit.sources) - 1, float(np.sqrt(max(gain, 0.0)))))
+    suspected = {index for index, _ in found}
+    beside = [i for i in range(len(fit.sources)) if i not in suspected]
+    return fit, found, score_map(rows, nuisance_of(problem, fit, precision, beside))
 
 
-def _grown(
-    state: ScanState, fit: JointFit, start: Source, tree: cKDTree, threshold: float
-) -> JointFit | None:
-    """The fit with one more source in the bed; None when the model error of the others may have made it."""
-    problem, precision = state.problem, state.found.precision
-    trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
-    # A place outside the bed means that the counts come from there.
-    if tree.query(trial.sources[-1].position_mm)[0] > 2 * BED_MARGIN_MM:
-        trial = fit_sources(problem, [*fit.sources, start], fit.background, precision, fixed=True)
-    needed = needed_gain(problem, trial, -1, Thresholds(threshold, threshold))
-    return trial if 2 * (trial.objective - fit.objective) >= needed else None
+def _belongs(fit: JointFit, index: int, tree: cKDTree) -> bool:
+    """Whether a source lies in the bed, or so near that its place cannot tell."""
+    sd = float(np.sqrt(np.linalg.eigvalsh(fit.block(index)[:3, :3])[-1]))
+    distance = float(np.asarray(tree.query(fit.sources[index].position_mm)[0]))
+    return distance <= BED_MARGIN_MM + min(sd, WIDEST_MARGIN_MM)
 
 
 def _reported(
@@ -173,6 +182,9 @@ def _reported(
 def _finding(suspected: bool, share: float, widest: float, state: ScanState) -> str:
     if suspected:
         return "residual-suspected"
+    data = state.problem.data
+    if data.counts.sum() < FEWEST_COUNTS or data.loss > SATURATED_LOSS:
+        return "not-assessed"
     if state.geometry.surface_source == "path" or _latency_open(state):
         return "not-assessed"
     if share >= NEEDED_SHARE and widest <= WIDEST_PATCH_MM:
@@ -211,7 +223,7 @@ def _scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, 
 
 
 def _removed(
-    before: ScanState, bed: Bed, residuals: tuple[Residual, ...]
+    before: ScanState, bed: Bed, residuals: tuple[Residual, ...], decay: float
 ) -> tuple[float, tuple[float, float]]:
     """Activity near the bed before, less what is suspected now; both at the same reference time."""
     tree = cKDTree(bed.points_mm)
@@ -219,8 +231,8 @@ def _removed(
     for spot in before.result.spots:
         if spot.quality == "unusable" or tree.query(spot.position_mm)[0] > BEFORE_REACH_MM:
             continue
-        gone += spot.activity_kbq
-        variance += ((spot.activity_ci95_kbq[1] - spot.activity_ci95_kbq[0]) / (2 * Z95)) ** 2
+        gone += decay * spot.activity_kbq
+        variance += decay**2 * ((spot.activity_ci95_kbq[1] - spot.activity_ci95_kbq[0]) / (2 * Z95)) ** 2
     for residual in residuals:
         gone -= residual.activity_kbq
         variance += ((residual.ci95_kbq[1] - residual.ci95_kbq[0]) / (2 * Z95)) ** 2
@@ -228,7 +240,9 @@ def _removed(
     return gone, (gone - half, gone + half)
 
 
-def classical_rules(state: ScanState, bed: Bed, before: ScanState | None) -> dict[str, bool | None]:
+def classical_rules(
+    state: ScanState, bed: Bed, before: ScanState | None, before_decay: float = 1.0
+) -> dict[str, bool | None]:
     """What the usual rules would have called, on one-second counts near the bed; True = positive."""
     rate, near = _second_rates(state, bed)
     if not near.any():
@@ -238,9 +252,9 @@ def classical_rules(state: ScanState, bed: Bed, before: ScanState | None) -> dic
     ten = None
     if before is not None:
         hottest = float(_second_rates(before, bed)[0].max()) - background
-        ten = (top - background) > 0.1 * hottest if hottest > 0 else None
+        ten = (top - background) > 0.1 * before_decay * hottest if hottest > 0 else None
     return {
-        "ratio_1_5": top >= 1.5 * background,
+        "ratio_1_5": top > 0 and top >= 1.5 * background,
         "three_sigma": top > background + 3.0 * float(np.sqrt(max(background, 1.0))),
         "ten_percent": ten,
     }

@@ -18,7 +18,9 @@ def statement_of(
     mda_kbq: float | None,
 ) -> str:
     """One paragraph for the surgeon."""
-    left = f"{100 * (1 - share):.0f} %"
+    # Rounded against ourselves: what was examined down, so that the rest is never 0 % while some is left.
+    seen = int(100 * share)
+    left = f"{100 - seen} %"
     if finding == "residual-suspected":
         places = "; ".join(
             f"{r.activity_kbq:.1f} kBq ({r.ci95_kbq[0]:.1f} to {r.ci95_kbq[1]:.1f}) at "
@@ -28,26 +30,28 @@ def statement_of(
         return f"Residual activity suspected in the outlined bed: {places}. Not histology."
     if finding == "none-above":
         return (
-            f"No activity above {threshold_kbq:.1f} kBq ({100 * confidence:.0f} % confidence) detected on "
-            f"{100 * share:.0f} % of the outlined bed; {left} not examined to that level. {CAVEAT}"
+            f"No activity above {threshold_kbq:g} kBq ({100 * confidence:g} % confidence) detected on "
+            f"{seen} % of the outlined bed; {left} not examined to that level. {CAVEAT}"
         )
     if finding == "partly-assessed":
         return (
-            f"Partly assessed: no activity above {threshold_kbq:.1f} kBq detected on {100 * share:.0f} % of the "
+            f"Partly assessed: no activity above {threshold_kbq:g} kBq detected on {seen} % of the "
             f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level. {CAVEAT}"
         )
     reach = "" if mda_kbq is None else f" The scan would notice {mda_kbq:.1f} kBq on 99 % of the bed."
     return (
-        f"Not assessed at {threshold_kbq:.1f} kBq: only {100 * share:.0f} % of the outlined bed was examined to that "
+        f"Not assessed at {threshold_kbq:g} kBq: only {seen} % of the outlined bed was examined to that "
         f"level.{reach} Scan the places shown next. {CAVEAT}"
     )
 
 
-def reasons_of(result: ScanResult, surface_source: str, share: float) -> tuple[str, ...]:
+def reasons_of(result: ScanResult, surface_source: str, share: float, out_of_reach: bool) -> tuple[str, ...]:
     """Doubts of the scan, and what of the bed is missing."""
     reasons = list(result.reasons)
     if surface_source == "path":
         reasons.append("without a touched surface or a CT no statement on absence is given")
+    if out_of_reach:
+        reasons.append("the bed lies out of the probe's reach: is it in the Reference frame?")
     if share < 0.99:
-        reasons.append(f"{100 * (1 - share):.0f} % of the bed is not examined to the threshold")
+        reasons.append(f"{100 - int(100 * share)} % of the bed is not examined to the threshold")
     return tuple(dict.fromkeys(reasons))

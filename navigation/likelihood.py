@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 # Cosmic rays and the room give any probe this much; keeps a trial model from calling a count impossible.
 SMALLEST_RATE_CPS = 0.3
 ITERATIONS = 25
+# Relative to a parameter's own information: far below what two parameters ever share to the last digit.
+RIDGE = 1e-10
 # Relative gain of the log-likelihood at which scoring has converged.
 CONVERGED = 1e-9
 
@@ -33,6 +35,11 @@ class Counts:
         rate = np.maximum(rate_cps, SMALLEST_RATE_CPS)
         result: Array = self.live_s * rate / (1.0 + self.dead_time_s * rate)
         return result
+
+    @property
+    def loss(self) -> float:
+        """Largest share of counts lost to dead time in any reading; 1 or more is impossible for this counter."""
+        return float((self.counts * self.dead_time_s / self.live_s).max(initial=0.0))
 
     def slope(self, rate_cps: Array) -> Array:
         """d expected / d rate (n,)."""
@@ -82,8 +89,20 @@ def fit_linear(data: Counts, design: Array, precision: Array, start: Array) -> L
     rate = design @ theta
     _, information = data.weights(rate)
     curvature = design.T @ (information[:, None] * design) + np.diag(precision)
-    covariance: Array = np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64)
-    return LinearFit(theta, rate, covariance, best)
+    return LinearFit(theta, rate, inverse_information(curvature), best)
+
+
+def inverse_information(curvature: Array) -> Array:
+    """Inverse (q, q) of a symmetric information matrix whose parameters have very different units.
+
+    Scaled to a unit diagonal first, with a ridge far below any information: an undetermined parameter gets a huge
+    variance, never a vanishing one.
+    """
+    diagonal = np.diag(curvature)
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    unit = curvature * scale[:, None] * scale + RIDGE * np.eye(len(diagonal))
+    inverse: Array = np.asarray(np.linalg.inv(unit), dtype=np.float64)
+    return inverse * scale[:, None] * scale
 
 
 def _objective(data: Counts, rate: Array, precision: Array, theta: Array) -> float:

@@ -6,16 +6,18 @@ The count latency comes from the caller, else the scan, else the calibration, el
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.nuclide import nuclide
 from calibration.response import DetectorResponse, load_response
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.surface import TissueMap, read_surface
 from tracking.errors import InputError
-from tracking.jsonfile import read_json
+from tracking.jsonfile import number_of, read_json
 from tracking.recording.export import open_scan
 from tracking.scanfolder import Scan, readings_of
 
@@ -59,6 +61,7 @@ def reconstruct_scan(
     response = load_response(probe)
     scan = open_scan(where)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
+    _require_countable(scan, scan.dead_time_s if scan.dead_time_s is not None else response.dead_time_s)
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue = _tissue(options)
     latency = prior.latency_s
@@ -88,6 +91,29 @@ def reconstruct_scan(
     return state
 
 
+def _require_countable(scan: Scan, dead_time_s: float | None) -> None:
+    """Raise InputError where a counter with this dead time cannot have counted so much."""
+    lost = scan.counts.counts * (dead_time_s or 0.0) / scan.counts.window_s
+    if lost.max(initial=0.0) >= 1.0:
+        row = int(np.argmax(lost))
+        raise InputError(
+            f"{scan.source / 'counts.csv'}, row {row + 2}: {scan.counts.counts[row]:.0f} counts in"
+            f" {scan.counts.window_s[row]:g} s are impossible with a dead time of {dead_time_s:g} s"
+        )
+
+
+def decay_between(before: Path, after: Path) -> float:
+    """Factor that brings activities at the reference time of one scan to that of another.
+
+    1 where a scan does not state its reference time. Raises InputError for an unknown nuclide.
+    """
+    first, second = open_scan(before), open_scan(after)
+    if first.reference_time is None or second.reference_time is None:
+        return 1.0
+    start, end = (datetime.fromisoformat(s.reference_time or "") for s in (first, second))
+    return float(nuclide(second.nuclide).decay_factor((end - start).total_seconds()))
+
+
 def latency_prior(scan: Scan, response: DetectorResponse, named: Path | None) -> LatencyPrior:
     """Latency of a scan in the order of the contract. Raises InputError for a latency.json without one."""
     if named is not None:
@@ -101,11 +127,19 @@ def latency_prior(scan: Scan, response: DetectorResponse, named: Path | None) ->
 
 def _named_latency(path: Path) -> LatencyPrior:
     content = read_json(path)
-    value, interval = content.get("count_latency_s"), content.get("ci95_s")
-    if not isinstance(value, int | float) or value < 0:
-        raise InputError(f"{path}: count_latency_s is missing or no number >= 0")
-    sd = 0.0 if not interval else (float(interval[1]) - float(interval[0])) / 3.92
-    return LatencyPrior(float(value), sd, True)
+    value = number_of(content, "count_latency_s", path, lowest=0.0)
+    if value is None:
+        raise InputError(f"{path}: count_latency_s is missing")
+    interval = content.get("ci95_s")
+    if interval is None:
+        return LatencyPrior(value, 0.0, True)
+    try:
+        low, high = (float(v) for v in interval)
+    except (TypeError, ValueError) as fault:
+        raise InputError(f"{path}: ci95_s must be two numbers") from fault
+    if not 0.0 <= low <= high < np.inf:
+        raise InputError(f"{path}: ci95_s must rise from 0 or more")
+    return LatencyPrior(value, (high - low) / 3.92, True)
 
 
 def _tissue(options: ScanOptions) -> TissueMap | None:

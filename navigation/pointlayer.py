@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.background import Background
-from navigation.likelihood import Counts
+from navigation.likelihood import Counts, inverse_information
 from navigation.projector import Projector
 from tracking.sample import Readings
 
@@ -124,6 +124,7 @@ class JointFit:
     rate_cps: Array
     source_rate_cps: Array
     covariance: Array
+    latency_free: bool  # whether the last parameter is the latency
     objective: float
     latency_shift_s: float
 
@@ -135,7 +136,7 @@ class JointFit:
     @property
     def latency_sd_s(self) -> float:
         """Standard deviation of the latency shift; 0 when it was not a parameter."""
-        return float(np.sqrt(max(self.covariance[-1, -1], 0.0)))
+        return float(np.sqrt(max(self.covariance[-1, -1], 0.0))) if self.latency_free else 0.0
 
 
 def fit_sources(
@@ -162,6 +163,7 @@ class _State:
     ) -> None:
         self.problem, self.sources, self.background = problem, sources, background
         self.precision, self.latency = precision, latency
+        self.latency_free = problem.latency_sd_s > 0
 
     def evaluate(self) -> None:
         p = self.problem
@@ -184,7 +186,8 @@ class _State:
             r = self.rows[:, 7 * i : 7 * i + 7]
             gradient = (r[:, 2::2] - r[:, 1:6:2]) / (2 * DERIVATIVE_MM)
             columns += [source.activity_kbq * gradient, source.activity_kbq * r[:, :1]]
-        columns.append(self.delay[:, None])
+        if self.latency_free:
+            columns.append(self.delay[:, None])
         return np.concatenate(columns, axis=1)
 
     def _normal(self) -> tuple[Array, Array]:
@@ -197,8 +200,8 @@ class _State:
         prior[: len(self.background)] = self.precision
         theta = np.zeros(design.shape[1])
         theta[: len(self.background)] = self.background
-        sd = self.problem.latency_sd_s
-        prior[-1], theta[-1] = (1.0 / sd**2 if sd > 0 else 1e12), self.latency
+        if self.latency_free:
+            prior[-1], theta[-1] = 1.0 / self.problem.latency_sd_s**2, self.latency
         gradient = design.T @ score - prior * theta
         curvature = design.T @ (damped[:, None] * design) + np.diag(prior)
         return gradient, curvature
@@ -237,7 +240,7 @@ class _State:
     def _move(self, before: tuple[list[Source], Array, float, float], step: Array) -> None:
         q = len(self.background)
         self.background = before[1] + step[:q]
-        self.latency = before[2] + float(step[-1])
+        self.latency = before[2] + (float(step[-1]) if self.latency_free else 0.0)
         self.sources = []
         tissue = self.problem.projector.tissue
         for i, source in enumerate(before[0]):
@@ -257,7 +260,8 @@ class _State:
             self.background,
             self.rate,
             self.source_rate,
-            np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64),
+            inverse_information(curvature),
+            self.latency_free,
             self.objective,
             self.latency,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.response import RELATIVE_SD_EXTRAPOLATED
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.uncertainty import (
@@ -50,6 +51,8 @@ ACTIVITY_SYSTEMATIC = 0.04
 POSITION_SYSTEMATIC_MM = 0.5
 # Predicted standard deviation up to which a place is good to navigate by, and usable at all.
 GOOD_SD_MM, USABLE_SD_MM = 5.0, 15.0
+# Above this share of its counts a source rests on the continued response.
+MOSTLY = 0.5
 # The same for the logarithm of the activity.
 GOOD_LOG_SD, USABLE_LOG_SD = 0.5, 0.9
 Z95 = 1.96
@@ -121,18 +124,20 @@ def quiet_level(problem: Problem) -> float:
     return max(float(np.quantile(counts[seen] / exposure[seen], QUIET_QUANTILE)), SMALLEST_LEVEL)
 
 
-def nuisance_of(problem: Problem, fit: JointFit, precision: Array) -> Nuisance:
-    """Design of everything fitted: background modes, and gradient and activity of each source."""
-    if not fit.sources:
+def nuisance_of(problem: Problem, fit: JointFit, precision: Array, free: list[int] | None = None) -> Nuisance:
+    """Design of what is fitted besides: background modes, and gradient and activity of each source in `free` (all)."""
+    chosen = list(range(len(fit.sources))) if free is None else free
+    if not chosen:
         return Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
-    rows = problem.source_rows(list(fit.sources))
+    sources = [fit.sources[i] for i in chosen]
+    rows = problem.source_rows(sources)
     columns = [problem.background_rows]
-    for i, source in enumerate(fit.sources):
+    for i, source in enumerate(sources):
         r = rows[:, 7 * i : 7 * i + 7]
         columns += [source.activity_kbq * (r[:, 2::2] - r[:, 1:6:2]), r[:, :1]]
     design = np.concatenate(columns, axis=1)
     # A weak prior keeps undetermined directions of a source finite.
-    weak = np.tile([1e-2, 1e-2, 1e-2, 1e-8], len(fit.sources))
+    weak = np.tile([1e-2, 1e-2, 1e-2, 1e-8], len(sources))
     return Nuisance(problem.data, design, np.concatenate([precision, weak]), fit.rate_cps)
 
 
@@ -325,7 +330,12 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     source, block = found.fit.sources[index], found.fit.block(index)
     covariance = block[:3, :3] + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
     leaked = _leakage(problem, found.fit, index)[0] / max(found.significance[index], 1.0)
-    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2 + leaked**2))
+    response = problem.projector.response
+    beyond = _extrapolated_share(problem, source)
+    systematic = (
+        ACTIVITY_SYSTEMATIC**2 + response.systematic_relative_sd**2 + (RELATIVE_SD_EXTRAPOLATED * beyond) ** 2
+    )
+    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + systematic + leaked**2))
     activity = source.activity_kbq
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
     quality, reasons = _quality(problem, source, sd, log_sd)
@@ -358,10 +368,20 @@ def _quality(problem: Problem, source: Source, sd_mm: float, log_sd: float) -> t
         reasons.append(f"position is uncertain by {sd_mm:.1f} mm")
     if log_sd > GOOD_LOG_SD:
         reasons.append(f"activity is uncertain by a factor {np.exp(Z95 * log_sd):.1f}")
-    nearest = float(np.linalg.norm(problem.readings.mid_poses[:, :3, 3] - source.position_mm, axis=1).min())
-    if nearest > problem.projector.response.measured_z_mm[1]:
-        reasons.append("farther from the probe than the calibration was measured")
+    if _extrapolated_share(problem, source) > MOSTLY:
+        reasons.append("extrapolated: most of its counts come from where the calibration was not measured")
     return ("limited" if reasons else "ok"), reasons
+
+
+def _extrapolated_share(problem: Problem, source: Source) -> float:
+    """Share of a source's counts that the response puts beyond the measured points."""
+    poses = problem.readings.mid_poses
+    offset = source.position_mm - poses[:, :3, 3]
+    z = np.einsum("ni,ni->n", offset, poses[:, :3, 2])
+    r = np.sqrt(np.maximum(np.einsum("ni,ni->n", offset, offset) - z**2, 0.0))
+    row = problem.source_rows([source])[:, 0] * problem.data.live_s
+    beyond = problem.projector.response.extrapolated(r, z)
+    return float(row[beyond].sum() / max(float(row.sum()), 1e-12))
 
 
 def _target_to_background(problem: Problem, fit: JointFit, source: Source) -> float | None:

@@ -37,6 +37,7 @@ TISSUE_SPACING_MM, TISSUE_MARGIN_MM = 4.0, 12.0
 # Far from the surface only its side matters: the distance is taken on every COARSE-th node and interpolated.
 COARSE, NEAR_MM = 3, 16.0
 FEWEST_POINTS = 12
+LEAST_SPREAD_MM = 2.0
 # Where no surface was touched, the face is taken to have been this far above the skin at its closest.
 PATH_CLEARANCE_MM = 1.0
 
@@ -80,6 +81,9 @@ class Surface:
         points = np.asarray(points_mm, dtype=np.float64)
         if len(points) < FEWEST_POINTS:
             raise InputError(f"{len(points)} surface points; at least {FEWEST_POINTS} are needed")
+        spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) / np.sqrt(len(points))
+        if spread[1] < LEAST_SPREAD_MM or len(np.unique(points, axis=0)) < FEWEST_POINTS:
+            raise InputError("the touched surface is a point or a line")
         return Surface(points, _oriented_normals(points, tip_poses))
 
     @staticmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.likelihood import Counts
+from navigation.likelihood import Counts, inverse_information
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -93,7 +93,7 @@ def _cross(rows: Array32, nuisance: Nuisance, information: Array) -> tuple[Array
     weighted = (information[:, None] * nuisance.design).astype(np.float32)
     curvature = nuisance.design.T @ (information[:, None] * nuisance.design) + np.diag(nuisance.precision)
     cross = (weighted.T @ rows).astype(np.float64)
-    return cross, np.asarray(np.linalg.pinv(curvature, hermitian=True), dtype=np.float64)
+    return cross, inverse_information(curvature)
 
 
 def field_thresholds(
@@ -109,7 +109,9 @@ def field_thresholds(
     _, information = data.weights(nuisance.rate_cps)
     expected, slope = data.expected(nuisance.rate_cps), data.slope(nuisance.rate_cps)
     normal = np.random.default_rng(SEED).standard_normal((len(expected), replicates)).T
+    # The bend adds 1/18 to the variance; the last factor takes it away again.
     excess = np.sqrt(expected) * normal + (normal**2 - 1.0) / 6.0
+    excess /= np.sqrt(1.0 + 1.0 / (18.0 * expected))
     score = (slope * excess / expected).astype(np.float32)
     cross, inverse = _cross(rows, nuisance, information)
     plain = np.einsum("nm,nm->m", rows, rows * information.astype(np.float32)[:, None], dtype=np.float64)

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from navigation.bed import Bed
+from navigation.cli.numbers import Finite
 from navigation.cli.reconstruct import RESULT_FILES, scan_options
 from navigation.offline import ScanOptions
 from tracking.errors import InputError
@@ -23,12 +24,12 @@ from tracking.errors import InputError
 @click.option(
     "--bed", required=True, type=click.Path(path_type=Path), help="bed.json, or .ply/.stl with --depth-mm."
 )
-@click.option("--threshold-kbq", required=True, type=click.FloatRange(min=0.0, min_open=True))
-@click.option("--confidence", default=0.95, show_default=True, type=click.FloatRange(0.5, 0.9999))
+@click.option("--threshold-kbq", required=True, type=Finite(min=0.0, min_open=True))
+@click.option("--confidence", default=0.95, show_default=True, type=Finite(0.5, 0.9999))
 @click.option(
     "--before", type=click.Path(path_type=Path), help="Scan before the resection: activity removed."
 )
-@click.option("--depth-mm", type=click.FloatRange(min=0.5), help="Depth of the bed behind its surface.")
+@click.option("--depth-mm", type=Finite(min=0.5), help="Depth of the bed behind its surface.")
 def command(
     scan: Path,
     probe: Path,
@@ -46,17 +47,18 @@ def command(
 ) -> None:
     """What SCAN says about the outlined bed: residual activity suspected, none above a threshold, or not assessed."""
     from navigation.bedcheck import check_bed
-    from navigation.offline import reconstruct_scan
+    from navigation.offline import decay_between, reconstruct_scan
     from navigation.results import write_bed_check, write_scan_result
     from tracking.jsonfile import prepare_out
 
     outlined = read_bed(bed, depth_mm)
     with prepare_out(out, force, (*RESULT_FILES, "bed_check.json")) as folder:
         state = reconstruct_scan(scan, probe, ScanOptions(surface, tips, latency, registration))
-        earlier = None
+        earlier, decay = None, 1.0
         if before is not None:
             earlier = reconstruct_scan(before, probe, ScanOptions(None, tips, latency, registration))
-        check = check_bed(state, outlined, threshold_kbq, confidence, earlier)
+            decay = decay_between(before, scan)
+        check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay)
         write_scan_result(state.result, folder.path)
         write_bed_check(check, folder.path)
     if state.result.simulated:
@@ -66,7 +68,7 @@ def command(
 
 def read_bed(path: Path, depth_mm: float | None) -> Bed:
     """The outlined bed. Raises InputError."""
-    from navigation.surface import read_surface
+    from navigation.surface import FEWEST_POINTS, read_surface
     from tracking.jsonfile import read_json
 
     if path.suffix.lower() in (".ply", ".stl"):
@@ -79,8 +81,10 @@ def read_bed(path: Path, depth_mm: float | None) -> Bed:
         depth = float(content["depth_mm"]) if depth_mm is None else depth_mm
     except (KeyError, TypeError, ValueError) as fault:
         raise InputError(f"{path}: points_mm or depth_mm is missing or malformed ({fault})") from fault
-    if points.ndim != 2 or points.shape[1] != 3 or len(points) < 3 or not np.isfinite(points).all():
-        raise InputError(f"{path}: points_mm must be at least 3 points of 3 finite numbers")
+    if points.ndim != 2 or points.shape[1] != 3 or len(points) < FEWEST_POINTS:
+        raise InputError(f"{path}: points_mm must be at least {FEWEST_POINTS} points of 3 numbers")
+    if not np.isfinite(points).all():
+        raise InputError(f"{path}: points_mm holds a number that is not finite")
     if not np.isfinite(depth) or depth <= 0:
         raise InputError(f"{path}: depth_mm must be a positive number")
     return Bed(points, depth)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
+from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
 from tracking.errors import GateRefusedError, InputError
 
@@ -22,7 +24,7 @@ from tracking.errors import GateRefusedError, InputError
 @click.option("--air-water", type=click.Path(path_type=Path), help="Air/water measurement (JSON).")
 @click.option("--probe-serial", help="Serial number the calibration is bound to.")
 @click.option("--operator", help="Who measured.")
-@click.option("--dead-time-s", type=click.FloatRange(min=0.0), help="Dead time of the counter in s.")
+@click.option("--dead-time-s", type=Finite(min=0.0), help="Dead time of the counter in s.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 def command(
@@ -64,7 +66,7 @@ def parse_window(text: str) -> tuple[float, float]:
         low, high = (float(v) for v in text.split(","))
     except ValueError as fault:
         raise InputError(f"--window-kev {text}: must be LO,HI in keV") from fault
-    if not 0.0 < low < high:
+    if not 0.0 < low < high < math.inf:
         raise InputError(f"--window-kev {text}: must be 0 < LO < HI")
     return low, high
 

@@ -16,7 +16,7 @@ RESULT_FILES = ("spots.json", "activity.nrrd", "relative_sd.nrrd", "mda.nrrd")
 
 def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command over a scan shares."""
-    file = click.Path(path_type=Path)
+    file = click.Path(exists=True, path_type=Path)
     for option in reversed(
         (
             click.option("--probe", required=True, type=file, help="Detector calibration, probe.json."),
@@ -26,7 +26,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--latency", type=file, help="Count latency, latency.json."),
             click.option("--registration", type=file, help="Registration of the study, reg.json."),
-            click.option("--out", required=True, type=file, help="Result folder."),
+            click.option("--out", required=True, type=click.Path(path_type=Path), help="Result folder."),
             click.option("--force", is_flag=True, help="Overwrite an existing result."),
         )
     ):

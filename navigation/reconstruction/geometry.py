@@ -17,8 +17,9 @@ from tracking.sample import Readings
 
 Array = NDArray[np.float64]
 
-# Poses that tell the outside of a touched surface: the first ones, so that the answer never changes.
-ORIENTING_READINGS = 20
+# Poses that tell the outside of a touched surface: the first ones near it, so that the answer never changes. There is
+# no geometry before there are as many.
+ORIENTING_READINGS = 10
 # Without a touched surface the path is asked anew after so many readings.
 PATH_REFRESH = 50
 TISSUE_SNAP_MM = 60.0
@@ -48,15 +49,12 @@ def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
 
 
 def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
-    """Poses (p, 4, 4) that define the field: those near the touched surface, not the way there; else all.
-
-    Poses that are expected count too: a field that is right from the start need not grow while the surgeon scans.
-    """
+    """Poses (p, 4, 4) that look at the patient: those near the touched surface, not the way there; else all."""
     poses = readings.mid_poses
-    if setup.surface_mm is not None:
-        near = np.asarray(cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0]) <= LOOKING_MM
-        poses = poses[near] if near.any() else poses
-    return poses if setup.tip_hint is None else np.concatenate([poses, setup.tip_hint])
+    if setup.surface_mm is None:
+        return poses
+    near = np.asarray(cKDTree(setup.surface_mm).query(poses[:, :3, 3])[0]) <= LOOKING_MM
+    return poses[near]
 
 
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
@@ -68,7 +66,8 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
         tissue = old.projector.tissue
     if tissue is None:
         if setup.surface_mm is not None:
-            surface = Surface.from_points(setup.surface_mm, poses[:ORIENTING_READINGS])
+            looking = looking_poses(setup, readings)
+            surface = Surface.from_points(setup.surface_mm, looking[:ORIENTING_READINGS])
         else:
             surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
         tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
@@ -92,7 +91,7 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
 
 def _looked_from(setup: ImagingSetup, readings: Readings) -> Array:
     """Poses (p, 4, 4) so far, and those expected: with a good hint the field need not grow during the scan."""
-    poses = readings.mid_poses
+    poses = looking_poses(setup, readings)
     return poses if setup.tip_hint is None else np.concatenate([setup.tip_hint, poses])
 
 

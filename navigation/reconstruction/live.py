@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import Counts
 from navigation.pointlayer import Problem
-from navigation.reconstruction.geometry import Geometry, build_geometry, geometry_key
+from navigation.reconstruction.geometry import (
+    ORIENTING_READINGS,
+    Geometry,
+    build_geometry,
+    geometry_key,
+    looking_poses,
+)
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, fine_uncertainty, prior_activity
 from navigation.reconstruction.osem import osem
 from navigation.reconstruction.rowstore import RowStore
@@ -27,7 +33,11 @@ Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
 # Fewer readings say nothing about a map.
-FEWEST_READINGS = 10
+FEWEST_READINGS = ORIENTING_READINGS
+# Any probe in any room counts more than this in a scan.
+FEWEST_COUNTS = 10
+# Dead-time loss above which a rate is a lower bound only.
+SATURATED_LOSS = 0.3
 # Sources looked for while the scan goes on; the final answer looks for more.
 LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
@@ -98,7 +108,7 @@ class LiveReconstruction:
         """
         problem = self._problem()
         if problem is None:
-            raise InputError(f"{len(self)} placed readings are too few for a reconstruction")
+            raise InputError(self._too_few())
         found = find(
             problem, self._search_points(), self._search_rows, thresholds_of(problem, self._search_rows)
         )
@@ -109,8 +119,17 @@ class LiveReconstruction:
         self.state = ScanState(self.setup, self._built(), problem, found, result)
         return result
 
+    def _too_few(self) -> str:
+        near = len(looking_poses(self.setup, self.readings))
+        if near < FEWEST_READINGS <= len(self):
+            told = f"only {near} of {len(self)} placed readings are near the touched surface"
+            return f"{told}: is it in the Reference frame?"
+        if len(self) >= FEWEST_READINGS:
+            return "there is no tissue in the field of view: the surface and the probe do not fit together"
+        return f"{len(self)} placed readings are too few for a reconstruction"
+
     def _result(self, problem: Problem, found: Found, maps: Maps) -> ScanResult:
-        latency = self.setup.latency_s + found.fit.latency_shift_s
+        latency = max(self.setup.latency_s + found.fit.latency_shift_s, 0.0)
         sd = found.fit.latency_sd_s
         return ScanResult(
             map=maps.published(self._version, self._readings),
@@ -155,6 +174,13 @@ class LiveReconstruction:
         doubts = []
         if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
             doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
+        data = Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s)
+        if data.counts.sum() < FEWEST_COUNTS:
+            doubts.append(f"only {data.counts.sum():.0f} counts in the whole scan: is the probe working?")
+        if data.loss > SATURATED_LOSS:
+            doubts.append(
+                f"the counter lost {100 * data.loss:.0f} % of its counts: activities are lower bounds"
+            )
         if self._geometry is not None and self._geometry.surface_source == "path":
             doubts.append("depth rests on a surface estimated from the probe's path")
         return tuple(doubts)
@@ -170,7 +196,7 @@ class LiveReconstruction:
     def _problem(self) -> Problem | None:
         """Bring rows up to date with the readings; None while there are too few."""
         self._absorb()
-        if len(self._readings) < FEWEST_READINGS:
+        if len(looking_poses(self.setup, self._readings)) < FEWEST_READINGS:
             return None
         if self._geometry is None or self._geometry.key != geometry_key(self.setup, self._readings):
             self._geometry = build_geometry(self.setup, self._readings, self._geometry)

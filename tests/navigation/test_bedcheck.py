@@ -43,7 +43,7 @@ def test_a_quiet_covered_bed_gets_its_statement(quiet: ScanState) -> None:
     check = check_bed(quiet, bed(), 10.0)
     assert check.finding == "none-above"
     assert check.covered_fraction >= 0.99
-    assert check.statement.startswith("No activity above 10.0 kBq (95 % confidence) detected on")
+    assert check.statement.startswith("No activity above 10 kBq (95 % confidence) detected on")
     assert "Not histology" in check.statement
     assert "clear" not in check.statement.lower()
 
@@ -136,3 +136,36 @@ def test_the_file_holds_what_the_contract_names(remnant: ScanState) -> None:
     assert named <= set(content)
     assert set(content["rules"]) == {"ratio_1_5", "three_sigma", "ten_percent"}
     assert content["rules"]["ten_percent"] is None
+
+
+def test_a_dead_counter_never_means_that_nothing_is_there() -> None:
+    silent = reconstruct(setup(), raster(600))
+    check = check_bed(silent, bed(), 10.0)
+    assert check.finding == "not-assessed"
+    assert check.rules["ratio_1_5"] is False
+    assert any("is the probe working" in reason for reason in check.reasons)
+
+
+def test_a_hot_neighbour_widens_what_can_be_said_beside_it() -> None:
+    # 60 kBq, 9 mm beside the bed: where its counts cannot be told from the bed's, the limit grows.
+    beside = state([((28.0, 0.0, -8.0), 60.0)])
+    quiet_limit = check_bed(state([]), bed(), 10.0).max_upper_limit_kbq
+    hot_limit = check_bed(beside, bed(), 10.0).max_upper_limit_kbq
+    assert quiet_limit is not None
+    assert hot_limit is not None
+    assert hot_limit > 1.1 * quiet_limit
+
+
+def test_activity_before_is_brought_to_the_time_after(quiet: ScanState) -> None:
+    before = state([((2.0, 1.0, -12.0), 90.0)], seed=4)
+    full = check_bed(quiet, bed(), 10.0, before=before).removed_kbq
+    halved = check_bed(quiet, bed(), 10.0, before=before, before_decay=0.5).removed_kbq
+    assert full is not None
+    assert halved == pytest.approx(0.5 * full)
+
+
+def test_a_bed_out_of_reach_is_named(quiet: ScanState) -> None:
+    far = Bed(bed().points_mm + [400.0, 0.0, 0.0], 6.0)
+    check = check_bed(quiet, far, 10.0)
+    assert check.finding == "not-assessed"
+    assert any("Reference frame" in reason for reason in check.reasons)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from navigation.likelihood import inverse_information
 from navigation.reconstruction import ImagingSetup, LiveReconstruction, reconstruct
 from navigation.volume import NOT_EXAMINED
 from tests.navigation.scan_model import filled, flat_surface, raster, response, setup
@@ -108,3 +109,32 @@ def test_unknown_latency_is_estimated_with_its_interval(readings: Readings) -> N
     low, high = found.count_latency_ci95_s
     assert low == 0.0
     assert 0.0 < high < 0.087
+
+
+def test_the_way_to_the_patient_neither_turns_the_surface_nor_stretches_the_field(readings: Readings) -> None:
+    # The probe comes from below the table, 300 mm behind the skin: those poses tell nothing about the outside.
+    approach = replace(readings.head(40), poses=readings.poses[:40] @ shifted(0.0, 0.0, 300.0))
+    later = replace(readings, t_s=readings.t_s + 4.0)
+    whole = reconstruct(setup(), Readings.joined([approach, later])).result
+    alone = reconstruct(setup(), readings).result
+    assert whole.map.grid.size == alone.map.grid.size
+    assert np.linalg.norm(whole.spots[0].position_mm - alone.spots[0].position_mm) < 1.0
+
+
+def shifted(x: float, y: float, z: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = (x, y, z)
+    return matrix
+
+
+def test_a_surface_in_another_frame_is_refused(readings: Readings) -> None:
+    elsewhere = ImagingSetup.create(response(), flat_surface() + [800.0, 0.0, 0.0], "Tc-99m")
+    with pytest.raises(InputError, match="Reference frame"):
+        reconstruct(elsewhere, readings)
+
+
+def test_an_undetermined_direction_gets_a_large_variance() -> None:
+    # Information from 1e12 down to 4e-4: no parameter may vanish because another is known too well.
+    information = np.diag([2.5e5, 1 / 25, 1 / 2500, 9.0, 1e12])
+    sd = np.sqrt(np.diag(inverse_information(information)))
+    assert sd == pytest.approx([0.002, 5.0, 50.0, 1 / 3, 1e-6], rel=1e-6)
