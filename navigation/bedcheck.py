@@ -15,6 +15,7 @@ from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import FEWEST_COUNTS, SATURATED_LOSS, ScanState
+from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.spots import (
     ACTIVITY_SYSTEMATIC,
     Z95,
@@ -79,7 +80,8 @@ def check_bed(
     widest = widest_patch(points, covered)
     reach = float(np.asarray(cKDTree(points).query(state.problem.readings.mid_poses[:, :3, 3])[0]).min())
     reasons = reasons_of(state.result, state.geometry.surface_source, share, reach > OUT_OF_REACH_MM)
-    finding = _finding(bool(residuals), share, widest, state)
+    blocked = _blocked(state)
+    finding = _finding(bool(residuals), share, widest, blocked)
     removed, interval = (None, None) if before is None else _removed(before, bed, residuals, before_decay)
     return BedCheck(
         finding=finding,
@@ -91,7 +93,9 @@ def check_bed(
         max_upper_limit_kbq=_bulk(limit),
         residuals=residuals,
         scan_next_mm=_scan_next(points, covered),
-        statement=statement_of(finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda)),
+        statement=statement_of(
+            finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda), blocked
+        ),
         reasons=reasons,
         rules=classical_rules(state, bed, before, before_decay),
         removed_kbq=removed,
@@ -179,17 +183,26 @@ def _reported(
     return tuple(sorted(residuals, key=lambda r: -r.significance))
 
 
-def _finding(suspected: bool, share: float, widest: float, state: ScanState) -> str:
+def _finding(suspected: bool, share: float, widest: float, blocked: str | None) -> str:
     if suspected:
         return "residual-suspected"
-    data = state.problem.data
-    if data.counts.sum() < FEWEST_COUNTS or data.loss > SATURATED_LOSS:
-        return "not-assessed"
-    if state.geometry.surface_source == "path" or _latency_open(state):
+    if blocked is not None:
         return "not-assessed"
     if share >= NEEDED_SHARE and widest <= WIDEST_PATCH_MM:
         return "none-above"
     return "partly-assessed" if share >= PARTLY_SHARE else "not-assessed"
+
+
+def _blocked(state: ScanState) -> str | None:
+    """What forbids any statement on absence, however much was examined."""
+    data = state.problem.data
+    if data.counts.sum() < FEWEST_COUNTS:
+        return "the counter told too few counts to be trusted"
+    if data.loss > SATURATED_LOSS:
+        return "the counter was saturated"
+    if state.geometry.surface_source == "path":
+        return "without a touched surface or a CT the probe's path is no surface"
+    return "the count latency is not known well enough" if _latency_open(state) else None
 
 
 def _latency_open(state: ScanState) -> bool:
@@ -199,11 +212,11 @@ def _latency_open(state: ScanState) -> bool:
 
 
 def _bulk(values: Array) -> float | None:
-    """The value that NEEDED_SHARE of the bed does not exceed; None where the scan sees nothing there."""
+    """The value that NEEDED_SHARE of the bed does not exceed; None where so much was not examined at all."""
     if len(values) == 0:
         return None
     value = float(np.quantile(values, NEEDED_SHARE, method="higher"))
-    return value if np.isfinite(value) else None
+    return value if np.isfinite(value) and value <= EXAMINED_RATIO * float(values.min()) else None
 
 
 def _scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, float, float], ...]:

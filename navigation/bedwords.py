@@ -16,6 +16,7 @@ def statement_of(
     widest_mm: float,
     residuals: tuple[Residual, ...],
     mda_kbq: float | None,
+    blocked: str | None = None,
 ) -> str:
     """One paragraph for the surgeon."""
     # Rounded against ourselves: what was examined down, so that the rest is never 0 % while some is left.
@@ -38,6 +39,8 @@ def statement_of(
             f"Partly assessed: no activity above {threshold_kbq:g} kBq detected on {seen} % of the "
             f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level. {CAVEAT}"
         )
+    if blocked is not None:
+        return f"Not assessed: {blocked}. {CAVEAT}"
     reach = "" if mda_kbq is None else f" The scan would notice {mda_kbq:.1f} kBq on 99 % of the bed."
     return (
         f"Not assessed at {threshold_kbq:g} kBq: only {seen} % of the outlined bed was examined to that "
