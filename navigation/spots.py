@@ -47,8 +47,9 @@ ROUGH_MISFIT = 2.5
 NO_LEAKAGE = 0.25
 # Relative uncertainty of an activity beyond counting: calibration scale, attenuation, depth of the surface.
 ACTIVITY_SYSTEMATIC = 0.04
-# Placement beyond counting: tracking and tip calibration, per axis.
-POSITION_SYSTEMATIC_MM = 0.5
+# Placement beyond counting, per axis: tip calibration and tracking (0.4 mm), an axis off by a degree seen over 25 mm
+# (0.44 mm), the touched surface (0.3 mm), added in squares.
+POSITION_SYSTEMATIC_MM = 0.7
 # Predicted standard deviation up to which a place is good to navigate by, and usable at all.
 GOOD_SD_MM, USABLE_SD_MM = 5.0, 15.0
 # Above this share of its counts a source rests on the continued response.

@@ -25,7 +25,7 @@ from navigation.viewer import Window
 from tracking.errors import SurroundingsError
 
 # Lengths of the phases in s: with everything between them the whole stays below 90 s on two cores.
-SWEEP_S, TOUCH_S, LANDMARKS_S, SCAN_S, BED_S, RESCAN_S = 7.0, 5.0, 5.0, 30.0, 5.0, 20.0
+SWEEP_S, TOUCH_S, LANDMARKS_S, SCAN_S, BED_S, RESCAN_S = 6.0, 4.5, 5.0, 30.0, 4.5, 20.0
 TOTAL_S = SWEEP_S + TOUCH_S + LANDMARKS_S + SCAN_S + BED_S + RESCAN_S + 10.0
 # A hand that picks up a tool needs up to a second to reach the patient; only then does the pedal go down.
 APPROACH_S = 1.1
