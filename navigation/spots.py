@@ -50,6 +50,7 @@ ACTIVITY_SYSTEMATIC = 0.04
 # Placement beyond counting, per axis: tip calibration and tracking (0.4 mm), an axis off by a degree seen over 25 mm
 # (0.44 mm), the touched surface (0.3 mm), added in squares.
 POSITION_SYSTEMATIC_MM = 0.7
+PLACE_SHARE = 0.5
 # Predicted standard deviation up to which a place is good to navigate by, and usable at all.
 GOOD_SD_MM, USABLE_SD_MM = 5.0, 15.0
 # Above this share of its counts a source rests on the continued response.
@@ -329,8 +330,10 @@ def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tu
 
 def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -> Spot:
     source, block = found.fit.sources[index], found.fit.block(index)
-    covariance = block[:3, :3] + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
-    leaked = _leakage(problem, found.fit, index)[0] / max(found.significance[index], 1.0)
+    shift = _leakage(problem, found.fit, index)[0]
+    leaked = shift / max(found.significance[index], 1.0)
+    # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
+    covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
     response = problem.projector.response
     beyond = _extrapolated_share(problem, source)
     systematic = (
