@@ -50,6 +50,14 @@ def members(session: int) -> list[int]:
     return found
 
 
+def left_behind(session: int, timeout_s: float) -> list[int]:
+    """Members of a session that are still there at the deadline; returns as soon as there are none."""
+    deadline = time.monotonic() + timeout_s
+    while (rest := members(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return rest
+
+
 def wait_for_child(session: int, timeout_s: float = 30.0) -> int:
     """The first child of a command, once it exists."""
     deadline = time.monotonic() + timeout_s
