@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PyQt5.QtCore import QPointF, QRectF, Qt
-from PyQt5.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+from PyQt5.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
 from navigation.pictures import CHI2_95_PLANE, ellipse
 from navigation.reslice import Plane
 from navigation.ui.compose import Backdrop, slice_pixels
-from navigation.ui.paint import BLUE, QUIET, RED, WORDS, line
+from navigation.ui.paint import BLUE, QUIET, RED, WORDS, font, line
 from navigation.ui.state import ViewState, probe_axes
 from navigation.volume import Spot
 
@@ -26,6 +26,8 @@ PROBE_HALF_WIDTH_MM, PROBE_LENGTH_MM = 8.0, 60.0
 IN_PLANE_MM = 4.0
 # A direction with less than this share along a patient axis gets no letter of it (22.5 degrees).
 LETTER_SHARE = 0.38
+# A focus's words are as large as can be read from 2 m, and keep off the picture's edges and its title.
+LABEL_PX, LABEL_HEIGHT_PX, LABEL_EDGE_PX, TITLE_PX = 22.0, 28.0, 4.0, 28.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +76,7 @@ def draw_view(
         for spot in state.spots:
             chosen = state.target is not None and state.target.spot.id == spot.id
             _spot(painter, spot, view.plane, chosen, scale)
+            _spot_words(painter, spot, view.plane, half, scale)
     if state.T_reference_probe is not None:
         _probe(painter, state.T_reference_probe, view.plane, scale)
     painter.restore()
@@ -101,7 +104,7 @@ def _pen(colour: QColor, px: float, scale: float, dashed: bool = False) -> QPen:
 def _spot(painter: QPainter, spot: Spot, plane: Plane, chosen: bool, scale: float) -> None:
     """The 95 % ellipse and a ring; dashed when the centre lies off the plane."""
     x, y, away = plane.project(spot.position_mm)[0]
-    off = abs(float(away)) > IN_PLANE_MM + spot.sd_mm
+    off = _off(spot, away)
     outline = ellipse(spot.covariance_mm2, plane, CHI2_95_PLANE) + (x, y)
     polygon = QPolygonF([QPointF(*p) for p in outline])
     painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -110,14 +113,36 @@ def _spot(painter: QPainter, spot: Spot, plane: Plane, chosen: bool, scale: floa
         painter.drawPolygon(polygon)
         radius = max(6.0, spot.extent_mm / 2.0) if chosen else 4.0
         painter.drawEllipse(QPointF(x, y), radius, radius)
+
+
+def _spot_words(
+    painter: QPainter, spot: Spot, plane: Plane, half_mm: tuple[float, float], scale: float
+) -> None:
+    """Number of a focus and how far it lies off the plane; none beside a focus that lies outside the picture."""
+    x, y, away = plane.project(spot.position_mm)[0]
+    if abs(x) > half_mm[0] or abs(y) > half_mm[1]:
+        return
+    words = f"{spot.id}" if not _off(spot, away) else f"{spot.id}  {abs(away):.0f} mm off"
+    box = label_box(x * scale, y * scale, words, (half_mm[0] * scale, half_mm[1] * scale), 7.0 * scale)
     painter.save()
-    painter.translate(x, y)
     painter.scale(1.0 / scale, 1.0 / scale)
-    words = f"{spot.id}" if not off else f"{spot.id}  {abs(away):.0f} mm off"
-    box = QRectF(7 * scale, -30, 190, 28)
-    line(painter, box.translated(1, 1), words, 22, QColor("black"), True)
-    line(painter, box, words, 22, WORDS, True)
+    line(painter, box.translated(1, 1), words, LABEL_PX, QColor("black"), True)
+    line(painter, box, words, LABEL_PX, WORDS, True)
     painter.restore()
+
+
+def label_box(x: float, y: float, words: str, half: tuple[float, float], gap: float) -> QRectF:
+    """Box in pixels from the middle of a picture that reaches `half`: right of (x, y), left of it where that is cut."""
+    width = QFontMetricsF(font(LABEL_PX, bold=True)).horizontalAdvance(words) + 2.0
+    left = x + gap if x + gap + width <= half[0] - LABEL_EDGE_PX else x - gap - width
+    left = max(left, LABEL_EDGE_PX - half[0])
+    top = min(max(y - LABEL_HEIGHT_PX, TITLE_PX - half[1]), half[1] - LABEL_HEIGHT_PX)
+    return QRectF(left, top, width, LABEL_HEIGHT_PX)
+
+
+def _off(spot: Spot, away_mm: float) -> bool:
+    """Whether a focus lies off the plane by more than its place is uncertain."""
+    return abs(float(away_mm)) > IN_PLANE_MM + spot.sd_mm
 
 
 def _probe(painter: QPainter, pose: NDArray[np.float64], plane: Plane, scale: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PyQt5.QtCore import QPoint, Qt
 from PyQt5.QtGui import QFontMetricsF, QImage
 
-from navigation.ui import panels
+from navigation.ui import panels, slices
 from navigation.ui.compose import PALETTE, slice_pixels
 from navigation.ui.dashboard import Dashboard
 from navigation.ui.paint import SMALLEST_PX, fitted
@@ -194,3 +194,13 @@ def test_distance_is_that_of_the_pose(qtbot: Any) -> None:
     target = model_of(snapshot()).state(0.1).target
     assert target is not None
     assert panels.target_words(target).startswith("22 mm ahead\n4 mm aside\n84 kBq")
+
+
+@pytest.mark.parametrize("x", [-270.0, -150.0, 0.0, 130.0, 200.0, 270.0])
+def test_words_of_a_focus_lie_inside_the_slice_wherever_it_is(qtbot: Any, x: float) -> None:
+    # A slice of 546 x 444 pixels, as in a window of 1600 x 1000: a cut "15 mm off" would be another number.
+    for y in (-222.0, 0.0, 222.0):
+        box = slices.label_box(x, y, "12  105 mm off", (273.0, 222.0), 36.0)
+        assert -273.0 <= box.left() and box.right() <= 273.0
+        assert -222.0 <= box.top() and box.bottom() <= 222.0
+        assert fitted("12  105 mm off", box.width(), box.height(), 22, True).pixelSize() == 22
