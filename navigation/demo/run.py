@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from navigation.demo.interrupts import Interrupts
 from navigation.demo.procedure import FIRST, TOTAL_S, Performed, run_procedure
 from navigation.demo.progress import Progress
 from navigation.demo.simulator import Simulator
@@ -40,22 +38,24 @@ def run_demo(plan: Plan) -> list[str]:
     Raises InputError for an existing result, SurroundingsError for ports, devices and displays.
     """
     with (
+        Interrupts() as interrupts,
         prepare_out(plan.out, plan.force, (*RESULT_NAMES, RECORD_NAME)) as out,
-        _terminable(),
         Progress(TOTAL_S) as progress,
     ):
         progress.say("Starting the simulated devices")
-        case, performed, remark = _perform(plan, out.path, progress)
+        case, performed, remark = _perform(plan, out.path, progress, interrupts)
         progress.say("Writing the report")
         lines = _write(case, performed, out.path, plan.out)
     return [*lines, *([remark] if remark else [])]
 
 
-def _perform(plan: Plan, out: Path, progress: Progress) -> tuple[LiveCase, Performed, str | None]:
+def _perform(
+    plan: Plan, out: Path, progress: Progress, interrupts: Interrupts
+) -> tuple[LiveCase, Performed, str | None]:
     setup = out / "setup"
     with ExitStack() as stack:
         simulator = stack.enter_context(
-            Simulator(plan.scene, plan.seed, plan.sim_port, out / "truth.json", setup)
+            Simulator(plan.scene, plan.seed, plan.sim_port, out / "truth.json", setup, interrupts)
         )
         window = Window(plan.headless, out / "window.png", out / "study")
 
@@ -78,17 +78,3 @@ def _write(case: LiveCase, performed: Performed, work: Path, out: Path) -> list[
         raise GammanavError("the procedure ended without all of its results")
     surface = case.session.scan(FIRST).surface_mm
     return five_lines(results[FIRST], checks[-1], surface, work / "truth.json", out / "report.html")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the demonstration as Ctrl-C does, so that children are reaped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from navigation.demo.interrupts import Interrupts
 from tracking.errors import SurroundingsError
 
 # Start-up imports numpy and scipy and integrates a collimator: 2 s on a quiet machine.
@@ -32,7 +33,16 @@ class Simulator:
     Entering raises SurroundingsError when the child does not come up: port in use, or it died.
     """
 
-    def __init__(self, scene: str, seed: int, port: int, truth: Path, setup: Path) -> None:
+    def __init__(
+        self,
+        scene: str,
+        seed: int,
+        port: int,
+        truth: Path,
+        setup: Path,
+        interrupts: Interrupts | None = None,
+    ) -> None:
+        self._interrupts = interrupts or Interrupts()
         self.ports: tuple[int, int] = (0, 0)
         self._command = [
             *(sys.executable, "-m", "navigation.cli.main", "simulate", scene, "--interactive"),
@@ -45,13 +55,14 @@ class Simulator:
 
     def __enter__(self) -> Simulator:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._read_complaints, args=(self._process.stderr,), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        with self._interrupts.held():
+            self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            self._readers = [
+                threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True),
+                threading.Thread(target=self._read_complaints, args=(self._process.stderr,), daemon=True),
+            ]
+            for reader in self._readers:
+                reader.start()
         try:
             ready = self._wait({"ready": True}, READY_S)
         except BaseException:
@@ -78,6 +89,7 @@ class Simulator:
         """Let the hand move on for some seconds, calling `meanwhile` several times a second."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0.0:
+            self._interrupts.check()
             meanwhile()
             time.sleep(min(left, CHECK_S))
 
@@ -88,6 +100,7 @@ class Simulator:
 
     def check(self) -> None:
         """Raise SurroundingsError if the child has died."""
+        self._interrupts.check()
         if self._process.poll() is not None:
             raise SurroundingsError(self._obituary())
 
@@ -122,6 +135,7 @@ class Simulator:
         """The next line that holds `wanted`; lines before it are passed over."""
         deadline = time.monotonic() + timeout_s
         while True:
+            self._interrupts.check()
             with self._news:
                 found = self._next(wanted)
                 if found is not None:
