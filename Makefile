@@ -7,7 +7,7 @@ SEED   ?= 1
 SYSTEM ?= install
 
 bin    := $(VENV)/bin
-core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp)
+core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp tracking/core/*.cpp tracking/core/*.hpp)
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
 pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --use-pep517
 
@@ -36,6 +36,7 @@ core: $(VENV)/.run
 
 stub: core
 	@$(bin)/python -m nanobind.stubgen -q -m navigation._core -o navigation/_core.pyi
+	@$(bin)/python -m nanobind.stubgen -q -m tracking._wire -o tracking/_wire.pyi
 
 lock: $(VENV)/.dev
 	@$(bin)/python -m pip install --quiet pip-tools

@@ -134,8 +134,10 @@ def test_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None
     assert info.endswith(".dist-info")
     assert {f"{p}/py.typed" for p in PACKAGES} <= set(names)
     assert f"{info}/licenses/NOTICE" in names
-    assert [n for n in names if n.startswith("navigation/_core.") and n.endswith(".so")]
-    assert not [n for n in names if n.startswith("navigation/core/") or "/__pycache__/" in n]
+    for native in ("navigation/_core.", "tracking/_wire."):
+        assert [n for n in names if n.startswith(native) and n.endswith(".so")]
+    sources = ("navigation/core/", "tracking/core/")
+    assert not [n for n in names if n.startswith(sources) or "/__pycache__/" in n]
 
 
 def test_package_of_the_same_name_is_reported_at_import(tmp_path: Path) -> None:
@@ -186,15 +188,16 @@ def test_runtime_dependencies_are_in_the_lock() -> None:
     assert wanted <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.M)}
 
 
-def test_stub_of_the_native_core_is_the_generated_one(tmp_path: Path) -> None:
-    fresh = tmp_path / "_core.pyi"
+@pytest.mark.parametrize("module", ["navigation._core", "tracking._wire"])
+def test_stub_of_a_native_module_is_the_generated_one(module: str, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh.pyi"
     subprocess.run(
-        [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "navigation._core", "-o", str(fresh)],
+        [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", module, "-o", str(fresh)],
         cwd=REPOSITORY,
         check=True,
         timeout=60,
     )
-    kept = REPOSITORY / "navigation" / "_core.pyi"
+    kept = REPOSITORY / f"{module.replace('.', '/')}.pyi"
     assert kept.read_text(encoding="utf-8") == fresh.read_text(encoding="utf-8"), "renew it with: make stub"
 
 

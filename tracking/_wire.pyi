@@ -1,0 +1,4 @@
+def crc64(data: bytes | bytearray | memoryview) -> int:
+    """
+    CRC-64/ECMA-182 of any contiguous buffer: most significant bit first, start 0, no final XOR.
+    """

@@ -1,0 +1,40 @@
+// The only file of the wire's native part that knows Python.
+#include <nanobind/nanobind.h>
+
+#include "crc64.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+// Giving up the interpreter's lock costs more than the CRC of anything shorter.
+constexpr Py_ssize_t long_bytes = 1 << 15;
+
+class View {
+  public:
+    explicit View(nb::handle data) {
+        if (PyObject_GetBuffer(data.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+    }
+    ~View() { PyBuffer_Release(&view_); }
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
+    const unsigned char* data() const { return static_cast<const unsigned char*>(view_.buf); }
+    Py_ssize_t size() const { return view_.len; }
+
+  private:
+    Py_buffer view_;
+};
+
+std::uint64_t crc64(nb::handle data) {
+    const View view(data);
+    if (view.size() < long_bytes) return gammanav::crc64(view.data(), static_cast<std::size_t>(view.size()));
+    nb::gil_scoped_release release;
+    return gammanav::crc64(view.data(), static_cast<std::size_t>(view.size()));
+}
+
+}  // namespace
+
+NB_MODULE(_wire, m) {
+    m.def("crc64", &crc64, nb::arg("data"), nb::sig("def crc64(data: bytes | bytearray | memoryview) -> int"),
+          "CRC-64/ECMA-182 of any contiguous buffer: most significant bit first, start 0, no final XOR.");
+}
