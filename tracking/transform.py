@@ -6,7 +6,9 @@ written in `source` to points written in `target` (wire name: SourceToTarget).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,16 +28,23 @@ def rigidity_fault(matrix: NDArray[np.float64]) -> str | None:
     """Why a (4, 4) matrix is not a usable pose, or None if it is one."""
     if matrix.shape != (4, 4):
         return f"shape {matrix.shape}, not (4, 4)"
-    if not np.isfinite(matrix).all():
+    # Plain floats: several times faster than numpy on 16 numbers, and every pose that arrives passes here.
+    rows = matrix.tolist()
+    if not all(map(math.isfinite, chain.from_iterable(rows))):
         return "not finite"
-    if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > ORTHOGONALITY_TOLERANCE:
+    (ax, bx, cx, x), (ay, by, cy, y), (az, bz, cz, z), (l0, l1, l2, l3) = rows
+    if max(abs(l0), abs(l1), abs(l2), abs(l3 - 1.0)) > ORTHOGONALITY_TOLERANCE:
         return "last row is not 0 0 0 1"
-    if np.abs(matrix[:3, 3]).max() > LARGEST_TRANSLATION_MM:
+    if max(abs(x), abs(y), abs(z)) > LARGEST_TRANSLATION_MM:
         return "translation beyond 10 m"
-    rotation = matrix[:3, :3]
-    if np.abs(rotation.T @ rotation - np.eye(3)).max() > ORTHOGONALITY_TOLERANCE:
+    lengths = (ax * ax + ay * ay + az * az, bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz)
+    angles = (ax * bx + ay * by + az * bz, bx * cx + by * cy + bz * cz, cx * ax + cy * ay + cz * az)
+    if max(abs(v - 1.0) for v in lengths) > ORTHOGONALITY_TOLERANCE or max(map(abs, angles)) > (
+        ORTHOGONALITY_TOLERANCE
+    ):
         return "rotation part is not orthonormal"
-    if abs(np.linalg.det(rotation) - 1.0) > DETERMINANT_TOLERANCE:
+    det = ax * (by * cz - cy * bz) + bx * (cy * az - ay * cz) + cx * (ay * bz - by * az)
+    if abs(det - 1.0) > DETERMINANT_TOLERANCE:
         return "rotation part is mirrored"
     return None
 
