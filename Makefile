@@ -11,7 +11,7 @@ core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp tracking/core/*
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
 pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --use-pep517
 
-.PHONY: demo test lint setup core stub lock clean
+.PHONY: demo test lint setup core stub lock sbom audit campaign clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -41,6 +41,21 @@ stub: core
 lock: $(VENV)/.dev
 	@$(bin)/python -m pip install --quiet pip-tools
 	tools/lock.sh $(LOCK)
+
+# What is in it: every package of the run lock with its hashes, in CycloneDX; and what is known against them (asks the net).
+sbom: $(VENV)/.dev
+	$(bin)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json
+
+audit: $(VENV)/.run
+	@$(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+# The long versions of what the tests do in short: hours. N scales them.
+N ?= 1
+campaign: $(VENV)/.core $(VENV)/.dev
+	$(bin)/python -m tests.campaign.kill --n $$((500 * $(N)))
+	$(bin)/python -m tests.campaign.torn --n $$((1000 * $(N)))
+	$(bin)/python -m tests.campaign.fuzz --n $$((100000000 * $(N)))
 
 clean:
 	rm -rf build $(VENV)/.core

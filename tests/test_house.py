@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import click
@@ -179,6 +181,42 @@ def test_locks_agree_on_every_package() -> None:
     union = set().union(*pins)
     assert len({pin.split("==")[0] for pin in union}) == len(union)
     assert pins[1] <= pins[2]
+
+
+def _pins(lock: str) -> dict[str, str]:
+    text = (REPOSITORY / lock).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.M))
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    # A marker may leave a package out on this platform; whatever is here has the locked version.
+    pins = _pins("requirements.txt")
+    found = {name: _installed(name) for name in pins}
+    assert {n: v for n, v in found.items() if v is not None and v != pins[n]} == {}
+    assert sum(v is not None for v in found.values()) > 0.8 * len(pins)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def test_bill_of_materials_names_every_locked_package(tmp_path: Path) -> None:
+    out = tmp_path / "sbom.json"
+    tool = [sys.executable, "-m", "cyclonedx_py", "requirements", "requirements.txt"]
+    subprocess.run(
+        [*tool, "--pyproject", "pyproject.toml", "--output-reproducible", "-o", str(out)],
+        cwd=REPOSITORY,
+        check=True,
+        timeout=120,
+    )
+    bill = json.loads(out.read_text(encoding="utf-8"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {c["name"]: c["version"] for c in bill["components"]} == _pins("requirements.txt")
+    hashed = [c for c in bill["components"] if c["externalReferences"][0]["hashes"]]
+    assert len(hashed) == len(bill["components"])
 
 
 def test_runtime_dependencies_are_in_the_lock() -> None:
