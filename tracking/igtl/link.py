@@ -6,8 +6,8 @@ recording.
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import random
 import selectors
 import socket
 import threading
@@ -16,18 +16,31 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from tracking.errors import WireError
-from tracking.igtl.codec import encode
+from tracking.igtl.codec import Message, encode
+from tracking.igtl.content import OpaqueContent
+from tracking.igtl.dial import Dialer
 from tracking.igtl.messages import status_message
-from tracking.igtl.sockets import RECEIVE_BYTES, tune
+from tracking.igtl.sockets import RECEIVE_BYTES, Bell, tune
 from tracking.igtl.stream import StreamSplitter
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 2.0
 # A source that is just being started should be found within a heartbeat; one that is off should cost
 # nothing.
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 2.0
+# Clients that lost the same source together do not come back together.
+_JITTER = 0.25
+# A link that stood for so long and delivered was a good one: the next is tried soon.
+_STEADY_S = 1.0
+# Silence after which a link is taken for half-open. Keepalive sees a dead machine, this a frozen program:
+# three seconds less what noticing takes.
+SILENCE_S = 2.5
+# At this share of the silence the source is asked for its status, so that one with nothing to say stays.
+_ASK_AT = 0.4
+# A source that is silent on one link after another, though it takes the links, has nothing to say and does
+# not answer: it is tried less and less often.
+_LONGEST_SILENCE_S = 60.0
 # Bytes that arrive for so long without completing a message mean that a header lied about its size.
 _STUCK_S = 1.0
 # A peer that sends so much that is no message does not speak OpenIGTLink.
@@ -55,7 +68,8 @@ class Client:
     of the link; both run on the client's thread. `arrival_s` is read from `clock`. With `hello` an empty
     version 2 STATUS is sent on connect, so that the source answers with metadata; a peer that only knows
     version 1 must not get it. `messages`, `connections` and `garbage_bytes` count over all connections.
-    With `silence_s` a link that delivers no byte for so long is taken for half-open and made anew.
+    A link that delivers no byte for `silence_s`, not even an answer to GET_STATUS, is taken for half-open
+    and made anew; each one in a row that never delivers a byte is waited on twice as long. None: never.
     """
 
     def __init__(
@@ -67,7 +81,7 @@ class Client:
         on_state: OnState | None = None,
         *,
         hello: bool = True,
-        silence_s: float | None = None,
+        silence_s: float | None = SILENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host, self.port, self.name = host, port, name
@@ -77,14 +91,14 @@ class Client:
         self._on_raw = on_raw
         self._on_state = on_state
         self._hello = hello
-        self._silence_s = silence_s
+        self._silence_s = self._patience_s = silence_s
         self._clock = clock
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
         self._send_lock = threading.Lock()
         self._stopping = threading.Event()
         self._connected = threading.Event()
-        self._wake: tuple[socket.socket, socket.socket] | None = None
+        self._bell = Bell()
 
     @property
     def connected(self) -> bool:
@@ -99,22 +113,24 @@ class Client:
         """Start connecting; returns at once."""
         if self._thread is not None:
             raise RuntimeError(f"client {self.name!r} was started before")
-        self._wake = socket.socketpair()
+        self._bell.open()
         self._thread = threading.Thread(target=self._run, name=f"igtl-client-{self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the link and end the thread; harmless when repeated."""
         self._stopping.set()
-        if self._thread is None or self._wake is None:
+        if self._thread is None:
             return
-        with contextlib.suppress(OSError):  # closed already: the thread has ended
-            self._wake[1].send(b"\0")
+        self._bell.ring()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def send(self, raw: bytes) -> bool:
-        """Send one complete message to the source; False when there is no link to send it on."""
+        """Send one complete message to the source; False when there is no link to send it on.
+
+        A message that the source does not take within two seconds ends the link: half of it may have gone.
+        """
         with self._send_lock:
             sock = self._socket
             if sock is None:
@@ -123,6 +139,7 @@ class Client:
                 sock.sendall(raw)
             except OSError as error:
                 logger.warning("%s: sending failed: %s", self.name, error)
+                _hang_up(sock)
                 return False
             return True
 
@@ -137,16 +154,16 @@ class Client:
             self._keep_connected()
         finally:
             self._connected.clear()
-            for sock in self._wake or ():
-                sock.close()
+            self._bell.close()
             self._report(LinkState.STOPPED)
 
     def _keep_connected(self) -> None:
+        dialer = Dialer(self.host, self.port, self._bell, self._stopping.is_set)
         backoff_s, last_reason = FIRST_BACKOFF_S, ""
         while not self._stopping.is_set():
-            before = self.messages
+            before, began_s = self.messages, time.monotonic()
             try:
-                reason = self._session()
+                reason = self._session(dialer)
             except (OSError, WireError) as error:
                 reason = str(error)
             if self._connected.is_set():
@@ -155,14 +172,16 @@ class Client:
             elif reason != last_reason:
                 self._report(LinkState.CONNECTING, reason)
             last_reason = reason
-            backoff_s = FIRST_BACKOFF_S if self.messages > before else min(2 * backoff_s, LONGEST_BACKOFF_S)
-            self._stopping.wait(backoff_s)
+            steady = self.messages > before and time.monotonic() - began_s > _STEADY_S
+            self._stopping.wait(backoff_s * random.uniform(1.0 - _JITTER, 1.0 + _JITTER))
+            backoff_s = FIRST_BACKOFF_S if steady else min(2 * backoff_s, LONGEST_BACKOFF_S)
 
-    def _session(self) -> str:
+    def _session(self, dialer: Dialer) -> str:
         """One connection from connect to end; returns why it ended."""
-        with socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S) as sock:
-            if sock.getsockname() == sock.getpeername():
-                raise ConnectionRefusedError("connected to itself: nobody listens there")
+        sock = dialer.dial()
+        if sock is None:
+            return "stopped"
+        with sock:
             tune(sock)
             sock.settimeout(_SEND_TIMEOUT_S)
             if self._hello:
@@ -179,28 +198,62 @@ class Client:
                     self._socket = None
 
     def _receive(self, sock: socket.socket) -> str:
-        assert self._wake is not None
         intake = Intake()
         garbage_before = self.garbage_bytes
+        asked = heard = False
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ)
-            selector.register(self._wake[0], selectors.EVENT_READ)
+            selector.register(self._bell, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                ready = selector.select(self._silence_s)
+                ready = selector.select(self._listening_s(asked))
                 if not ready:
-                    return f"silent for {self._silence_s} s"
+                    if asked:
+                        return self._silent(heard)
+                    asked = True
+                    self.send(_status_query())
+                    continue
                 if all(key.fileobj is not sock for key, _ in ready):
+                    self._bell.hush()
                     continue
                 data = sock.recv(RECEIVE_BYTES)
                 arrival_s = self._clock()
                 if not data:
                     return "closed by the source"
+                asked, heard = False, True
                 messages = intake.feed(data)
                 self.garbage_bytes = garbage_before + intake.garbage_bytes
                 for raw in messages:
                     self.messages += 1
                     self._on_raw(self.name, arrival_s, raw)
         return "stopped"
+
+    def _listening_s(self, asked: bool) -> float | None:
+        """How long to wait for a byte before asking, or after it."""
+        if self._patience_s is None:
+            return None
+        return self._patience_s * (1.0 - _ASK_AT if asked else _ASK_AT)
+
+    def _silent(self, heard: bool) -> str:
+        """The reason; the next link gets the usual patience if this one ever delivered, else twice its own."""
+        assert self._patience_s is not None
+        assert self._silence_s is not None
+        reason = f"silent for {self._patience_s:g} s"
+        longest_s = max(_LONGEST_SILENCE_S, self._silence_s)
+        self._patience_s = self._silence_s if heard else min(2 * self._patience_s, longest_s)
+        return reason
+
+
+def _status_query() -> bytes:
+    """GET_STATUS in version 1, which every peer understands or skips."""
+    return encode(Message("GET_STATUS", "", time.time(), 1, {}, OpaqueContent()))
+
+
+def _hang_up(sock: socket.socket) -> None:
+    """End a link from another thread than the one that reads it."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it has ended by itself
 
 
 class Intake:

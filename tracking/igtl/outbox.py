@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tracking.igtl.header import Header
+from tracking.igtl.wishes import Wishes
 
 # Up to here a message is small: a pose, a status, a list of spots. Larger ones wait behind all small ones.
 SMALL_BYTES = 1 << 16
@@ -14,6 +15,8 @@ SMALL_BYTES = 1 << 16
 MOST_SMALL_MESSAGES = 16384
 MOST_SMALL_BYTES = 16 << 20
 MOST_LARGE_MESSAGES = 16
+# Small messages that wait together leave together, in one call of the kernel.
+_BATCH_BYTES = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +39,18 @@ class Pending:
         """The bytes for a client of that header version, None if there are none for it."""
         return self.raw_v1 if version == 1 or self.raw_v2 is None else self.raw_v2
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds in memory."""
+        return len(self.raw_v1 or b"") + len(self.raw_v2 or b"")
+
 
 class Outbox:
-    """The two queues of one client and the message that is on its way; not thread-safe by itself."""
+    """The two queues of one client and what is on its way; not thread-safe by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, wishes: Wishes | None = None) -> None:
         self.version = 1
-        self.muted: set[str] = set()
+        self.wishes = wishes or Wishes()
         self.sent_messages = 0
         self.replaced_messages = 0
         self._small: dict[Hashable, bytes] = {}
@@ -50,13 +58,24 @@ class Outbox:
         self._small_bytes = 0
         self._large_bytes = 0
         self._count = 0
-        self._on_its_way = b""
+        self._on_its_way = memoryview(b"")
         self._at = 0
+        self._messages_on_their_way = 0
 
     @property
     def queued_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._small_bytes + self._large_bytes + len(self._on_its_way) - self._at
+
+    @property
+    def small_bytes(self) -> int:
+        """Bytes of small messages that wait: they are this client's alone."""
+        return self._small_bytes
+
+    @property
+    def larges(self) -> list[bytes]:
+        """The large messages that wait; the same objects for all clients."""
+        return list(self._large.values())
 
     @property
     def amid_large(self) -> bool:
@@ -72,50 +91,72 @@ class Outbox:
             or len(self._large) > MOST_LARGE_MESSAGES
         )
 
+    def offer(self, pending: Pending, now_s: float) -> None:
+        """Queue a message of the stream if this client wants it now."""
+        if self.wishes.admit(pending.type, pending.device, now_s):
+            self.put(pending)
+
     def put(self, pending: Pending) -> None:
         """Queue a message; it takes the place of one that waits under the same key."""
         raw = pending.raw(self.version)
-        if raw is None or (self.muted and pending.type in self.muted):
+        if raw is None:
             return
-        key: Hashable = ("key", pending.key)
         if pending.key is None:
             self._count += 1
-            key = self._count
-        small, large = self._small.get(key), self._large.get(key)
-        self.replaced_messages += small is not None or large is not None
-        self._small_bytes -= len(small or b"")
-        self._large_bytes -= len(large or b"")
+            key: Hashable = self._count
+        else:
+            key = ("key", pending.key)
+            self._forget(key, keep_place=len(raw) <= SMALL_BYTES)
         if len(raw) <= SMALL_BYTES:
-            self._large.pop(key, None)
             self._small[key] = raw
             self._small_bytes += len(raw)
         else:
-            self._small.pop(key, None)
             self._large[key] = raw
             self._large_bytes += len(raw)
 
+    def _forget(self, key: Hashable, keep_place: bool) -> None:
+        """Make room for a newer message of a key; among the small ones it may keep its place."""
+        small, large = self._small.get(key), self._large.pop(key, None)
+        if small is not None and not keep_place:
+            del self._small[key]
+        self._small_bytes -= len(small or b"")
+        self._large_bytes -= len(large or b"")
+        self.replaced_messages += small is not None or large is not None
+
     def rest(self, may_start_large: bool = True) -> memoryview:
-        """What is left of the message on its way, or all of the next one; empty when none may go.
+        """What is left of what is on its way, or the next; empty when none may go.
 
         A large message is only begun where the caller allows it and no small one waits.
         """
         if self._at == len(self._on_its_way):
-            self._on_its_way, self._at = self._next(may_start_large), 0
-        return memoryview(self._on_its_way)[self._at :]
+            self._on_its_way, self._at = memoryview(self._next(may_start_large)), 0
+        return self._on_its_way[self._at :]
 
     def _next(self, may_start_large: bool) -> bytes:
         if self._small:
-            raw = self._small.pop(next(iter(self._small)))
-            self._small_bytes -= len(raw)
-            return raw
+            return self._batch()
         if self._large and may_start_large:
             raw = self._large.pop(next(iter(self._large)))
             self._large_bytes -= len(raw)
+            self._messages_on_their_way = 1
             return raw
         return b""
+
+    def _batch(self) -> bytes:
+        """The small messages that wait, as many as go well together."""
+        keys: list[Hashable] = []
+        size = 0
+        for key, raw in self._small.items():
+            if keys and size + len(raw) > _BATCH_BYTES:
+                break
+            keys.append(key)
+            size += len(raw)
+        self._small_bytes -= size
+        self._messages_on_their_way = len(keys)
+        return b"".join([self._small.pop(key) for key in keys])
 
     def taken(self, count: int) -> None:
         """The kernel took so many bytes of the rest."""
         self._at += count
         if self._at == len(self._on_its_way):
-            self.sent_messages += 1
+            self.sent_messages += self._messages_on_their_way

@@ -145,8 +145,8 @@ def test_keepalive_is_on(source: Source, client: Client) -> None:
     assert sock is not None
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    # idle 1 s + 3 probes at 1 s
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+    # idle 1 s + 2 probes at 1 s
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 2
 
 
 def test_peer_that_speaks_something_else_is_dropped(
