@@ -1,0 +1,75 @@
+"""Where the tracker is and which tools it is to follow, checked before any hardware is asked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracking.errors import InputError, SurroundingsError
+from tracking.igtl.names import transform_name
+from tracking.ndi.rom import read_rom
+
+DEFAULT_PORT = 8765
+DEFAULT_BAUD = 115200
+TRACKER = "Tracker"
+# The digit that COMM takes for each speed (NDI Combined API guide); 14400 is not offered by the driver.
+BAUD_DIGITS = {9600: 0, 19200: 2, 38400: 3, 57600: 4, 115200: 5}
+
+
+@dataclass(frozen=True, slots=True)
+class NdiTool:
+    """A passive tool: the name of its frame (Probe, Stylus, Reference) and its NDI tool definition."""
+
+    name: str
+    rom: Path
+
+
+@dataclass(frozen=True, slots=True)
+class NdiSettings:
+    """A tracker at `host`:`port` or on the serial line `serial`, and its tools.
+
+    Raises InputError when neither or both are given, when a tool is named twice or its file is no tool
+    definition, and when the speed is not one the driver offers.
+    """
+
+    tools: tuple[NdiTool, ...]
+    host: str | None = None
+    port: int = DEFAULT_PORT
+    serial: str | None = None
+    baud: int = DEFAULT_BAUD
+
+    def __post_init__(self) -> None:
+        if (self.host is None) == (self.serial is None):
+            raise InputError("an NDI tracker has either a host or a serial line")
+        if self.baud not in BAUD_DIGITS:
+            raise InputError(f"baud {self.baud} is none of {', '.join(map(str, BAUD_DIGITS))}")
+        names = [tool.name for tool in self.tools]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"NDI tools {names}: none, or one named twice")
+        for tool in self.tools:
+            transform_name(tool.name, TRACKER)
+            read_rom(tool.rom)
+
+    @property
+    def where(self) -> str:
+        """Host and port, or the serial line: for messages."""
+        return f"{self.host}:{self.port}" if self.host is not None else str(self.serial)
+
+    def to_json(self) -> str:
+        """For the process that holds the driver."""
+        tools = [[tool.name, str(tool.rom.resolve())] for tool in self.tools]
+        return json.dumps([tools, self.host, self.port, self.serial, self.baud])
+
+    @staticmethod
+    def from_json(text: str) -> NdiSettings:
+        """What `to_json` wrote."""
+        tools, host, port, serial, baud = json.loads(text)
+        return NdiSettings(tuple(NdiTool(name, Path(rom)) for name, rom in tools), host, port, serial, baud)
+
+
+def require_driver() -> None:
+    """Raise SurroundingsError, in one line, when the driver is not installed."""
+    if importlib.util.find_spec("ndicapy") is None:
+        raise SurroundingsError("an NDI tracker needs the package ndicapi: pip install gammanav[ndi]")
