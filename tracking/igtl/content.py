@@ -1,53 +1,72 @@
 """Bodies of the small OpenIGTLink types: what the bytes between header and metadata say.
 
-Every class packs to the bytes it was unpacked from; numbers are big-endian on the wire. Matrices are (4, 4)
-float64 in mm here and 12 float32, column by column, there.
+Every class packs to the bytes it was unpacked from (but that a signalling NaN comes back quiet); numbers are
+big-endian on the wire. Matrices are (4, 4) float64 in mm here and 12 float32, column by column, there.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import WireError
-from tracking.igtl.header import field_text, padded_name, text_of
+from tracking.igtl.text import (
+    NATURAL,
+    WireText,
+    decode_text,
+    encode_text,
+    field_text,
+    natural_encoding,
+    padded_name,
+    text_of,
+)
 
-ASCII = 3  # IANA MIBenum of US-ASCII
-UTF8 = 106  # IANA MIBenum of UTF-8
-_MATRIX_BYTES = 48
+_MATRIX = struct.Struct(">12f")
 _POINT = struct.Struct(">64s32s4B3ff20s")
 _TDATA = struct.Struct(">20sBB48s")
+_STATUS = struct.Struct(">Hq20s")
 
 
 def pack_matrix(matrix: NDArray[np.float64]) -> bytes:
     """The upper 3x4 of (4, 4) as 12 float32, column by column; what float32 cannot hold becomes infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return matrix[:3].T.astype(">f4").tobytes()
+    columns = matrix[:3].T
+    try:
+        return _MATRIX.pack(*columns.ravel().tolist())
+    except OverflowError:
+        with np.errstate(over="ignore"):
+            return columns.astype(">f4").tobytes()
 
 
 def unpack_matrix(raw: bytes) -> NDArray[np.float64]:
     """48 bytes as a read-only (4, 4) with last row 0 0 0 1; the values are not judged here."""
-    matrix = np.eye(4)
-    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
-        matrix[:3] = np.frombuffer(raw, dtype=">f4").reshape(4, 3).T
-    matrix.setflags(write=False)
-    return matrix
+    xx, xy, xz, yx, yy, yz, zx, zy, zz, px, py, pz = _MATRIX.unpack(raw)
+    values = np.array([xx, yx, zx, px, xy, yy, zy, py, xz, yz, zz, pz, 0.0, 0.0, 0.0, 1.0])
+    values.setflags(write=False)
+    return values.reshape(4, 4)
+
+
+def _is_frozen(array: ArrayLike) -> TypeGuard[NDArray[np.float64]]:
+    """Whether nobody can change the array any more, so that it needs no copy."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.flags.writeable:
+        return False
+    return isinstance(array.base, np.ndarray) and not array.base.flags.writeable
 
 
 def frozen_matrix(matrix: ArrayLike) -> NDArray[np.float64]:
-    """A read-only (4, 4) copy; WireError for another shape."""
-    copy = np.array(matrix, dtype=np.float64)
-    if copy.shape != (4, 4):
-        raise WireError(f"matrix of shape {copy.shape}, not (4, 4)")
-    copy.setflags(write=False)
-    return copy
+    """A read-only (4, 4), copied where it could still change; WireError for another shape."""
+    frozen = matrix if _is_frozen(matrix) else np.array(matrix, dtype=np.float64)
+    if frozen.shape != (4, 4):
+        raise WireError(f"matrix of shape {frozen.shape}, not (4, 4)")
+    frozen.setflags(write=False)
+    return frozen
 
 
-def _expect(raw: bytes, size: int, what: str) -> None:
+def expect_size(raw: bytes, size: int, what: str) -> None:
+    """WireError unless the body has that many bytes."""
     if len(raw) != size:
         raise WireError(f"{what} body of {len(raw)} bytes, not {size}")
 
@@ -69,7 +88,7 @@ class TransformContent:
     @staticmethod
     def unpack(raw: bytes) -> TransformContent:
         """From 48 bytes."""
-        _expect(raw, _MATRIX_BYTES, "TRANSFORM")
+        expect_size(raw, _MATRIX.size, "TRANSFORM")
         return TransformContent(unpack_matrix(raw))
 
 
@@ -87,39 +106,54 @@ class StatusContent:
     def pack(self) -> bytes:
         """30 bytes and the message with its NUL."""
         name = padded_name(self.error_name, 20, "error name")
-        return struct.pack(">Hq20s", self.code, self.subcode, name) + self.message.encode("utf-8") + b"\0"
+        text = self.message
+        end = text.raw if isinstance(text, WireText) else text.encode("utf-8") + b"\0"
+        return _STATUS.pack(self.code, self.subcode, name) + end
 
     @staticmethod
     def unpack(raw: bytes) -> StatusContent:
-        """The message may lack its NUL."""
-        if len(raw) < 30:
-            raise WireError(f"STATUS body of {len(raw)} bytes, less than 30")
-        code, subcode, name = struct.unpack_from(">Hq20s", raw)
-        return StatusContent(code, subcode, field_text(name), field_text(raw[30:]))
+        """The message may lack its NUL, or have something behind it."""
+        if len(raw) < _STATUS.size:
+            raise WireError(f"STATUS body of {len(raw)} bytes, less than {_STATUS.size}")
+        code, subcode, name = _STATUS.unpack_from(raw)
+        text = raw[_STATUS.size :]
+        message = str(text_of(text.partition(b"\0")[0]))
+        plain = message.encode("utf-8") + b"\0" == text
+        return StatusContent(code, subcode, field_text(name), message if plain else WireText(message, text))
 
 
 @dataclass(frozen=True, slots=True)
 class StringContent:
-    """STRING: text with its IANA character set number; text that is not ASCII goes out as UTF-8."""
+    """STRING: text with the IANA number of its character set: ASCII, or UTF-8 where needed, by default."""
 
     TYPE: ClassVar[str] = "STRING"
     text: str
+    encoding: int = NATURAL
+
+    def __post_init__(self) -> None:
+        if self.encoding == NATURAL:
+            object.__setattr__(self, "encoding", natural_encoding(self.text))
+
+    @property
+    def data(self) -> bytes:
+        """The text's bytes as they stand on the wire."""
+        return encode_text(self.text, self.encoding)
 
     def pack(self) -> bytes:
         """4 bytes and the text, at most 65535 bytes of it."""
-        data = self.text.encode("utf-8")
+        data = self.data
         if len(data) > 0xFFFF:
             raise WireError(f"STRING of {len(data)} bytes, more than 65535")
-        return struct.pack(">HH", ASCII if self.text.isascii() else UTF8, len(data)) + data
+        return struct.pack(">HH", self.encoding, len(data)) + data
 
     @staticmethod
     def unpack(raw: bytes) -> StringContent:
-        """The length must be the body's; whatever the encoding says, the text is read as UTF-8."""
+        """The length must be the body's; text in a set that is not known keeps its bytes."""
         if len(raw) < 4:
             raise WireError(f"STRING body of {len(raw)} bytes, less than 4")
-        _, length = struct.unpack_from(">HH", raw)
-        _expect(raw, 4 + length, "STRING")
-        return StringContent(text_of(raw[4:]))
+        encoding, length = struct.unpack_from(">HH", raw)
+        expect_size(raw, 4 + length, "STRING")
+        return StringContent(decode_text(raw[4:], encoding), encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +178,7 @@ class SensorContent:
         if len(raw) < 10:
             raise WireError(f"SENSOR body of {len(raw)} bytes, less than 10")
         count, status, unit = struct.unpack_from(">BBQ", raw)
-        _expect(raw, 10 + 8 * count, "SENSOR")
+        expect_size(raw, 10 + 8 * count, "SENSOR")
         return SensorContent(struct.unpack_from(f">{count}d", raw, 10), unit, status)
 
 

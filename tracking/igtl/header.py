@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tracking.errors import WireError
+from tracking.igtl.text import padded_name as padded_name
+from tracking.igtl.text import text_of
 
 HEADER_BYTES = 58
 TYPE_BYTES = 12
@@ -23,15 +26,37 @@ _FRACTIONS_PER_S = 1 << 32
 METADATA_LARGEST_BYTES = 1 << 18
 # 512 x 512 x 128 float64 voxels; the map itself has about 1 MiB.
 IMAGE_LARGEST_BYTES = 256 << 20
-# Any other type: enough for every message of the standard that a navigation system streams.
-OTHER_LARGEST_BYTES = 1 << 20
+# A surface of half a million points, or an array of two million float64.
+ARRAY_LARGEST_BYTES = 16 << 20
+# A type that is not known: enough for a record of it to be of use; what is larger streams past.
+OTHER_LARGEST_BYTES = 1 << 16
+# Tools, lists and descriptions: more than any display could hold.
+_MOST_ROWS = 1024
 LARGEST_CONTENT_BYTES = {
     "TRANSFORM": 48,
+    "POSITION": 28,
+    "QTRANS": 28,
     "STATUS": 1 << 16,
     "STRING": (1 << 16) + 4,
+    "COMMAND": 138 + (1 << 20),
+    "RTS_COMMAND": 138 + (1 << 20),
     "SENSOR": 2 + 8 + 255 * 8,
     "POINT": 136 * 4096,
-    "TDATA": 70 * 1024,
+    "TRAJ": 150 * _MOST_ROWS,
+    "TDATA": 70 * _MOST_ROWS,
+    "QTDATA": 50 * _MOST_ROWS,
+    "STT_TDATA": 36,
+    "STT_QTDATA": 36,
+    "RTS_TDATA": 1,
+    "RTS_QTDATA": 1,
+    "CAPABILITY": 12 * _MOST_ROWS,
+    "IMGMETA": 260 * _MOST_ROWS,
+    "LBMETA": 116 * _MOST_ROWS,
+    "COLORT": 2 + 3 * (1 << 16),
+    "COLORTABLE": 2 + 3 * (1 << 16),
+    "BIND": ARRAY_LARGEST_BYTES,
+    "NDARRAY": ARRAY_LARGEST_BYTES,
+    "POLYDATA": ARRAY_LARGEST_BYTES,
     "IMAGE": IMAGE_LARGEST_BYTES,
 }
 
@@ -56,26 +81,6 @@ def seconds_of(stamp: int) -> float:
     return (stamp >> 32) + (stamp & (_FRACTIONS_PER_S - 1)) / _FRACTIONS_PER_S
 
 
-def padded_name(text: str, size: int, what: str) -> bytes:
-    """Text as a NUL-padded field; WireError if it is longer than `size` bytes or not plain."""
-    raw = text.encode("utf-8")
-    if len(raw) > size:
-        raise WireError(f"{what} {text!r} is longer than {size} bytes")
-    if b"\0" in raw:
-        raise WireError(f"{what} {text!r} holds a NUL")
-    return raw.ljust(size, b"\0")
-
-
-def text_of(raw: bytes) -> str:
-    """Bytes as UTF-8; what is none becomes "?", so that the text never needs more bytes than it came in."""
-    return raw.decode("utf-8", "replace").replace("\ufffd", "?")
-
-
-def field_text(raw: bytes) -> str:
-    """The text before the first NUL."""
-    return text_of(raw.split(b"\0", 1)[0])
-
-
 _TYPE = re.compile(rb"([A-Z][A-Z0-9_]*)\0*")
 # Any text up to the padding; a control character or something behind a NUL is no sender's header.
 _NAME = re.compile(rb"([^\0-\x1f\x7f]*)\0*")
@@ -86,6 +91,16 @@ def _matched_text(raw: bytes, pattern: re.Pattern[bytes], what: str) -> str:
     if match is None:
         raise WireError(f"{raw!r} is no {what}")
     return text_of(match[1])
+
+
+@lru_cache(maxsize=256)
+def _type_text(raw: bytes) -> str:
+    return _matched_text(raw, _TYPE, "type")
+
+
+@lru_cache(maxsize=256)
+def _name_text(raw: bytes) -> str:
+    return _matched_text(raw, _NAME, "device name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +144,8 @@ class Header:
             raise WireError(f"header version {version} is not known")
         return Header(
             version,
-            _matched_text(kind, _TYPE, "type"),
-            _matched_text(device, _NAME, "device name"),
+            _type_text(kind),
+            _name_text(device),
             (seconds << 32) + fraction,
             body_bytes,
             crc,

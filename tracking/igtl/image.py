@@ -105,7 +105,8 @@ class ImageContent:
             *self.offset,
             *array.shape[2::-1],
         )
-        return head + array.tobytes()
+        voxels = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return b"".join((head, voxels.data))
 
     @staticmethod
     def unpack(raw: bytes) -> ImageContent:

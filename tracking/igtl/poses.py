@@ -1,25 +1,38 @@
-"""Poses out of messages: TRANSFORM and TDATA to samples, with what the sender says of them."""
+"""Poses out of messages: what TRANSFORM, TDATA, POSITION and QTDATA say, with what the sender says of it."""
 
 from __future__ import annotations
 
 from tracking.igtl.codec import Message
-from tracking.igtl.content import TDataContent, TransformContent
+from tracking.igtl.content import TDataContent, TrackedTool, TransformContent
 from tracking.igtl.messages import transform_message
 from tracking.igtl.names import pose_status, status_metadata
-from tracking.sample import PoseSample
+from tracking.igtl.quaternions import PositionContent, QTDataContent, QuaternionTool
+from tracking.sample import PoseSample, PoseStatus
+
+# The kind of a tool of which only the tip is known: its rotation means nothing.
+_ONLY_TIP = 3
 
 
 def poses_from_message(message: Message) -> tuple[PoseSample, ...]:
-    """The poses of a TRANSFORM (one) or TDATA (one for each tool), none for any other type.
+    """The poses of a TRANSFORM or POSITION (one), TDATA or QTDATA (one for each tool), else none.
 
-    `t_s` is the header's stamp; a matrix is handed on as sent and must be checked for rigidity before use.
+    `t_s` is the header's stamp; a matrix is handed on as sent and must be checked for rigidity before use,
+    which a quaternion that is not of unit length does not pass. A POSITION without an orientation is no
+    pose, a tool of which only the tip is known has none that is valid.
     """
     status = pose_status(message.metadata)
-    if isinstance(message.body, TransformContent):
-        return (PoseSample(message.device, message.t_s, message.body.matrix, status),)
-    if isinstance(message.body, TDataContent):
-        return tuple(PoseSample(t.name, message.t_s, t.matrix, status) for t in message.body.tools)
+    body = message.body
+    if isinstance(body, TransformContent | PositionContent):
+        matrix = body.matrix
+        return () if matrix is None else (PoseSample(message.device, message.t_s, matrix, status),)
+    if isinstance(body, TDataContent | QTDataContent):
+        return tuple(_pose_of_tool(tool, message.t_s, status) for tool in body.tools)
     return ()
+
+
+def _pose_of_tool(tool: TrackedTool | QuaternionTool, t_s: float, status: PoseStatus) -> PoseSample:
+    oriented = tool.kind != _ONLY_TIP or not status.usable
+    return PoseSample(tool.name, t_s, tool.matrix, status if oriented else PoseStatus.INVALID)
 
 
 def pose_message(sample: PoseSample, metadata: dict[str, str] | None = None, version: int = 1) -> Message:

@@ -59,7 +59,7 @@ def some_messages() -> list[Message]:
         point_message("HotSpots", [Point("A", (1.0, 2.0, 3.0), "Spot", (255, 0, 0, 128), 4.0, "x")], NOW_S),
         tdata_message("Tools", [("Probe", POSE), ("Reference", np.eye(4))], NOW_S),
         image_message("Activity_Reference", voxels, Grid(), NOW_S),
-        Message("NDARRAY", "x", NOW_S, 1, {}, OpaqueContent(b"\1\2\3")),
+        Message("NEWTYPE", "x", NOW_S, 1, {}, OpaqueContent(b"\1\2\3")),
     ]
 
 

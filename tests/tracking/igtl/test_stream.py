@@ -30,7 +30,7 @@ MESSAGES = [
     encode(transform_message("ProbeToTracker", POSE, 2.0, {"TransformStatus": "OK"}, 2)),
     encode(string_message("Spots", "x" * 3000, 3.0)),
     encode(status_message("", 4.0, version=2)),
-    encode(Message("NDARRAY", "x", 5.0, 1, {}, OpaqueContent(b"\7" * 500))),
+    encode(Message("NEWTYPE", "x", 5.0, 1, {}, OpaqueContent(b"\7" * 500))),
 ]
 
 
