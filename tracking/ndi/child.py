@@ -61,7 +61,18 @@ def message_of(frame: ToolFrame, status: PoseStatus) -> Message:
 def run(session: Session, send: Callable[[Message], None], asked_to_end: Callable[[float], bool]) -> None:
     """Set the session up and send frames until asked to end. Raises GammanavError when the tracker fails."""
     session.open(lambda step: send(status_message(LINK, time.time(), _STARTING, step)))
-    send(status_message(LINK, time.time(), StatusContent.OK, "tracking"))
+    try:
+        send(status_message(LINK, time.time(), StatusContent.OK, "tracking"))
+        _send_frames(session, send, asked_to_end)
+    except BrokenPipeError:  # the parent is gone: its tracker is still to be left in order
+        session.close()
+        raise
+    session.close()
+
+
+def _send_frames(
+    session: Session, send: Callable[[Message], None], asked_to_end: Callable[[float], bool]
+) -> None:
     gate = Gate()
     while not asked_to_end(POLL_S):
         now_s = time.monotonic()
@@ -72,7 +83,6 @@ def run(session: Session, send: Callable[[Message], None], asked_to_end: Callabl
         if gate.standstill_s(now_s) > DEAD_S:
             send(status_message(LINK, time.time(), _FAULT, "the tracker's frame number stands still"))
             break
-    session.close()
 
 
 def _send(message: Message) -> None:
