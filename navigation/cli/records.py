@@ -1,15 +1,14 @@
-"""`gammanav import`, `export` and `verify`: scans in and out of records, and whether a record can be believed."""
+"""`gammanav import` and `export`: scans in and out of records."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tracking.errors import InputError, WireError
+from tracking.errors import InputError
 
 if TYPE_CHECKING:
     from tracking.scanfolder import Scan
@@ -90,25 +89,3 @@ def export_command(record: Path, form: str, out: Path, force: bool) -> None:
         for name in phases:
             write_scan(export_scan(record, name), folder / name)
     click.echo(f"{out}: {', '.join(phases)}")
-
-
-@click.command("verify", epilog="Example: gammanav verify demo-out/record.gnav")
-@click.argument("record", type=click.Path(path_type=Path))
-def verify_command(record: Path) -> None:
-    """Read RECORD from end to end: every row there, in order, every message whole by its own checksum."""
-    from tracking.igtl.codec import decode
-    from tracking.recording import Record
-
-    kinds: Counter[str] = Counter()
-    newest = 0
-    for event in Record(record).events():
-        newest = event.id
-        kinds[event.kind] += 1
-        try:
-            decode(event.payload) if event.kind == "raw" else event.content()
-        except (WireError, InputError) as error:
-            raise InputError(f"{record}, row {event.id}: {error}") from None
-    told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-    click.echo(
-        f"{record}: {newest} rows, complete and in order ({told or 'empty'}); rows carry no hash chain"
-    )

@@ -18,9 +18,12 @@ import pytest
 from tracking.errors import InputError, SurroundingsError
 from tracking.recording import Recorder, read_events, read_meta
 from tracking.recording.reader import Record
-from tracking.recording.writer import MOST_WAITING, SYNC_CADENCE_S
+from tracking.recording.backlog import MOST_WAITING, MOST_WAITING_BYTES
+from tracking.recording.writer import SYNC_CADENCE_S
 
 DEADLINE_S = 20.0
+ROOT = Path(__file__).resolve().parents[3]
+SECOND = "import sys, pathlib, tracking.recording as r; r.Recorder.resume(pathlib.Path(sys.argv[1]))"
 
 
 def until(done: Callable[[], bool], what: str) -> None:
@@ -98,34 +101,115 @@ def test_append_does_not_wait_for_the_disk(tmp_path: Path) -> None:
 
 def test_a_failing_disk_is_told_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "r.record"
-    recorder = Recorder(path, {})
+    heard: list[tuple[str, str]] = []
+    recorder = Recorder(path, {}, on_alarm=lambda kind, text: heard.append((kind, text)))
     recorder.append("s", 0.0, "raw", b"kept")
     until(lambda: recorder.committed == 1, "first commit")
     breaker = sqlite3.connect(path)
     breaker.execute("ALTER TABLE event RENAME TO elsewhere")
     breaker.close()
-    recorder.append("s", 1.0, "raw", b"lost")
-    until(lambda: recorder.fault is not None and recorder.lost == 1, "fault")
-    recorder.append("s", 2.0, "raw", b"lost too")
-    assert recorder.lost == 2
-    with pytest.raises(SurroundingsError, match=r"r\.record: 2 events were not recorded \(no such table"):
+    assert recorder.append("s", 1.0, "raw", b"accepted, and lost when the recorder is closed")
+    until(lambda: recorder.fault is not None, "fault")
+    assert not recorder.append("s", 2.0, "raw", b"lost too")
+    assert recorder.lost == 1
+    assert recorder.health.waiting == 1
+    # the two above, and the note on the gap that the second left
+    with pytest.raises(SurroundingsError, match=r"r\.record: 3 events were not recorded \(no such table"):
         recorder.close()
+    assert [kind for kind, _ in heard] == ["disk"]
 
 
 def test_the_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_WAITING > 10_000
-    monkeypatch.setattr("tracking.recording.writer.MOST_WAITING", 10)
+    monkeypatch.setattr("tracking.recording.backlog.MOST_WAITING", 10)
     path = tmp_path / "r.record"
-    with Recorder(path, {}) as recorder:
+    heard: list[str] = []
+    with Recorder(path, {}, on_alarm=lambda kind, text: heard.append(kind)) as recorder:
         blocker = sqlite3.connect(path)
         blocker.execute("BEGIN IMMEDIATE")
-        for i in range(50):
-            recorder.append("s", float(i), "raw", b"")
+        assert [recorder.append("s", float(i), "raw", b"") for i in range(50)] == [True] * 10 + [False] * 40
         assert recorder.waiting == 10
         assert recorder.lost == 40
+        until(lambda: heard == ["behind"], "alarm")
+        assert recorder.fault == "the disk does not keep up"
         blocker.rollback()
         blocker.close()
-    assert len(list(read_events(path))) == 10
+        until(lambda: recorder.waiting == 0, "commit")
+        assert recorder.append("s", 50.0, "raw", b"")
+        until(lambda: recorder.fault is None and heard == ["behind", "recovered"], "recovery")
+    events = list(read_events(path))
+    assert [e.arrival_s for e in events if e.kind == "raw"] == [*range(10), 50]
+    gap = events[10].content()
+    assert (gap["event"], gap["lost"], gap["from_s"], gap["to_s"]) == ("lost", 40, 10.0, 49.0)
+
+
+def test_the_queue_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_WAITING_BYTES <= 64 << 20
+    monkeypatch.setattr("tracking.recording.backlog.MOST_WAITING_BYTES", 10_000)
+    with Recorder(tmp_path / "r.record", {}) as recorder:
+        until(lambda: recorder._backlog.allowed_bytes == 10_000, "bound")
+        blocker = sqlite3.connect(tmp_path / "r.record")
+        blocker.execute("BEGIN IMMEDIATE")
+        # 4000 bytes and some for the row itself: two fit into 10,000, a third does not
+        assert [recorder.append("s", 0.0, "raw", bytes(4000)) for _ in range(3)] == [True, True, False]
+        blocker.rollback()
+        blocker.close()
+
+
+@pytest.mark.parametrize("arrival_s", [math.nan, math.inf])
+def test_what_no_record_can_hold_is_refused_at_once(tmp_path: Path, arrival_s: float) -> None:
+    with Recorder(tmp_path / "r.record", {}) as recorder:
+        with pytest.raises(ValueError, match="cannot arrive"):
+            recorder.append("s", arrival_s, "raw", b"")
+        with pytest.raises(ValueError, match="surrogates"):
+            recorder.append("\ud800", 0.0, "raw", b"")
+        assert recorder.append("s", -0.0, "raw", b"")
+    assert [e.arrival_s for e in read_events(tmp_path / "r.record")] == [0.0]
+
+
+def test_two_never_write_one_record(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    with Recorder(path, {}) as recorder:
+        recorder.append("s", 0.0, "raw", b"")
+        with pytest.raises(SurroundingsError, match="another process is recording into it"):
+            Recorder.resume(path)
+        second = subprocess.run(
+            [sys.executable, "-c", SECOND, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert "SurroundingsError" in second.stderr
+        assert recorder.append("s", 1.0, "raw", b"")
+    assert len(list(read_events(path))) == 2
+
+
+def test_an_alarm_that_nobody_takes_does_not_stop_the_recorder(tmp_path: Path) -> None:
+    def broken(kind: str, text: str) -> None:
+        raise RuntimeError(kind)
+
+    path = tmp_path / "r.record"
+    with Recorder(path, {}, on_alarm=broken) as recorder:
+        recorder._alarm("full", "as if")
+        recorder.append("s", 0.0, "raw", b"")
+    assert len(list(read_events(path))) == 1
+
+
+def test_a_failed_sync_is_told_and_nothing_counts_as_durable_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    recorder = Recorder(tmp_path / "r.record", {}, on_alarm=lambda kind, text: heard.append(kind))
+    recorder.append("s", 0.0, "raw", b"")
+    until(lambda: recorder.durable == 1, "sync")
+    os.close(recorder._store._log)  # the descriptor fails as a broken disk would
+    recorder._store._log = os.open("/dev/null", os.O_RDONLY)  # EINVAL: a device that cannot be synced
+    assert recorder.append("s", 1.0, "raw", b"")
+    until(lambda: heard == ["sync"], "alarm")
+    assert recorder.append("s", 2.0, "raw", b"")
+    until(lambda: recorder.committed == 3, "commit")
+    assert recorder.durable == 1
+    assert "power cut" in str(recorder.fault)
+    with pytest.raises(SurroundingsError, match="0 events were not recorded"):
+        recorder.close()
+    assert len(list(read_events(tmp_path / "r.record"))) == 3
 
 
 def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
@@ -178,7 +262,7 @@ def test_a_damaged_record_gives_what_precedes_the_damage(tmp_path: Path) -> None
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
     got: list[float] = []
-    with pytest.raises(InputError, match="damaged after event"):
+    with pytest.raises(InputError, match="good rows before it: "):
         for event in read_events(path):
             assert event.payload == int(event.arrival_s).to_bytes(4, "big") * 50
             got.append(event.arrival_s)
@@ -203,12 +287,11 @@ while True:
 
 def test_killed_in_the_middle_every_acknowledged_event_is_there(tmp_path: Path) -> None:
     path = tmp_path / "r.record"
-    root = Path(__file__).resolve().parents[3]
     victim = subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(path)],
         stdout=subprocess.PIPE,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert victim.stdout is not None
     acknowledged = [int(victim.stdout.readline()) for _ in range(20)]

@@ -1,0 +1,168 @@
+"""The file under a recorder: rows with their links go into SQLite, from one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tracking.errors import InputError, SurroundingsError
+from tracking.recording import schema
+from tracking.recording.chain import head_digest, link, sealed
+
+Row = tuple[float, str, str, bytes]  # arrival_s, source, kind, payload
+# Files that SQLite keeps beside a database in WAL mode.
+LOG, INDEX = "-wal", "-shm"
+# Source and kind of the recorder's own rows: JSON with "event" and what belongs to it.
+RECORDER = "recorder"
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The file with the record's name and `ending`."""
+    return path.with_name(path.name + ending)
+
+
+def recorder_row(arrival_s: float, event: str, **content: Any) -> Row:
+    """A row of the recorder's own; `arrival_s` is that of the row before, so that no replay waits for it."""
+    payload = json.dumps({"event": event, **content}, allow_nan=False).encode()
+    return arrival_s, RECORDER, RECORDER, payload
+
+
+class WriteLock:
+    """The right to write a record, as long as this object holds it. Raises SurroundingsError when taken.
+
+    It is an flock on the record itself: it goes with the process. Closing any descriptor of a file drops the
+    locks that SQLite holds on it for this process, so `release` comes after the database is closed.
+    """
+
+    def __init__(self, path: Path, create: bool = False) -> None:
+        self._handle = -1
+        self.take(path, create)
+
+    def take(self, path: Path, create: bool = False) -> None:
+        """Hold the file that is at `path` now, and no other."""
+        self.release()
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        self._handle = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._handle), os.stat(path)):
+                raise BlockingIOError("replaced just now")
+        except BlockingIOError:
+            self.release()
+            raise SurroundingsError(f"{path}: another process is recording into it") from None
+
+    def release(self) -> None:
+        """Give it up; harmless when repeated."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+class Store:
+    """Appends rows; `newest` and `chain` are those of the last committed one.
+
+    Not thread-safe but for `sync`. Everything raises sqlite3.Error or OSError when the disk does not take it.
+    """
+
+    def __init__(self, path: Path, lock: WriteLock, newest: int, chain: bytes) -> None:
+        self.path = path
+        self.newest = newest
+        self.chain = chain
+        self._lock = lock
+        self._log = -1
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            self._database.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, meta: str) -> Store:
+        """A new record with its head. Raises InputError when `path` exists, SurroundingsError."""
+        try:
+            lock = WriteLock(path, create=True)
+        except FileExistsError:
+            raise InputError(f"{path}: already exists; a record is never overwritten") from None
+        except OSError as error:
+            raise SurroundingsError(f"{path}: cannot record there ({error})") from error
+        try:
+            store = cls(path, lock, 0, head_digest(meta))
+            store._begin(meta)
+        except (sqlite3.Error, OSError) as error:
+            lock.release()
+            for ending in ("", LOG, INDEX):
+                beside(path, ending).unlink(missing_ok=True)
+            raise SurroundingsError(f"{path}: cannot record there ({error})") from error
+        return store
+
+    def _begin(self, meta: str) -> None:
+        try:
+            with self._database:
+                self._database.executescript(f"BEGIN; {schema.CREATE}")
+                self._database.execute(schema.INSERT_META, (meta, self.chain))
+            self._open_log()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def go_on(self, row: Row) -> None:
+        """The first row after an interruption; it takes a seal away. A failure leaves the store closed."""
+        try:
+            self.commit([row], unseal=True)
+            self._open_log()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _open_log(self) -> None:
+        """The log exists once something was written; `sync` needs it."""
+        self._log = os.open(beside(self.path, LOG), os.O_RDONLY | os.O_CLOEXEC)
+
+    def commit(self, rows: Sequence[Row], unseal: bool = False) -> None:
+        """All rows, or none; `unseal` also takes away the seal of a record that goes on."""
+        newest, chain = self.newest, self.chain
+        linked = []
+        for arrival_s, source, kind, payload in rows:
+            newest += 1
+            chain = link(chain, newest, arrival_s, source, kind, payload)
+            linked.append((newest, arrival_s, source, kind, chain, payload))
+        with self._database:
+            self._database.executemany(schema.INSERT_EVENT, linked)
+            if unseal:
+                self._database.execute("INSERT OR REPLACE INTO seal (id) VALUES (1)")
+        self.newest, self.chain = newest, chain
+
+    def sync(self) -> None:
+        """Force what is committed to the disk; any thread may call it."""
+        os.fdatasync(self._log)
+
+    def seal(self, closed_s: float, key: bytes | None) -> None:
+        """Write down where the record ends."""
+        seal = sealed(self.newest, self.chain, closed_s, key)
+        with self._database:
+            self._database.execute(schema.UPDATE_SEAL, (seal.rows, seal.chain, seal.closed_s, seal.signature))
+
+    def fold(self) -> None:
+        """Move the log into the database and shorten it, which frees its room."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self, log: bool = False) -> None:
+        """Leave one file, durable (`log`: one that says that it is still open); the lock goes in any case."""
+        try:
+            if self._log >= 0:
+                os.close(self._log)
+            self.fold()
+            if not log:
+                with contextlib.suppress(sqlite3.OperationalError):  # somebody reads: the log stays, empty
+                    self._database.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            self._database.close()
+            self._lock.release()
