@@ -92,7 +92,7 @@ def read_scan(folder: Path) -> Scan:
         reference_time=_time_text(head, head_path),
         pose_name=pose_name,
         poses=_read_poses(folder / "poses.csv"),
-        counts=_read_counts(folder / "counts.csv"),
+        counts=read_counts_csv(folder / "counts.csv"),
         dead_time_s=number_of(head, "dead_time_s", head_path, lowest=0.0),
         count_latency_s=number_of(head, "count_latency_s", head_path, lowest=0.0),
         surface_mm=read_surface_csv(surface) if surface.exists() else None,
@@ -193,7 +193,7 @@ def _read_poses(path: Path) -> PoseTable:
     return PoseTable(t_s[order], matrices[order])
 
 
-def _read_counts(path: Path) -> CountTable:
+def read_counts_csv(path: Path) -> CountTable:
     table = read_table(path, COUNT_COLUMNS)
     for i, name in enumerate(COUNT_COLUMNS):
         table.require(np.isfinite(table.values[:, i]), f"{name} is not finite")

@@ -1,13 +1,8 @@
-"""Scan phases of a record as scans: the same poses and counts that the live engine saw, as a scan folder.
-
-A phase lies between two `phase` events whose JSON payload is `{"phase": "scan-1", "action": "start" | "stop",
-"t_s": stamp}`, `t_s` on the clock of the devices' stamps (the event's arrival where it is absent).
-"""
+"""Scan phases of a record as scans: the same poses and counts that the live engine saw, as a scan folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,112 +14,125 @@ from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.hub import Hub
 from tracking.jsonfile import number_of
-from tracking.recording.reader import Event, Record
+from tracking.recording.phases import POSE_MARGIN_S, Phase, Source, inside, phases_of
+from tracking.recording.reader import Record
+from tracking.recording.sequence_import import SequenceRecord
 from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, Scan, read_scan
+from tracking.sequence import SUFFIXES
+from tracking.tip import merge_tips
 from tracking.transform import rigidity_fault
 
+__all__ = ["Phase", "export_scan", "export_scans", "open_scan", "open_source", "phases_of"]
+
 PROBE, PROBE_TIP = "Probe", "ProbeTip"
-# Poses kept round the counting intervals: for any count latency and for interpolation at the borders.
-POSE_MARGIN_S = 0.5
-# Stamps at a border of a phase may differ by rounding.
-BORDER_ROUNDING_S = 1e-6
 # About five hours at 60 Hz: an export reads the whole record before it cuts.
 EXPORT_CAPACITY = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A named stretch of a record in seconds of the devices' stamps."""
+def open_source(where: Path) -> tuple[Source, str]:
+    """A record or a sequence file, and the phase asked for: "" in `RECORD`, "scan-2" in `RECORD#scan-2`.
 
-    name: str
-    start_s: float
-    stop_s: float
+    Raises InputError as `Record` and `SequenceRecord`.
+    """
+    name, _, phase = where.name.partition("#")
+    path = where if where.is_file() else where.with_name(name)
+    if not path.is_file():
+        raise InputError(f"{where}: no such scan folder or record")
+    source = SequenceRecord(path) if path.suffix.lower() in SUFFIXES else Record(path)
+    return source, "" if path == where else phase
 
 
 def open_scan(where: Path) -> Scan:
-    """A scan from a folder, or from a record: `RECORD`, or `RECORD#scan-2` where it holds several phases.
+    """A scan from a folder, a record or a sequence file with counts: `RECORD`, or `RECORD#scan-2` of several.
 
     Raises InputError as `read_scan` and `export_scan`.
     """
     if where.is_dir():
         return read_scan(where)
-    name, _, phase = where.name.partition("#")
-    path = where if where.is_file() else where.with_name(name)
-    if not path.is_file():
-        raise InputError(f"{where}: no such scan folder or record")
-    found = phases_of(Record(path))
+    source, phase = open_source(where)
+    found = phases_of(source)
     if not phase and len(found) != 1:
-        raise InputError(f"{path}: holds {', '.join(found) or 'no scan'}; name one as {path.name}#NAME")
-    return export_scan(path, phase or next(iter(found)))
-
-
-def phases_of(record: Record) -> dict[str, Phase]:
-    """Phases by name; one without a stop ends with the record. Raises InputError for a bad phase event."""
-    began: dict[str, float] = {}
-    found: dict[str, Phase] = {}
-    for event in record.events("phase"):
-        content = event.content()
-        name, t_s = str(content.get("phase")), _stamp_of(content, event)
-        if content.get("action") == "start":
-            began[name] = t_s
-            found[name] = Phase(name, t_s, np.inf)
-        elif content.get("action") == "stop" and name in began:
-            found[name] = Phase(name, began[name], t_s)
-        else:
-            raise InputError(f"{record.path}, event {event.id}: not a start or stop of a phase")
-    return found
+        name = source.path.name
+        raise InputError(f"{source.path}: holds {', '.join(found) or 'no scan'}; name one as {name}#NAME")
+    return export_scan(source, phase or next(iter(found)))
 
 
 def export_scan(
-    path: Path,
+    record: Path | Source,
     phase: str | Phase,
     T_probe_probetip: NDArray[np.float64] | None = None,
     surface_mm: NDArray[np.float64] | None = None,
 ) -> Scan:
-    """One phase of the record at `path` as a scan, ready for `write_scan`.
+    """One phase of a record as a scan, ready for `write_scan`.
 
     The record's head gives `nuclide`, and where present `epoch_s` (Unix time of t = 0, else the whole second
-    before the start), `dead_time_s`, `count_latency_s`, `simulated`, `T_probe_probetip` (4, 4). With a tip
-    the poses are ProbeTipToReference, else ProbeToReference. Raises InputError when the record has no such
-    phase, no counts or no visible probe in it.
+    before the start; `unix_time` false says that it is none), `dead_time_s`, `count_latency_s`, `simulated`,
+    `T_probe_probetip` (4, 4) or a `tip` as in tip.json, `surface_mm` (k, 3). With a matrix of the tip the
+    poses are ProbeTipToReference, else ProbeToReference. Raises InputError when the record has no such phase,
+    no counts or no visible probe in it.
     """
-    record = Record(path)
-    stretch = phase if isinstance(phase, Phase) else phases_of(record).get(phase)
+    source = Record(record) if isinstance(record, Path) else record
+    stretch = phase if isinstance(phase, Phase) else phases_of(source).get(phase)
     if stretch is None:
-        raise InputError(f"{path}: has no phase {phase!r}")
-    hub, intervals = _played(record)
-    kept = [i for i in intervals if _inside(i, stretch)]
-    if not kept:
-        raise InputError(f"{path}: no counts in {stretch.name}")
-    epoch = number_of(record.meta, "epoch_s", path)
-    epoch = float(np.floor(stretch.start_s)) if epoch is None else epoch
-    tip = _tip_of(record.meta, path) if T_probe_probetip is None else T_probe_probetip
-    pose_name, poses = _poses(hub, kept, tip, path)
-    nuclide = record.meta.get("nuclide")
-    if not isinstance(nuclide, str):
-        raise InputError(f"{path}: its head names no nuclide")
-    return Scan(
-        nuclide=nuclide,
-        reference_time=datetime.fromtimestamp(epoch, UTC).isoformat(),
-        pose_name=pose_name,
-        poses=PoseTable(poses.t_s - epoch, poses.matrices),
-        counts=_table(kept, epoch),
-        dead_time_s=number_of(record.meta, "dead_time_s", path, lowest=0.0),
-        count_latency_s=number_of(record.meta, "count_latency_s", path, lowest=0.0),
-        surface_mm=surface_mm,
-        source=path,
-        simulated=bool(record.meta.get("simulated", False)),
-    )
+        raise InputError(f"{source.path}: has no phase {phase!r}")
+    return export_scans(source, [stretch], T_probe_probetip, surface_mm)[0]
 
 
-def _stamp_of(content: Mapping[str, Any], event: Event) -> float:
-    value = content.get("t_s", event.arrival_s)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"event {event.id} (phase): t_s is {value!r}, not a number")
-    return float(value)
+def export_scans(
+    source: Source,
+    phases: Iterable[Phase],
+    T_probe_probetip: NDArray[np.float64] | None = None,
+    surface_mm: NDArray[np.float64] | None = None,
+) -> list[Scan]:
+    """Several phases, the record being read once. As `export_scan`."""
+    hub, intervals = _played(source)
+    head = _Head(source.meta, source.path)
+    tip = head.tip_matrix() if T_probe_probetip is None else T_probe_probetip
+    surface = head.surface_mm() if surface_mm is None else surface_mm
+    return [_cut(hub, intervals, phase, head, tip, surface) for phase in phases]
 
 
-def _played(record: Record) -> tuple[Hub, list[CountInterval]]:
+class _Head:
+    """The head of a record as a scan needs it; each method raises InputError naming the file and the key."""
+
+    def __init__(self, meta: Mapping[str, Any], path: Path) -> None:
+        self.meta = meta
+        self.path = path
+
+    def nuclide(self) -> str:
+        nuclide = self.meta.get("nuclide")
+        if not isinstance(nuclide, str):
+            raise InputError(f"{self.path}: its head names no nuclide")
+        return nuclide
+
+    def number(self, key: str, lowest: float | None = None) -> float | None:
+        return number_of(self.meta, key, self.path, lowest)
+
+    def reference_time(self, epoch_s: float) -> str | None:
+        """ISO 8601; None where the stamps are on a clock that nobody can name."""
+        return (
+            None if self.meta.get("unix_time") is False else datetime.fromtimestamp(epoch_s, UTC).isoformat()
+        )
+
+    def tip_matrix(self) -> NDArray[np.float64] | None:
+        if self.meta.get("T_probe_probetip") is None:
+            return None
+        matrix = np.asarray(self.meta["T_probe_probetip"], dtype=np.float64)
+        fault = rigidity_fault(matrix)
+        if fault is not None:
+            raise InputError(f"{self.path}, T_probe_probetip: {fault}")
+        return matrix
+
+    def tip(self) -> dict[str, Any] | None:
+        tip = self.meta.get("tip")
+        return merge_tips([tip]) if isinstance(tip, dict) and tip else None
+
+    def surface_mm(self) -> NDArray[np.float64] | None:
+        points = self.meta.get("surface_mm")
+        return None if points is None else np.array(points, dtype=np.float64).reshape(-1, 3)
+
+
+def _played(record: Source) -> tuple[Hub, list[CountInterval]]:
     """The hub after all raw messages, and every counting interval."""
     hub = Hub(capacity=EXPORT_CAPACITY)
     intervals: list[CountInterval] = []
@@ -134,9 +142,33 @@ def _played(record: Record) -> tuple[Hub, list[CountInterval]]:
     return hub, intervals
 
 
-def _inside(interval: CountInterval, phase: Phase) -> bool:
-    begins = interval.t_end_s - interval.window_s >= phase.start_s - BORDER_ROUNDING_S
-    return begins and interval.t_end_s <= phase.stop_s + BORDER_ROUNDING_S
+def _cut(
+    hub: Hub,
+    intervals: list[CountInterval],
+    phase: Phase,
+    head: _Head,
+    tip: NDArray[np.float64] | None,
+    surface_mm: NDArray[np.float64] | None,
+) -> Scan:
+    kept = [i for i in intervals if inside(i, phase)]
+    if not kept:
+        raise InputError(f"{head.path}: no counts in {phase.name}")
+    epoch = head.number("epoch_s")
+    epoch = float(np.floor(phase.start_s)) if epoch is None else epoch
+    pose_name, poses = _poses(hub, kept, tip, head.path)
+    return Scan(
+        nuclide=head.nuclide(),
+        reference_time=head.reference_time(epoch),
+        pose_name=pose_name,
+        poses=PoseTable(poses.t_s - epoch, poses.matrices),
+        counts=_table(kept, epoch),
+        dead_time_s=head.number("dead_time_s", lowest=0.0),
+        count_latency_s=head.number("count_latency_s", lowest=0.0),
+        surface_mm=surface_mm,
+        tip=head.tip() if pose_name == MARKER_POSES else None,
+        source=head.path,
+        simulated=bool(head.meta.get("simulated", False)),
+    )
 
 
 def _poses(
@@ -158,13 +190,3 @@ def _poses(
 def _table(intervals: list[CountInterval], epoch_s: float) -> CountTable:
     t_end, counts, window = np.array([(i.t_end_s, i.counts, i.window_s) for i in intervals]).T
     return CountTable(t_end - epoch_s, counts, window)
-
-
-def _tip_of(meta: Mapping[str, Any], path: Path) -> NDArray[np.float64] | None:
-    if meta.get("T_probe_probetip") is None:
-        return None
-    matrix = np.asarray(meta["T_probe_probetip"], dtype=np.float64)
-    fault = rigidity_fault(matrix)
-    if fault is not None:
-        raise InputError(f"{path}, T_probe_probetip: {fault}")
-    return matrix

@@ -1,0 +1,129 @@
+"""What a record's head says beside the frames, as header fields of a sequence file and back.
+
+PLUS hands unknown fields on untouched. Timestamps in the file count from `GammaTimeZeroS`, because Slicer
+keeps six digits of them: Unix seconds would all fall together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracking.errors import InputError
+from tracking.jsonfile import to_json
+from tracking.recording.phases import Phase
+
+NUCLIDE = "GammaNuclide"
+TIME_ZERO = "GammaTimeZeroS"
+SIMULATION = "GammaSimulation"
+SIMULATED_WORD = "SIMULATION"
+TIP = "GammaTip"
+PHASE = "GammaPhase"
+SURFACE = "GammaSurface"
+# Header field and key of the head for what is JSON in both.
+JSON_FIELDS = (
+    ("GammaEpochS", "epoch_s"),
+    ("GammaUnixTime", "unix_time"),
+    ("GammaDeadTimeS", "dead_time_s"),
+    ("GammaCountLatencyS", "count_latency_s"),
+    ("GammaTipMatrix", "T_probe_probetip"),
+    (TIP, "tip"),
+)
+# Ten points with every digit stay well within a line that PLUS reads.
+POINTS_PER_LINE = 10
+
+
+def fields_of(meta: Mapping[str, Any], zero_s: float, phases: Mapping[str, Phase]) -> dict[str, str]:
+    """Header fields of a record's head; `zero_s` is the stamp that becomes 0 in the file."""
+    fields = {TIME_ZERO: repr(zero_s)}
+    if isinstance(meta.get("nuclide"), str):
+        fields[NUCLIDE] = meta["nuclide"]
+    if meta.get("simulated"):
+        fields[SIMULATION] = SIMULATED_WORD
+    for field, key in JSON_FIELDS:
+        if meta.get(key) is not None:
+            fields[field] = json.dumps(meta[key], separators=(",", ":"), allow_nan=False)
+    for i, phase in enumerate(phases.values()):
+        stop_s = None if phase.stop_s == np.inf else phase.stop_s - zero_s
+        content = {"name": phase.name, "start_s": phase.start_s - zero_s, "stop_s": stop_s}
+        fields[f"{PHASE}{i:04d}"] = json.dumps(content)
+    points = meta.get("surface_mm") or []
+    for i in range(0, len(points), POINTS_PER_LINE):
+        fields[f"{SURFACE}{i // POINTS_PER_LINE:04d}"] = to_json(points[i : i + POINTS_PER_LINE], None)
+    return fields
+
+
+def time_zero_s(fields: Mapping[str, str], path: Path) -> float:
+    """The stamp at which the file's clock says 0: 0 where it does not tell. Raises InputError."""
+    return 0.0 if TIME_ZERO not in fields else _number(_parsed(fields, TIME_ZERO, path), TIME_ZERO, path)
+
+
+def meta_of(fields: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The head that `fields_of` wrote, as far as it is there. Raises InputError naming file and field."""
+    meta: dict[str, Any] = {"simulated": fields.get(SIMULATION) == SIMULATED_WORD}
+    if NUCLIDE in fields:
+        meta["nuclide"] = fields[NUCLIDE]
+    for field, key in JSON_FIELDS:
+        if field in fields:
+            meta[key] = _parsed(fields, field, path)
+    points = [p for name in sorted(fields) if name.startswith(SURFACE) for p in _points(fields, name, path)]
+    if points:
+        meta["surface_mm"] = points
+    return meta
+
+
+def phases_in(fields: Mapping[str, str], zero_s: float, path: Path) -> list[Phase]:
+    """The phases of the header in their order. Raises InputError naming file and field."""
+    found = []
+    for name in sorted(n for n in fields if n.startswith(PHASE)):
+        content = _parsed(fields, name, path)
+        if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+            raise InputError(f"{path}: {name} is not a phase")
+        stop = content.get("stop_s")
+        stop_s = np.inf if stop is None else zero_s + _number(stop, name, path)
+        found.append(Phase(content["name"], zero_s + _number(content.get("start_s"), name, path), stop_s))
+    return found
+
+
+Marks = list[tuple[float, bytes]]
+
+
+def phase_marks(phases: list[Phase]) -> tuple[Marks, Marks]:
+    """(stamp, payload) of the events that start and stop phases; one that is open has no stop."""
+    starts = [(p.start_s, phase_payload(p.name, "start", p.start_s)) for p in phases]
+    stops = [(p.stop_s, phase_payload(p.name, "stop", p.stop_s)) for p in phases if p.stop_s < np.inf]
+    return starts, stops
+
+
+def phase_payload(name: str, action: str, t_s: float) -> bytes:
+    """The JSON of a phase event."""
+    return json.dumps({"phase": name, "action": action, "t_s": t_s}).encode()
+
+
+def _points(fields: Mapping[str, str], name: str, path: Path) -> list[list[float]]:
+    points = _parsed(fields, name, path)
+    try:
+        rows = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        rows = np.zeros(0)
+    if rows.ndim != 2 or rows.shape[1] != 3 or not np.isfinite(rows).all():
+        raise InputError(f"{path}: {name} does not hold points x, y, z")
+    found: list[list[float]] = rows.tolist()
+    return found
+
+
+def _parsed(fields: Mapping[str, str], name: str, path: Path) -> Any:
+    try:
+        return json.loads(fields[name])
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: {name} is {fields[name][:40]!r}, not JSON") from None
+
+
+def _number(value: object, name: str, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise InputError(f"{path}: {name} is {value!r}, not a number")
+    return float(value)
