@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import InputError
-from tracking.sample import PoseStatus
+from tracking.sequence import SUFFIXES, read_sequence
 from tracking.transform import rigidity_fault
 
 _ELEMENT_NAMES = tuple(f"m{row}{column}" for row in range(4) for column in range(4))
-# A pose file is a few hundred bytes; a sequence's header some megabytes.
+# A pose file is a few hundred bytes.
 LARGEST_TEXT_BYTES = 1 << 16
-LARGEST_SEQUENCE_HEADER_BYTES = 1 << 28
-_SEQUENCE_LINE = re.compile(r"Seq_Frame(\d+)_(\w+?Transform)(Status)?\s*:?=\s*(.*)")
-_SEQUENCE_SUFFIXES = (".mha", ".mhd", ".nrrd")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +28,7 @@ class PoseSet:
     """Usable poses (n, 4, 4) of one tool, in order, and how many others were left out for which cause.
 
     `source` names the transform of a sequence, else None. Causes: "not visible", "not rigid", "identity",
-    "repeated", and PLUS's own words such as "INVALID".
+    "repeated", "no status", and PLUS's own words such as "INVALID".
     """
 
     matrices: NDArray[np.float64]
@@ -49,7 +46,7 @@ def read_poses(path: Path, transform: str | None = None) -> PoseSet:
         return _usable(_read_csv(table) if table.is_file() else _read_folder(path))
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() in _SEQUENCE_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return _read_sequence(path, transform)
     return _usable(_read_csv(path))
 
@@ -146,59 +143,24 @@ def _csv_pose(cells: list[str], columns: list[int], file: Path, row: int) -> NDA
 
 
 def _read_sequence(file: Path, transform: str | None) -> PoseSet:
-    frames = _sequence_frames(file)
-    names = sorted({name for _, name in frames})
-    chosen = _choose(names, transform, file)
-    raw: list[NDArray[np.float64]] = []
-    skipped: Counter[str] = Counter()
-    for (frame, name), (text, status) in sorted(frames.items()):
-        if name != chosen:
-            continue
-        if not _trusted(status):
-            skipped[status] += 1
-        else:
-            raw.append(_sequence_matrix(text, file, f"Seq_Frame{frame:04d}_{name}"))
-    poses = _usable(raw, skipped)
-    return PoseSet(poses.matrices, poses.skipped, chosen.removesuffix("Transform"))
-
-
-def _sequence_frames(file: Path) -> dict[tuple[int, str], tuple[str, str]]:
-    """(frame, name) to (matrix text, status); a transform without a status has UNKNOWN."""
-    matrices: dict[tuple[int, str], str] = {}
-    states: dict[tuple[int, str], str] = {}
-    with file.open("rb") as stream:
-        while stream.tell() < LARGEST_SEQUENCE_HEADER_BYTES:
-            line = stream.readline(LARGEST_TEXT_BYTES).decode("latin-1")
-            if not line.strip() or line.startswith("ElementDataFile"):
-                break
-            if match := _SEQUENCE_LINE.match(line.strip()):
-                into = states if match[3] else matrices
-                into[int(match[1]), match[2]] = match[4].strip()
-    if not matrices:
-        raise InputError(f"{file}: no Seq_FrameNNNN_...Transform field: not a PLUS sequence")
-    return {key: (text, states.get(key, PoseStatus.UNKNOWN)) for key, text in matrices.items()}
-
-
-def _trusted(status: str) -> bool:
-    """PLUS's own words OK and UNKNOWN; a word nobody knows is no word of trust."""
-    return status in PoseStatus.__members__ and PoseStatus(status).usable
-
-
-def _sequence_matrix(text: str, file: Path, field: str) -> NDArray[np.float64]:
-    try:
-        return np.array([float(v) for v in text.split()]).reshape(4, 4)
-    except ValueError:
-        raise InputError(f"{file}: {field} is not a 4x4 matrix") from None
+    transforms = read_sequence(file).transforms
+    if not transforms:
+        raise InputError(f"{file}: no Seq_FrameNNNN_...Transform field: no poses in this sequence")
+    chosen = _choose(sorted(transforms), transform, file)
+    track = transforms[chosen]
+    raw = [matrix for matrix, fault in zip(track.matrices, track.faults, strict=True) if not fault]
+    poses = _usable(raw, track.causes)
+    return PoseSet(poses.matrices, poses.skipped, chosen)
 
 
 def _choose(names: list[str], wanted: str | None, file: Path) -> str:
     """The transform asked for; else the stylus, else the only tool that moves in the tracker's frame."""
     if wanted is not None:
-        full = wanted if wanted.endswith("Transform") else f"{wanted}Transform"
-        if full not in names:
+        name = wanted.removesuffix("Transform")
+        if name not in names:
             raise InputError(f"{file}: no transform {wanted}; it holds {', '.join(names)}")
-        return full
-    tools = [n for n in names if n.endswith("ToTrackerTransform") and not n.startswith("Reference")]
+        return name
+    tools = [n for n in names if n.endswith("ToTracker") and not n.startswith("Reference")]
     for candidates in ([n for n in tools if n.startswith("Stylus")], tools, names):
         if len(candidates) == 1:
             return candidates[0]
