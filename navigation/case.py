@@ -16,6 +16,11 @@
     [tracker]                                 # also: [probe]
     host = "127.0.0.1"
     port = 18954
+    clock = "shared"                          # or "own": stamps of another computer's clock, laid on ours
+    volume_mm = [[-500, -500, -2400], [500, 500, -900]]   # optional: two corners of where the tracker measures
+
+Where no clock is named, sources on one host share theirs, and of two hosts the one that is not this computer
+has its own.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,11 +40,14 @@ from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from tracking.errors import InputError
+from tracking.inputs import ClockKind, WorkingVolume
 from tracking.jsonfile import read_json
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
 
 HIGHEST_PORT = 65535
+# Names of this computer.
+HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
@@ -142,9 +151,44 @@ def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
         if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
             raise InputError(f"{path}, {name}.port: {port!r} is no port")
         sources[name] = SourceRole(
-            str(table.get("host", "127.0.0.1")), port, poses, counts, bool(table.get("metadata", True))
+            str(table.get("host", HERE[0])),
+            port,
+            poses,
+            counts,
+            bool(table.get("metadata", True)),
+            volume=_volume(table, f"{path}, {name}.volume_mm"),
         )
-    return sources
+    hosts = {_host(role) for role in sources.values()}
+    return {
+        name: replace(role, clock=_clock(found[name], role, len(hosts) > 1, f"{path}, {name}.clock"))
+        for name, role in sources.items()
+    }
+
+
+def _host(role: SourceRole) -> str:
+    return HERE[0] if role.host in HERE else role.host
+
+
+def _clock(table: Mapping[str, Any], role: SourceRole, hosts_differ: bool, where: str) -> ClockKind:
+    value = table.get("clock")
+    if value is None:
+        return ClockKind.OWN if hosts_differ and _host(role) != HERE[0] else ClockKind.SHARED
+    if value not in tuple(ClockKind):
+        raise InputError(f'{where}: {value!r} is neither "shared" nor "own"')
+    return ClockKind(value)
+
+
+def _volume(table: Mapping[str, Any], where: str) -> WorkingVolume | None:
+    value = table.get("volume_mm")
+    if value is None:
+        return None
+    try:
+        low, high = np.array(value, dtype=np.float64).reshape(2, 3)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {value!r} is not two corners of three numbers") from None
+    if not (low < high).all():
+        raise InputError(f"{where}: the second corner is not above the first in every direction")
+    return WorkingVolume((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def _calibration(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:

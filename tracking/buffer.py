@@ -1,22 +1,23 @@
 """Pose histories that answer "where was it at t" and never guess.
 
 Poses are interpolated between usable neighbours, never extrapolated (`tracking.validity` says which count);
-a driver that repeats a lost tool's last pose is found by its bit-identical repeats.
+a driver that repeats a lost tool's last pose is found by its bit-identical repeats or its frame numbers.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import GoneError, NotYetError
 from tracking.poses import Bools, Floats, interpolate, rigid_mask
-from tracking.sample import PoseSample
+from tracking.sample import PoseSample, PoseStatus
 from tracking.transform import invert_rigid, rigidity_fault
-from tracking.validity import Usable, bracket, covered, usable_frames
+from tracking.validity import Usable, bracket, covered, decided, usable_frames
 
 # About nine minutes at 60 Hz, 6 MB; a scan takes one.
 DEFAULT_CAPACITY = 32768
@@ -26,6 +27,7 @@ RECENT_FRAMES = 2048
 
 STALE = "frozen repeat"
 DUPLICATE = "duplicate"
+UNNUMBERED = -1
 TOO_OLD = "older than the history kept"
 
 
@@ -47,10 +49,13 @@ class PoseTrack:
         self._matrix = np.zeros((rows, 4, 4))
         self._good = np.zeros(rows, dtype=bool)
         self._repeat = np.zeros(rows, dtype=bool)
+        self._number = np.full(rows, UNNUMBERED, dtype=np.int64)
+        self._same_frame = np.zeros(rows, dtype=bool)
         self._dropped_until = -np.inf
         self._recent: Usable | None = None
         self._whole: Usable | None = None
         self._last_word = ""
+        self._last_status = PoseStatus.UNKNOWN
 
     @classmethod
     def from_arrays(cls, t_s: ArrayLike, matrices: Floats, name: str = "") -> PoseTrack:
@@ -72,8 +77,11 @@ class PoseTrack:
             fault: str | None = f"status {sample.status.value}"
         else:
             fault = rigidity_fault(matrix)
+        number = UNNUMBERED if sample.frame is None else sample.frame
         with self._lock:
-            self._last_word = self._take(float(sample.t_s), matrix, fault)
+            self._last_word = self._take(float(sample.t_s), matrix, fault, number)
+            if self._last_word not in (DUPLICATE, TOO_OLD):
+                self._last_status = sample.status
             if self._last_word == "OK":
                 return True
             self.refused[self._last_word] += 1
@@ -101,6 +109,16 @@ class PoseTrack:
         start = np.atleast_1d(np.asarray(start_s, dtype=np.float64))
         end = np.atleast_1d(np.asarray(end_s, dtype=np.float64))
         return covered(self._locked_usable(_earliest(start)), start, end)
+
+    def decided(self, start_s: ArrayLike, end_s: ArrayLike) -> Bools:
+        """(n,) bool: whether no frame up to 200 ms late can change an answer in the closed windows (n,)."""
+        start = np.atleast_1d(np.asarray(start_s, dtype=np.float64))
+        end = np.atleast_1d(np.asarray(end_s, dtype=np.float64))
+        with self._lock:
+            usable = self._usable()
+            first = int(np.searchsorted(self._t[: self._n], float(start.min(initial=np.inf))))
+            part = slice(max(first - 1, self._n - RECENT_FRAMES, 0), self._n)
+            return decided(usable, self._t[part], self._good[part] & ~self._repeat[part], start, end)
 
     def at(self, t_s: float) -> Floats:
         """The pose (4, 4) at one time. Raises NotYetError when waiting may help, GoneError when it cannot."""
@@ -156,6 +174,11 @@ class PoseTrack:
         """OK, or why the frame received last was refused; empty before the first."""
         return self._last_word
 
+    @property
+    def last_status(self) -> PoseStatus:
+        """What the sender said of the frame received last; UNKNOWN before the first."""
+        return self._last_status
+
     def __len__(self) -> int:
         return self._n
 
@@ -181,7 +204,9 @@ class PoseTrack:
 
     def _judged(self, start: int) -> Usable:
         part = slice(start, self._n)
-        return usable_frames(self._t[part], self._good[part], self._repeat[part], start)
+        return usable_frames(
+            self._t[part], self._good[part], self._repeat[part], start, self._same_frame[part]
+        )
 
     def _recent_start(self) -> int:
         """Row of the last genuine pose (no repeat) that has RECENT_FRAMES frames after it."""
@@ -192,7 +217,7 @@ class PoseTrack:
     def _forget(self) -> None:
         self._recent = self._whole = None
 
-    def _take(self, t_s: float, matrix: Floats, fault: str | None) -> str:
+    def _take(self, t_s: float, matrix: Floats, fault: str | None, number: int) -> str:
         """Insert one frame; returns OK or the reason of the refusal."""
         if not np.isfinite(t_s):
             return "time not finite"
@@ -202,17 +227,22 @@ class PoseTrack:
         place -= self._make_room()
         if t_s <= self._dropped_until:
             return TOO_OLD
-        self._insert(place, t_s, matrix, fault is None)
+        self._insert(place, t_s, matrix, fault is None, number)
         if fault is not None:
             return fault
         return STALE if self._repeat[place] and place in self._usable().frozen else "OK"
 
-    def _insert(self, place: int, t_s: float, matrix: Floats, good: bool) -> None:
+    @property
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        return self._t, self._matrix, self._good, self._repeat, self._number, self._same_frame
+
+    def _insert(self, place: int, t_s: float, matrix: Floats, good: bool, number: int) -> None:
         n = self._n
         if place < n:
-            for array in (self._t, self._matrix, self._good, self._repeat):
+            for array in self._columns:
                 array[place + 1 : n + 1] = array[place:n].copy()
         self._t[place] = t_s
+        self._number[place] = number
         self._good[place] = good
         self._matrix[place] = matrix if good else np.nan
         self._n = n + 1
@@ -231,7 +261,12 @@ class PoseTrack:
         if place < 0:
             return
         before = self._good_neighbour(place, -1) if self._good[place] else -1
-        self._repeat[place] = before >= 0 and np.array_equal(self._matrix[place], self._matrix[before])
+        number = self._number[place]
+        same = before >= 0 and number != UNNUMBERED and number == self._number[before]
+        self._same_frame[place] = same
+        self._repeat[place] = same or (
+            before >= 0 and np.array_equal(self._matrix[place], self._matrix[before])
+        )
 
     def _make_room(self) -> int:
         """Make room for one more frame; returns how many of the oldest were dropped for it."""
@@ -243,7 +278,7 @@ class PoseTrack:
             return 0
         drop = max(n // 4, 1)
         self._dropped_until = float(self._t[drop - 1])
-        for array in (self._t, self._matrix, self._good, self._repeat):
+        for array in self._columns:
             array[: n - drop] = array[drop:n].copy()
         self._n = n - drop
         self._forget()
@@ -255,6 +290,8 @@ class PoseTrack:
         self._matrix = np.concatenate([self._matrix, np.zeros((more, 4, 4))])
         self._good = np.concatenate([self._good, np.zeros(more, dtype=bool)])
         self._repeat = np.concatenate([self._repeat, np.zeros(more, dtype=bool)])
+        self._number = np.concatenate([self._number, np.full(more, UNNUMBERED, dtype=np.int64)])
+        self._same_frame = np.concatenate([self._same_frame, np.zeros(more, dtype=bool)])
 
     def _load(self, times: Floats, matrices: Floats) -> None:
         n = len(times)
@@ -324,6 +361,11 @@ class TransformBuffer:
     def covers(self, tool: str, start_s: ArrayLike, end_s: ArrayLike) -> Bools:
         """(n,) bool: whether tool and reference are valid at every time of the closed windows (n,)."""
         whole: Bools = np.all([t.covers(start_s, end_s) for t in self.chain(tool) if t is not None], axis=0)
+        return whole
+
+    def decided(self, tool: str, start_s: ArrayLike, end_s: ArrayLike) -> Bools:
+        """(n,) bool: whether no pose up to 200 ms late can change where `tool` was in the windows (n,)."""
+        whole: Bools = np.all([t.decided(start_s, end_s) for t in self.chain(tool) if t is not None], axis=0)
         return whole
 
     def settled_t_s(self, tool: str) -> float | None:

@@ -20,6 +20,8 @@ LONGEST_GAP_S = 2.0
 HIGHEST_RATE_CPS = 1e7
 # Totals are whole numbers far below 2^53; half a count is rounding, more is a contradiction.
 COUNT_ROUNDING = 0.5
+# Counters wrap around at the end of these numbers; the sum goes on.
+WRAPS = (float(1 << 16), float(1 << 32))
 # Intervals the displayed rate is averaged over: 0.5 s at 10 Hz calms the figure without lagging a hand.
 RATE_INTERVALS = 5
 
@@ -38,8 +40,8 @@ class CountInterval:
 class CountStream:
     """Turns one counter's samples, in any order, into intervals in order; a function of its input alone.
 
-    Tallies: `gaps` and the samples `missing` in them, `duplicates`, `restarts`, `refused` by reason, and
-    `lost_s`, the time for which counts will never be known.
+    Tallies: `gaps` and the samples `missing` in them, `duplicates`, `restarts`, `rollovers`, `refused` by
+    reason, and `lost_s`, the time for which counts will never be known.
     """
 
     def __init__(self) -> None:
@@ -49,25 +51,30 @@ class CountStream:
         self.missing = 0
         self.duplicates = 0
         self.restarts = 0
+        self.rollovers = 0
         self.lost_s = 0.0
         self.refused: Counter[str] = Counter()
+        self._since_s = -math.inf
         self._ahead: dict[int, tuple[CountSample, float]] = {}
         self._recent: deque[CountInterval] = deque(maxlen=RATE_INTERVALS)
 
     def add(self, sample: CountSample, arrival_s: float) -> tuple[CountInterval, ...]:
         """The intervals that this sample settles, in order; none while an earlier sample may still come."""
-        self.arrival_s = arrival_s
         fault = _implausible(sample)
         if fault is not None:
             self.refused[fault] += 1
             return ()
         settled: list[CountInterval] = []
+        if sample.t_s < self._since_s:
+            self.refused["from before the restart"] += 1
+            return ()
         if self.last is not None and _restarted(sample, self.last):
             settled += self._close_gaps(math.inf)
             self._note_restart(sample, self.last)
         elif self.last is not None and (sample.seq <= self.last.seq or sample.seq in self._ahead):
             self.duplicates += 1
             return ()
+        self.arrival_s = arrival_s
         self._ahead[sample.seq] = (sample, arrival_s)
         settled += self._run() + self._close_gaps(sample.t_s)
         self._recent.extend(settled)
@@ -79,10 +86,18 @@ class CountStream:
         self._recent.extend(settled)
         return settled
 
+    def rejoin(self) -> None:
+        """Begin anew after a hole in what is known of the stream, without taking anything twice."""
+        if self.last is not None:
+            self._since_s = math.nextafter(self.last.t_s, math.inf)
+        self.last = None
+        self._ahead.clear()
+        self._recent.clear()
+
     @property
     def newest_t_s(self) -> float:
         """Stamp of the newest settled interval's end, minus infinity before the first."""
-        return -math.inf if self.last is None else self.last.t_s
+        return self._since_s if self.last is None else self.last.t_s
 
     def rate_cps(self) -> float | None:
         """Mean rate of the newest intervals; None before the first."""
@@ -113,8 +128,9 @@ class CountStream:
     def _settle(self, sample: CountSample, arrival_s: float) -> list[CountInterval]:
         last, self.last = self.last, sample
         if last is not None and sample.seq == last.seq + 1:
+            self.rollovers += _rolled_over(sample, last)
             difference = sample.counts_total - last.counts_total - sample.counts
-            if abs(difference) > COUNT_ROUNDING:
+            if abs(difference) > COUNT_ROUNDING and not _rolled_over(sample, last):
                 self.refused["counts do not add up to the total"] += 1
                 self.lost_s += sample.interval_s
                 return []
@@ -138,13 +154,21 @@ class CountStream:
         self.restarts += 1
         self.lost_s += max(sample.t_s - sample.interval_s - last.t_s, 0.0)
         self.last = None
+        self._since_s = sample.t_s
         self._ahead.clear()
 
 
 def _restarted(sample: CountSample, last: CountSample) -> bool:
     """A later stamp with a smaller total, or with a smaller number: a late message has an earlier stamp."""
     fell = sample.counts_total < last.counts_total or sample.seq < last.seq
-    return sample.t_s > last.t_s and fell
+    return sample.t_s > last.t_s and fell and not _rolled_over(sample, last)
+
+
+def _rolled_over(sample: CountSample, last: CountSample) -> bool:
+    """The total fell by the size of its number while everything else went on: nothing was lost (H09)."""
+    fell = last.counts_total + sample.counts - sample.counts_total
+    next_in_line = sample.seq == last.seq + 1 and sample.live_time_s >= last.live_time_s
+    return next_in_line and any(abs(fell - wrap) <= COUNT_ROUNDING for wrap in WRAPS)
 
 
 def _implausible(sample: CountSample) -> str | None:

@@ -6,19 +6,21 @@ of the sequence gives the same state bit for bit.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tracking.buffer import DEFAULT_CAPACITY, PoseTrack, TransformBuffer
-from tracking.clock import PeerClock
+from tracking.clock import LONGEST_HOLD_S, MOST_STEPS, ClockStep, PeerClock
 from tracking.counts import CountInterval, CountStream
 from tracking.errors import WireError
 from tracking.igtl.codec import Message, decode
 from tracking.igtl.counts import counts_from_message, is_counts
 from tracking.igtl.names import GAMMA_PROBE
 from tracking.igtl.poses import poses_from_message
-from tracking.sample import CountSample, PoseSample
+from tracking.inputs import ClockKind, Inputs, frame_number, within
+from tracking.sample import CountSample, PoseSample, PoseStatus
 
 # A source that was silent for this long has lost its claim to a name, so that a reconnect may take it over.
 CLAIM_S = 2.0
@@ -27,6 +29,8 @@ POSE_EXPIRY_S = 0.25
 POSE_EXPIRY_INTERVALS = 3.0
 COUNT_EXPIRY_INTERVALS = 2.5
 MOST_ALARMS = 200
+# Sources said to share a clock may differ by this before it is told: 0.6 mm at 30 mm/s; and by half to rearm.
+MOST_DEPARTURE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,6 @@ class Alarm:
     arrival_s: float
     kind: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a source may send (H40); everything else from it is refused."""
-
-    poses: bool = True
-    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,20 @@ class DeviceStats:
     interval_s: float | None
     received: int
     refused: Mapping[str, int] = field(default_factory=dict)
+    status: PoseStatus = PoseStatus.UNKNOWN  # what the sender said of the newest
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStats:
+    """One source's clock: `offset_s` is to be added to its stamps to give our time; drift positive = gains."""
+
+    source: str
+    kind: ClockKind
+    offset_s: float | None
+    drift_ppm: float | None
+    uncertainty_s: float
+    steps: int
+    judging: bool  # messages wait until it is sure that the clock was set, or was not
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +81,35 @@ class HubStats:
     restarts: int
     lost_s: float
     count_rate_cps: float | None
-    refused: Mapping[str, int]  # by source: undecodable, not allowed, rival
+    refused: Mapping[str, int]  # by source: undecodable, not allowed, rival, out of line in time
+    clocks: tuple[ClockStats, ...] = ()
 
 
 @dataclass(slots=True)
 class _Claim:
-    """Who sends a name, and when it did last."""
+    """Who sends a name, when it did last, and when its newest sample by stamp arrived."""
 
     source: str
     arrival_s: float
+    newest_arrival_s: float
     received: int = 0
+
+
+Sample = CountSample | PoseSample
 
 
 class Hub:
     """Takes raw messages in order of arrival; poses go to `buffer`, counts to `counts`.
 
-    `inputs` maps source names to what they may send (None: anything from anyone). `bridge_clock_steps`
-    continues the time line of a source whose clock was set; without it a step is only an alarm. `capacity`
-    bounds each pose history, in poses.
+    `inputs` maps source names to what they may send (None: anything from anyone, on one clock).
+    `bridge_clock_steps` continues the time line of a source whose clock was set; without it a step is only
+    an alarm. `capacity` bounds each pose history, in poses.
     """
 
     def __init__(
         self,
         inputs: Mapping[str, Inputs] | None = None,
-        bridge_clock_steps: bool = False,
+        bridge_clock_steps: bool = True,
         capacity: int = DEFAULT_CAPACITY,
     ) -> None:
         self.buffer = TransformBuffer(capacity)
@@ -104,7 +119,10 @@ class Hub:
         self._inputs = inputs
         self._bridge = bridge_clock_steps
         self._claims: dict[str, _Claim] = {}
-        self._clocks: dict[tuple[str, str], PeerClock] = {}
+        self._clocks: dict[str, PeerClock[tuple[Sample, ...]]] = {}
+        self._shared_steps: deque[ClockStep] = deque(maxlen=MOST_STEPS)
+        self._apart = False
+        self._arrival_s = -math.inf
         self._last_refusal: dict[str, str] = {}
 
     def handle(self, source: str, arrival_s: float, raw: bytes) -> tuple[CountInterval, ...]:
@@ -117,16 +135,30 @@ class Hub:
 
     def take(self, source: str, arrival_s: float, message: Message) -> tuple[CountInterval, ...]:
         """Take one decoded message. Raises WireError for counts that contradict themselves."""
-        allowed = Inputs() if self._inputs is None else self._inputs.get(source, Inputs(False, False))
-        if is_counts(message):
-            sample = counts_from_message(message)
-            if self._admitted(source, arrival_s, message.device, allowed.counts):
-                return self._take_counts(source, arrival_s, sample)
+        samples = self._samples(source, arrival_s, message)
+        if not samples:
             return ()
-        for pose in poses_from_message(message):
-            if self._admitted(source, arrival_s, pose.name, allowed.poses):
-                self._take_pose(source, arrival_s, pose)
-        return ()
+        self._arrival_s = max(self._arrival_s, arrival_s)
+        clock = self._clock(source)
+        before = (len(clock.steps), clock.refused)
+        settled: list[CountInterval] = []
+        for timed in clock.take(message.t_s, arrival_s, samples):
+            for sample in timed.payload:
+                settled += self._accept(source, timed.arrival_s, replace(sample, t_s=timed.t_s))
+        self._tell_of_clock(source, clock, before, arrival_s)
+        return tuple(settled)
+
+    def rejoin(self) -> None:
+        """The streams go on after a hole: what was sent in it is unknown, and no gap of theirs."""
+        self.counts.rejoin()
+        for clock in self._clocks.values():
+            clock.forget_held()
+
+    @property
+    def judging(self) -> bool:
+        """Whether samples of a live source wait until it is sure whether its clock was set."""
+        held = [clock.held_since_s for clock in self._clocks.values()]
+        return any(since is not None and self._arrival_s - since <= LONGEST_HOLD_S for since in held)
 
     def stats(self, now_s: float) -> HubStats:
         """The inputs at `now_s`, on the clock of the arrivals."""
@@ -140,6 +172,40 @@ class Hub:
             counts.lost_s,
             counts.rate_cps(),
             dict(self.refused),
+            tuple(
+                ClockStats(
+                    source,
+                    self._inputs_of(source).clock,
+                    clock.offset_s,
+                    clock.drift_ppm,
+                    clock.uncertainty_s,
+                    len(clock.steps),
+                    clock.held_since_s is not None,
+                )
+                for source, clock in self._clocks.items()
+            ),
+        )
+
+    def _inputs_of(self, source: str) -> Inputs:
+        return Inputs() if self._inputs is None else self._inputs.get(source, Inputs(False, False))
+
+    def _clock(self, source: str) -> PeerClock[tuple[Sample, ...]]:
+        if source not in self._clocks:
+            own = self._inputs_of(source).clock is ClockKind.OWN
+            self._clocks[source] = PeerClock(self._bridge, own, None if own else self._shared_steps)
+        return self._clocks[source]
+
+    def _samples(self, source: str, arrival_s: float, message: Message) -> tuple[Sample, ...]:
+        """What the message holds of that which the source may send now."""
+        allowed = self._inputs_of(source)
+        if is_counts(message):
+            sample = counts_from_message(message)
+            return (sample,) if self._admitted(source, arrival_s, message.device, allowed.counts) else ()
+        frame = frame_number(message.metadata)
+        return tuple(
+            within(replace(pose, frame=frame), allowed.volume)
+            for pose in poses_from_message(message)
+            if self._admitted(source, arrival_s, pose.name, allowed.poses)
         )
 
     def _admitted(self, source: str, arrival_s: float, name: str, allowed: bool) -> bool:
@@ -152,34 +218,64 @@ class Hub:
             self._refuse(source, arrival_s, "rival", f"{name} comes from {claim.source}, now also {source}")
             return False
         if claim is None or claim.source != source:
-            claim = self._claims[name] = _Claim(source, arrival_s)
+            newest_s = -math.inf if claim is None else claim.newest_arrival_s
+            claim = self._claims[name] = _Claim(source, arrival_s, newest_s)
         claim.arrival_s = arrival_s
         claim.received += 1
         return True
 
-    def _take_pose(self, source: str, arrival_s: float, pose: PoseSample) -> None:
-        t_s = self._on_our_time_line(source, pose.name, pose.t_s, arrival_s)
-        self.buffer.add(PoseSample(pose.name, t_s, pose.matrix, pose.status))
+    def _accept(self, source: str, arrival_s: float, sample: Sample) -> tuple[CountInterval, ...]:
+        """Put one sample into its history; only one that is newer by its stamp makes the device fresh."""
+        if isinstance(sample, CountSample):
+            return self._take_counts(source, arrival_s, sample)
+        track = self.buffer.track(sample.name)
+        newest = track.newest_frame_t_s
+        self.buffer.add(sample)
+        if newest is None or sample.t_s > newest:
+            self._claims[sample.name].newest_arrival_s = arrival_s
+        return ()
 
     def _take_counts(self, source: str, arrival_s: float, sample: CountSample) -> tuple[CountInterval, ...]:
-        self._on_our_time_line(source, GAMMA_PROBE, sample.t_s, arrival_s)
         counts = self.counts
         before = (counts.restarts, counts.gaps)
         settled = counts.add(sample, arrival_s)
+        if counts.arrival_s is not None:
+            self._claims[GAMMA_PROBE].newest_arrival_s = counts.arrival_s
         if counts.restarts > before[0]:
             self._alarm(arrival_s, "restart", f"{source}: the probe has restarted, its total fell")
         if counts.gaps > before[1]:
             self._alarm(arrival_s, "gap", f"{source}: counts were missing, {counts.missing} in all")
         return settled
 
-    def _on_our_time_line(self, source: str, name: str, stamp_s: float, arrival_s: float) -> float:
-        clock = self._clocks.setdefault((source, name), PeerClock(self._bridge))
-        before = len(clock.steps)
-        t_s = clock.to_local(stamp_s, arrival_s)
-        if len(clock.steps) > before:
-            step = clock.steps[-1].step_s
-            self._alarm(arrival_s, "clock", f"{source}: the clock of {name} was set by {step:+.3f} s")
-        return t_s
+    def _tell_of_clock(
+        self,
+        source: str,
+        clock: PeerClock[tuple[Sample, ...]],
+        before: tuple[int, int],
+        arrival_s: float,
+    ) -> None:
+        if len(clock.steps) > before[0]:
+            self._alarm(arrival_s, "clock", f"{source}: its clock was set by {clock.steps[-1].step_s:+.3f} s")
+        for _ in range(clock.refused - before[1]):
+            self._refuse(source, arrival_s, "clock", f"{source}: a stamp ahead of all others")
+        self._compare_shared(arrival_s)
+
+    def _compare_shared(self, arrival_s: float) -> None:
+        """Tell when sources that are said to share a clock drift apart, once."""
+        away = {
+            source: clock.departure_s
+            for source, clock in self._clocks.items()
+            if self._inputs_of(source).clock is ClockKind.SHARED
+        }
+        known = {source: s for source, s in away.items() if s is not None}
+        if len(known) < 2:
+            return
+        slow, fast = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+        apart_s = known[slow] - known[fast]
+        if apart_s > MOST_DEPARTURE_S and not self._apart:
+            text = f"{fast} and {slow} share no clock: {1000 * apart_s:.0f} ms apart since they were known"
+            self._alarm(arrival_s, "clock", text)
+        self._apart = apart_s > (0.5 if self._apart else 1.0) * MOST_DEPARTURE_S
 
     def _refuse(self, source: str, arrival_s: float, kind: str, text: str) -> None:
         """Count a refusal; the same one in a row is one alarm, not a flood."""
@@ -192,7 +288,7 @@ class Hub:
         self.alarms.append(Alarm(arrival_s, kind, text))
 
     def _device(self, name: str, claim: _Claim, now_s: float) -> DeviceStats:
-        age_s = now_s - claim.arrival_s
+        age_s = now_s - claim.newest_arrival_s
         if name == GAMMA_PROBE:
             last = self.counts.last
             interval = None if last is None else last.interval_s
@@ -211,6 +307,7 @@ class Hub:
             track.interval_s,
             claim.received,
             dict(track.refused),
+            track.last_status,
         )
 
 

@@ -30,12 +30,16 @@ class PoseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseSample:
-    """One pose as received: wire name (`ProbeToTracker`), time of acquisition, (4, 4) matrix in mm."""
+    """One pose as received: wire name (`ProbeToTracker`), time of acquisition, (4, 4) matrix in mm.
+
+    `frame` is the number of the tracker's frame, None where the sender gives none.
+    """
 
     name: str
     t_s: float
     matrix: NDArray[np.float64]
     status: PoseStatus = PoseStatus.UNKNOWN
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

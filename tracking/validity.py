@@ -19,6 +19,12 @@ Rows = NDArray[np.int64]
 REACH_INTERVALS = 1.5
 # A bit-identical pose for longer than this is a driver that repeats a lost tool.
 FROZEN_INTERVALS = 3.0
+# Where frames lie closer than this none is missing between them, 20 % of jitter on either side allowed.
+COMPLETE_INTERVALS = 1.6
+# A frame may be overtaken by others for 200 ms (hazard H08); what is older by this much can no longer change.
+LATEST_FRAME_S = 0.25
+# The tracker's interval is trusted to tell a missing frame once so many frames came.
+FEWEST_FRAMES = 32
 # Unix seconds as float64 resolve 2.4e-7 s, tables with six decimals 1e-6 s: times this close are the same.
 TIME_ROUNDING_S = 2e-6
 # The tracker's interval is the median over this many newest frames: 17 s at 60 Hz.
@@ -41,14 +47,18 @@ class Usable:
         return REACH_INTERVALS * self.interval_s + TIME_ROUNDING_S
 
 
-def usable_frames(t_s: Floats, good: Bools, repeat: Bools, first_row: int = 0) -> Usable:
+def usable_frames(
+    t_s: Floats, good: Bools, repeat: Bools, first_row: int = 0, same_frame: Bools | None = None
+) -> Usable:
     """Judge a history: times (n,) increasing, `good` frames, `repeat`: bit-identical to the good one before.
 
     The first of a run of repeats is genuine. The repeats are usable once another pose has followed within 3
-    intervals; a longer run is frozen, and one that is still open is withheld. Rows count from `first_row`,
-    the row of the first frame given, which must not itself be a repeat.
+    intervals; a longer run is frozen, and one that is still open is withheld. A repeat under the very same
+    frame number (`same_frame`) is frozen at once. Rows count from `first_row`, the row of the first frame
+    given, which must not itself be a repeat.
     """
-    interval = float(np.median(np.diff(t_s[-INTERVAL_FRAMES:]))) if len(t_s) > 1 else np.nan
+    measured = t_s if same_frame is None else t_s[~same_frame]
+    interval = float(np.median(np.diff(measured[-INTERVAL_FRAMES:]))) if len(measured) > 1 else np.nan
     row = np.flatnonzero(good)
     if not len(row) or not np.isfinite(interval):
         none = np.zeros(0, dtype=np.int64)
@@ -60,9 +70,34 @@ def usable_frames(t_s: Floats, good: Bools, repeat: Bools, first_row: int = 0) -
     long = t[end] - t[start] > FROZEN_INTERVALS * interval + TIME_ROUNDING_S
     run = np.cumsum(~again) - 1
     frozen = again & long[run]
+    if same_frame is not None:
+        frozen |= again & same_frame[row]
     use = ~(frozen | (again & (run == len(start) - 1)))
     settled = max(float(t[use][-1]), float(t_s[-1]) - FROZEN_INTERVALS * interval)
     return Usable(t[use], row[use] + first_row, row[frozen] + first_row, interval, settled)
+
+
+def decided(usable: Usable, t_s: Floats, plain: Bools, start_s: Floats, end_s: Floats) -> Bools:
+    """(n,) bool: whether no frame yet to come can change an answer within the closed windows (n,).
+
+    `t_s` (m,) are the times of all frames round the windows and since, `plain` (m,) which of them are good
+    and no repeats. A window is decided when the plain frames round it leave no room for another, or when
+    stamps have passed it by more than a frame can be late.
+    """
+    if not len(usable.t_s):
+        return np.zeros(len(start_s), dtype=bool)
+    interval = usable.interval_s
+    orderly: Bools = end_s <= usable.settled_t_s
+    passed = orderly & (end_s <= t_s[-1] - LATEST_FRAME_S - FROZEN_INTERVALS * interval)
+    low = np.searchsorted(t_s, start_s + TIME_ROUNDING_S, side="right") - 1
+    high = np.searchsorted(t_s, end_s - TIME_ROUNDING_S, side="left")
+    inside = orderly & (low >= 0) & (high < len(t_s)) & (len(usable.t_s) >= FEWEST_FRAMES)
+    low, high = np.maximum(low, 0), np.minimum(high, len(t_s) - 1)
+    wide = np.append(0, np.cumsum(np.diff(t_s) > COMPLETE_INTERVALS * interval))
+    doubtful = np.append(0, np.cumsum(~plain))
+    complete = (wide[high] == wide[low]) & (doubtful[high + 1] == doubtful[low])
+    known: Bools = passed | (inside & complete)
+    return known
 
 
 def bracket(usable: Usable, t_s: Floats) -> tuple[Bools, Rows, Rows, Floats]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
+from tracking.inputs import ClockKind, Inputs, WorkingVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,34 @@ class SourceRole:
     poses: bool
     counts: bool
     metadata: bool = True  # False for a peer that only knows header version 1
+    clock: ClockKind = ClockKind.SHARED
+    volume: WorkingVolume | None = None  # where the tracker measures
+
+    @property
+    def inputs(self) -> Inputs:
+        """The same, as the hub takes it."""
+        return Inputs(self.poses, self.counts, self.clock, self.volume)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything."""
+        volume = None if self.volume is None else [self.volume.low_mm, self.volume.high_mm]
+        return {
+            "host": self.host,
+            "port": self.port,
+            "poses": self.poses,
+            "counts": self.counts,
+            "metadata": self.metadata,
+            "clock": self.clock.value,
+            "volume_mm": volume,
+        }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> SourceRole:
+        """What `to_json` wrote, or a record of before the clocks were told apart."""
+        role = dict(found)
+        volume, clock = role.pop("volume_mm", None), role.pop("clock", ClockKind.SHARED)
+        box = None if volume is None else WorkingVolume(tuple(volume[0]), tuple(volume[1]))
+        return SourceRole(**role, clock=ClockKind(clock), volume=box)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,16 +80,7 @@ class Settings:
                 "probe": self.tips.probe.tolist(),
                 "stylus": None if self.tips.stylus is None else self.tips.stylus.tolist(),
             },
-            "sources": {
-                name: {
-                    "host": s.host,
-                    "port": s.port,
-                    "poses": s.poses,
-                    "counts": s.counts,
-                    "metadata": s.metadata,
-                }
-                for name, s in self.sources.items()
-            },
+            "sources": {name: role.to_json() for name, role in self.sources.items()},
             "calibration": self.calibration,
             "latency": [self.latency.count_latency_s, self.latency.ci95_s, self.latency.determined],
             "registration": [
@@ -86,7 +106,7 @@ class Settings:
             found["nuclide"],
             float(found["epoch_s"]),
             Tips(np.array(tips["probe"], dtype=np.float64), stylus),
-            {name: SourceRole(**role) for name, role in found["sources"].items()},
+            {name: SourceRole.from_json(role) for name, role in found["sources"].items()},
             found["calibration"],
             LatencyState(lag, None if interval is None else (interval[0], interval[1]), determined),
             Registration(reg_id, np.array(reg_matrix, dtype=np.float64), tre),

@@ -87,9 +87,11 @@ def _at_tip(marker: ToolState, name: str, T_tool_tip: Floats) -> ToolState:
 
 
 def _word(chain: list[DeviceStats], valid: bool) -> str:
-    """PLUS's word for the tool: the first bad one in its chain."""
+    """PLUS's word for the tool: the first bad one in its chain; UNKNOWN where a sender says nothing."""
     if valid:
-        return PoseStatus.OK.value
-    words = [PoseStatus.__members__.get(device.word, PoseStatus.MISSING) for device in chain]
+        silent = any(device.status is PoseStatus.UNKNOWN for device in chain)
+        return (PoseStatus.UNKNOWN if silent else PoseStatus.OK).value
+    said = [device.word.removeprefix("status ") for device in chain]
+    words = [PoseStatus.__members__.get(word, PoseStatus.MISSING) for word in said]
     lost = [word for word in words if not word.usable]
     return (lost[0] if lost else PoseStatus.MISSING).value

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracking.hub import CLAIM_S, DeviceStats, Hub, Inputs
+from tracking.hub import CLAIM_S, DeviceStats, Hub
 from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_sensor_message, counts_string_message
 from tracking.igtl.messages import string_message
 from tracking.igtl.poses import pose_message
+from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.sample import CountSample, PoseSample, PoseStatus
 
 TRACKER, PROBE = "tracker", "probe"
@@ -150,16 +151,138 @@ def test_gaps_and_restarts_are_told() -> None:
     assert [a.kind for a in hub.alarms] == ["gap", "restart"]
 
 
-def test_a_set_clock_is_told_and_bridged_on_request() -> None:
-    for bridge in (False, True):
-        hub = Hub(bridge_clock_steps=bridge)
-        playing(hub)
-        for i in range(31, 61):
-            t = STEP_S * i
-            hub.handle(TRACKER, t, pose_bytes("ProbeToTracker", t + 3600.0, x_mm=30.0 * t))
-        assert [a.kind for a in hub.alarms] == ["clock"]
-        assert "set by +3600" in hub.alarms[0].text
-        assert bool(hub.buffer.track("ProbeToTracker").valid_at([0.8])[0]) is bridge
+@pytest.mark.parametrize("bridge", [True, False])
+def test_a_set_clock_is_told_and_bridged(bridge: bool) -> None:
+    hub = Hub(bridge_clock_steps=bridge)
+    playing(hub)
+    for i in range(31, 91):
+        t = STEP_S * i
+        hub.handle(TRACKER, t, pose_bytes("ProbeToTracker", t + 3600.0, x_mm=30.0 * t))
+        if 0.78 < t < 0.98:  # half a second in which nothing is sure: shown as expired, never as live
+            assert hub.judging
+            assert not device(hub, "ProbeToTracker", t).valid
+    assert not hub.judging
+    assert [a.kind for a in hub.alarms] == ["clock"]
+    assert "set by +3600" in hub.alarms[0].text
+    assert bool(hub.buffer.track("ProbeToTracker").valid_at([0.8])[0]) is bridge
+    assert hub.stats(1.5).clocks[0].steps == 1
+
+
+def test_both_sources_of_one_host_are_bridged_alike() -> None:
+    """Counts and poses keep their places to each other: the same shift to the last bit."""
+    hub = Hub()
+    intervals = []
+    for i in range(1, 240):
+        t = 5000.0 + STEP_S * i
+        ahead = -3600.0 if t > 5002.0 else 0.0
+        hub.handle(TRACKER, t + 1e-4, pose_bytes("ProbeToReference", t + ahead, x_mm=30.0 * (t - 5000.0)))
+        if i % 6 == 0:
+            raw = encode(counts_sensor_message(CountSample(t + ahead, i // 6, 7.0, 0.1, 7.0 * i / 6, t)))
+            intervals += hub.handle(PROBE, t + 3e-4, raw)
+    assert [a.kind for a in hub.alarms] == ["clock", "clock"]
+    assert len(intervals) == 39
+    ends = np.array([i.t_end_s for i in intervals])
+    np.testing.assert_allclose(ends, 5000.0 + 0.1 * np.arange(1, 40), atol=3e-4)
+    poses, valid = hub.buffer.tool_in_reference("Probe", ends[-5:])
+    assert valid.all()
+    # Both were bridged alike: places are those of the counts' ends, but for 0.3 ms at 30 mm/s.
+    np.testing.assert_allclose(poses[:, 0, 3], 3.0 * np.arange(35, 40), atol=0.01)
+
+
+def test_clocks_of_two_hosts_are_laid_on_ours() -> None:
+    """Tracker 37 s ahead and 200 ppm fast, counter here: poses meet counts within 0.1 mm at 30 mm/s."""
+    hub = Hub({TRACKER: Inputs(counts=False, clock=ClockKind.OWN), PROBE: Inputs(poses=False)})
+    rng = np.random.default_rng(5)
+    for i in range(1, 60 * 40):
+        t = STEP_S * i
+        raw = pose_bytes("ProbeToReference", 37.0 + t * (1.0 + 2e-4), x_mm=30.0 * t)
+        hub.handle(TRACKER, t + 3e-4 + float(rng.exponential(2e-3)), raw)
+        if i % 6 == 0:
+            hub.handle(PROBE, t + 5e-4, count_bytes(i // 6))
+    at = np.linspace(2.0, 39.0, 200)
+    poses, valid = hub.buffer.tool_in_reference("Probe", at)
+    assert valid.all()
+    assert np.abs(poses[:, 0, 3] - 30.0 * at).max() < 0.1
+    tracker, probe = hub.stats(40.0).clocks
+    assert (tracker.kind, probe.kind) == (ClockKind.OWN, ClockKind.SHARED)
+    assert tracker.offset_s == pytest.approx(-37.0 - 2e-4 * 40.0, abs=2e-3)
+    assert tracker.drift_ppm == pytest.approx(200.0, abs=20.0)
+    assert tracker.uncertainty_s < 3e-3
+    assert not hub.alarms
+
+
+def test_clocks_said_to_be_one_are_told_when_they_drift_apart() -> None:
+    hub = Hub()
+    for i in range(1, 1400):
+        t = 0.1 * i
+        hub.handle(TRACKER, t + 1e-3, pose_bytes("ProbeToTracker", t * (1.0 + 2e-4), x_mm=t))
+        hub.handle(PROBE, t + 1e-3, count_bytes(i))
+    # 20 ms at 200 ppm are 100 s, after the 10 s in which a drift is first known.
+    (alarm,) = hub.alarms
+    assert alarm.kind == "clock"
+    assert "tracker and probe share no clock" in alarm.text
+    assert 105.0 < alarm.arrival_s < 125.0
+
+
+def test_the_same_message_again_and_again_is_not_fresh() -> None:
+    """A stuck sender repeats its last message with its old stamp (H02)."""
+    hub = Hub()
+    playing(hub)
+    hub.handle(PROBE, 0.5, count_bytes(5))
+    for i in range(100):
+        hub.handle(TRACKER, 0.5 + 0.01 * i, pose_bytes("ProbeToTracker", 0.5))
+        hub.handle(PROBE, 0.5 + 0.01 * i, count_bytes(5))
+    assert not device(hub, "ProbeToTracker", 1.5).valid
+    assert not device(hub, "GammaProbe", 1.5).valid
+    assert hub.counts.arrival_s == 0.5
+
+
+@pytest.mark.parametrize("key", ["FrameNumber", "Seq"])
+def test_frame_numbers_that_stand_still_are_a_frozen_driver(key: str) -> None:
+    hub = Hub()
+    for i in range(1, 61):
+        t, number = STEP_S * i, min(i, 40)
+        sample = PoseSample("ProbeToTracker", t, np.eye(4) + np.eye(4, k=3) * t, PoseStatus.OK)
+        hub.handle(TRACKER, t, encode(pose_message(sample, {key: str(number)}, version=2)))
+    track = hub.buffer.track("ProbeToTracker")
+    assert track.stale == 20  # the matrices differ; the numbers tell, at once and back to the first repeat
+    assert track.newest_t_s == pytest.approx(STEP_S * 40)
+    assert not device(hub, "ProbeToTracker", 1.0).valid
+
+
+def test_a_pose_outside_the_working_volume_is_refused() -> None:
+    volume = WorkingVolume((-500.0, -500.0, -2400.0), (500.0, 500.0, -900.0))
+    hub = Hub({TRACKER: Inputs(volume=volume)})
+    for i, z_mm in enumerate((-1500.0, -1500.0, -899.0, -2401.0, float("nan"))):
+        matrix = np.eye(4)
+        matrix[:3, 3] = (1e-3 * i, 0.0, z_mm)
+        for name in ("ProbeToTracker", "ProbeToReference"):
+            raw = encode(pose_message(PoseSample(name, 0.1 * i, matrix, PoseStatus.OK), version=2))
+            hub.handle(TRACKER, 0.1 * i, raw)
+    assert hub.buffer.track("ProbeToTracker").refused == {"status OUT_OF_VOLUME": 2, "not finite": 1}
+    assert hub.buffer.track("ProbeToReference").refused == {"not finite": 1}  # not in the tracker's frame
+
+
+def test_a_sender_that_says_nothing_is_shown_as_unknown() -> None:
+    hub = Hub()
+    for i in range(1, 30):
+        matrix = np.eye(4)
+        matrix[0, 3] = i
+        sample = PoseSample("ProbeToTracker", STEP_S * i, matrix)
+        hub.handle(TRACKER, STEP_S * i, encode(pose_message(sample, version=1)))
+    shown = device(hub, "ProbeToTracker", 0.5)
+    assert (shown.valid, shown.word, shown.status) == (True, "OK", PoseStatus.UNKNOWN)
+
+
+def test_a_stream_goes_on_after_a_hole_without_a_gap() -> None:
+    hub = Hub()
+    for i in (1, 2, 3):
+        hub.handle(PROBE, 0.1 * i, count_bytes(i))
+    hub.rejoin()
+    assert hub.handle(PROBE, 0.31, count_bytes(3)) == ()  # taken before
+    (interval,) = hub.handle(PROBE, 0.9, count_bytes(9))
+    assert interval.counts == 10.0
+    assert hub.stats(1.0).gaps == 0
 
 
 def test_the_same_sequence_gives_the_same_state() -> None:

@@ -1,0 +1,64 @@
+"""What may come from a source: which kinds of samples, on whose clock, and from where in space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.sample import PoseSample, PoseStatus
+
+# Metadata in which senders number their frames, the tracker's own number first.
+FRAME_NUMBERS = ("FrameNumber", "Seq")
+# Longer ones are no frame numbers and would not fit into 64 bits.
+MOST_DIGITS = 18
+
+
+class ClockKind(StrEnum):
+    """Whose clock a source stamps with: one it shares with the others, or its own, laid on ours."""
+
+    SHARED = "shared"
+    OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingVolume:
+    """The box in which a tracker measures, in its own frame, mm; a pose outside is not to be believed."""
+
+    low_mm: tuple[float, float, float]
+    high_mm: tuple[float, float, float]
+
+    def holds(self, position_mm: NDArray[np.float64]) -> bool:
+        """Whether the point (3,) lies in the box."""
+        return bool((position_mm >= self.low_mm).all() and (position_mm <= self.high_mm).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a source may send (H40), everything else from it is refused; its clock, and where it can see."""
+
+    poses: bool = True
+    counts: bool = True
+    clock: ClockKind = ClockKind.SHARED
+    volume: WorkingVolume | None = None
+
+
+def frame_number(metadata: Mapping[str, str]) -> int | None:
+    """The number of the tracker's frame, None where the sender gives none that is a number."""
+    for key in FRAME_NUMBERS:
+        text = metadata.get(key, "")
+        if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
+            return int(text)
+    return None
+
+
+def within(pose: PoseSample, volume: WorkingVolume | None) -> PoseSample:
+    """The pose, disowned where it lies outside the volume in which its tracker measures."""
+    if volume is None or not pose.status.usable or not pose.name.endswith("ToTracker"):
+        return pose
+    place = pose.matrix[:3, 3]
+    outside = bool(np.isfinite(place).all()) and not volume.holds(place)
+    return replace(pose, status=PoseStatus.OUT_OF_VOLUME) if outside else pose
