@@ -1,4 +1,4 @@
-"""The probe's tip in its marker's frame, from tip.json, axis.json or both.
+"""The probe's tip in its marker's frame, from tip.json, axis.json or both, or from a PLUS configuration.
 
 Tip frame: origin at the centre of the probe's face, +Z out of the face (PLUS and SlicerIGT: -Z from the tip
 back to the marker). Without a full matrix the roll about Z is free and is chosen the same way every time.
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json
+from tracking.plus.coordinates import read_coordinate_definitions
 from tracking.transform import rigidity_fault
 
 # A unit vector written with three digits is off by up to 1e-3; one off by more was not meant as one.
@@ -22,12 +23,13 @@ UNIT_VECTOR_TOLERANCE = 1e-2
 TIP_KEYS = ("T_probe_probetip", "tip_offset_mm", "axis")
 
 
-def read_tip(paths: Sequence[Path]) -> dict[str, Any]:
+def read_tip(paths: Sequence[Path], tool: str = "Probe") -> dict[str, Any]:
     """The tip's keys of several files in one; a later file overrides an earlier one.
 
-    Raises InputError naming the file, GateRefusedError for a calibration that was not accepted.
+    A file that ends in .xml is a PLUS configuration; of it the tip of `tool` is taken (ProbeTipToProbe). Raises
+    InputError naming the file, GateRefusedError for a calibration that was not accepted.
     """
-    return merge_tips([_read_one(path) for path in paths])
+    return merge_tips([_read_plus(path, tool) if _is_plus(path) else _read_one(path) for path in paths])
 
 
 def merge_tips(tips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -49,6 +51,21 @@ def _read_one(path: Path) -> dict[str, Any]:
     if not tip:
         raise InputError(f"{path}: has none of {', '.join(TIP_KEYS)}")
     _check(tip, str(path))
+    return tip
+
+
+def _is_plus(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
+
+
+def _read_plus(path: Path, tool: str) -> dict[str, Any]:
+    found = read_coordinate_definitions(path)
+    name = f"{tool}TipTo{tool}"
+    if name not in found:
+        others = ", ".join(found) or "none"
+        raise InputError(f"{path}: CoordinateDefinitions has no {name} (but {others})")
+    tip = {"T_probe_probetip": found[name].matrix.tolist()}
+    _check(tip, f"{path}, {name}")
     return tip
 
 
