@@ -34,7 +34,8 @@ class ImageContent:
 
     The columns of `matrix` are direction x spacing in mm, its last column the *centre* of the whole image
     of `size` (ni, nj, nk) voxels, of which `array` is the part that starts at `offset` (i, j, k).
-    `frame_flag` is the RAS/LPS flag, which receivers ignore; nothing is flipped by it.
+    `frame_flag` is the RAS/LPS flag, which receivers ignore; nothing is flipped by it. `byte_order` matters
+    to voxels of one byte alone, and only so that they go out as they came.
     """
 
     TYPE: ClassVar[str] = "IMAGE"
@@ -44,9 +45,12 @@ class ImageContent:
     offset: tuple[int, int, int] = (0, 0, 0)
     frame_flag: int = RAS
     image_version: int = 1
+    byte_order: int = _LITTLE
 
     def __post_init__(self) -> None:
         array = self.array.view()
+        if array.ndim == 4 and array.shape[3] == 1:
+            array = array[..., 0]
         if array.ndim not in (3, 4) or 0 in array.shape:
             raise WireError(
                 f"image of shape {array.shape} is neither (nz, ny, nx) nor (nz, ny, nx, components)"
@@ -98,7 +102,7 @@ class ImageContent:
             self.image_version,
             components,
             _CODES[array.dtype.str[1:]],
-            _byte_order(array),
+            self.byte_order if array.itemsize == 1 else _byte_order(array),
             self.frame_flag,
             *self.size,
             pack_matrix(self.matrix),
@@ -124,4 +128,4 @@ class ImageContent:
             raise WireError(f"IMAGE body of {len(raw)} bytes, its header says {expected}")
         shape = part[::-1] if components == 1 else (*part[::-1], components)
         array = np.frombuffer(raw, dtype=dtype, offset=_HEAD.size).reshape(shape)
-        return ImageContent(array, unpack_matrix(fields[8]), size, offset, frame, version)
+        return ImageContent(array, unpack_matrix(fields[8]), size, offset, frame, version, endian)

@@ -1,36 +1,35 @@
 """Cuts a byte stream into complete messages: whatever the pieces, and whatever lies between the messages.
 
-Known types over their limit are garbage; unknown types over their limit are skipped as they pass. After
-garbage the splitter trusts a header only once the CRC of its body agrees, and looks for later messages
-while it waits.
+In step, the next header starts where the last message ended; out of step a message counts only once its CRC
+agrees. What is too large to be held passes by with a running CRC, and if that shows that its header lied,
+the messages that it had swallowed come out.
 """
 
 from __future__ import annotations
 
-import re
+from collections import deque
 
 from tracking.errors import WireError
-from tracking.igtl.crc import crc64
-from tracking.igtl.header import (
-    HEADER_BYTES,
-    LARGEST_CONTENT_BYTES,
-    Header,
-    largest_body_bytes,
-)
+from tracking.igtl.crc import RunningCrc
+from tracking.igtl.header import HEADER_BYTES, LARGEST_CONTENT_BYTES, Header
+from tracking.igtl.search import Search, body_limit, is_intact
 
 # A message larger than this is no message of a navigation system: the header is taken for garbage.
 SKIPPED_LARGEST_BYTES = 1 << 30
-# Header look-alikes kept open at once while searching; each costs one CRC over its own body.
-_OPEN_CANDIDATES = 16
-# Version 1 or 2, then the first character of a type.
-_START = re.compile(rb"\x00[\x01\x02][A-Z]")
+# Known types of which larger ones than can be held are still messages; of any other such a size is garbage.
+_BULK = frozenset({"IMAGE", "NDARRAY", "POLYDATA", "BIND"})
+# What may be kept of the messages that a passing one seems to hold: some seconds of poses, and a map or two.
+HELD_LARGEST_BYTES = 4 << 20
+# What `_end_of` says where there is no end to tell.
+_DAMAGED, _TOO_LARGE = -1, -2
 
 
 class StreamSplitter:
     """Feed it bytes as they come; it returns the raw complete messages, their CRC checked.
 
     `largest_bytes` tightens the limits of all types (a server expects only small messages). `garbage_bytes`
-    counts what belonged to no message, `skipped_messages` the unknown ones that were too large.
+    counts what belonged to no message, `skipped_messages` what was too large to be held and passed by with a
+    CRC that agreed.
     """
 
     def __init__(self, largest_bytes: int | None = None) -> None:
@@ -38,142 +37,149 @@ class StreamSplitter:
         self.skipped_messages = 0
         self._largest = largest_bytes
         self._buffer = bytearray()
-        self._skip = 0
-        self._searching = False
-        self._open: list[tuple[int, int]] = []
-        self._scanned = 0
+        self._search: Search | None = None
+        self._passing: _Passing | None = None
+        self._may_pass = True
 
     @property
     def pending_bytes(self) -> int:
         """Bytes held for a message that is not complete."""
-        return len(self._buffer)
+        return len(self._buffer) + (self._passing.pending_bytes if self._passing else 0)
 
     @property
     def waiting(self) -> bool:
         """Whether a message has begun and not ended."""
-        return bool(self._buffer) or self._skip > 0
+        return bool(self._buffer) or self._passing is not None
 
     def distrust(self) -> None:
         """Give up trust in the message that is being waited for: later messages may overtake it.
 
         For a caller that sees bytes arrive but no message completed: the header of version 1 is covered by
-        no checksum.
+        no checksum. The next `feed` returns what has overtaken.
         """
-        if self._buffer and not self._searching:
-            self._start_search(0)
-        self._skip = 0
+        if self._passing is not None:
+            self._passing.trusted = False
+        elif self._buffer and self._search is None:
+            self._search = Search(self._largest, 0)
 
     def feed(self, data: bytes) -> list[bytes]:
         """All messages that `data` completes, in order."""
-        if self._skip:
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            data = data[skipped:]
-        self._buffer += data
         messages: list[bytes] = []
-        while self._step(messages):
+        if self._passing is not None:
+            data = self._pass(self._passing, data, messages)
+        self._buffer += data
+        while self._find(messages) if self._search else self._follow(messages):
             pass
         return messages
 
-    def _step(self, messages: list[bytes]) -> bool:
-        """One message or one decision; False when more bytes are needed."""
-        return self._search(messages) if self._searching else self._follow(messages)
-
     def _follow(self, messages: list[bytes]) -> bool:
-        """In step with the stream: the next header starts at the first byte."""
-        if len(self._buffer) < HEADER_BYTES:
-            return False
-        header = self._plausible(0)
-        if header is None:
-            self._start_search(1)
-            return True
-        end = HEADER_BYTES + header.body_bytes
-        if header.body_bytes > self._limit(header):
-            self.skipped_messages += 1
-            self._skip = max(0, end - len(self._buffer))
-            del self._buffer[:end]
-            return bool(self._buffer)
-        if len(self._buffer) < end:
-            return False
-        if not self._intact(0, end):
-            self._start_search(1)
-            return True
-        self._take(0, end, messages)
-        return True
+        """In step with the stream; False when more bytes are needed."""
+        taken = 0
+        with memoryview(self._buffer) as view:
+            while (end := self._end_of(view, taken)) > taken:
+                messages.append(bytes(view[taken:end]))
+                taken = end
+        del self._buffer[:taken]
+        if end == _DAMAGED:
+            self._search = Search(self._largest, 1)
+        elif end == _TOO_LARGE:
+            self._start_passing(messages)
+        return end < 0
 
-    def _start_search(self, at: int) -> None:
-        self._searching = True
-        self._open = []
-        self._scanned = at
+    def _end_of(self, view: memoryview, at: int) -> int:
+        """Where the message that starts at `at` ends: there itself when more bytes are needed."""
+        if len(view) - at < HEADER_BYTES:
+            return at
+        try:
+            header = Header.unpack(view, at)
+        except WireError:
+            return _DAMAGED
+        if header.body_bytes > body_limit(header, self._largest):
+            return _TOO_LARGE if self._passes(header) else _DAMAGED
+        end = at + HEADER_BYTES + header.body_bytes
+        if end > len(view):
+            return at
+        return end if is_intact(view, at, end, header) else _DAMAGED
 
-    def _search(self, messages: list[bytes]) -> bool:
-        """Out of step: the first look-alike header whose body has the right CRC ends the search."""
-        found = self._complete_candidate() or self._next_candidate()
+    def _passes(self, header: Header) -> bool:
+        """Whether a message that cannot be held may still be one."""
+        plausible = header.type in _BULK or header.type not in LARGEST_CONTENT_BYTES
+        return self._may_pass and plausible and header.body_bytes <= SKIPPED_LARGEST_BYTES
+
+    def _find(self, messages: list[bytes]) -> bool:
+        """Out of step; False when more bytes are needed."""
+        assert self._search is not None
+        found = self._search.find(self._buffer)
         if found is None:
-            self._drop_garbage()
+            self.garbage_bytes += self._search.drop_garbage(self._buffer)
             return False
         start, end = found
+        with memoryview(self._buffer) as view:
+            messages.append(bytes(view[start:end]))
+        del self._buffer[:end]
         self.garbage_bytes += start
-        self._searching = False
-        self._take(start, end, messages)
+        self._search = None
         return True
 
-    def _complete_candidate(self) -> tuple[int, int] | None:
-        """An open candidate that is complete by now and intact; the others that are complete are closed."""
-        for start, end in list(self._open):
-            if end <= len(self._buffer):
-                if self._intact(start, end):
-                    return start, end
-                self._open.remove((start, end))
-        return None
+    def _start_passing(self, messages: list[bytes]) -> None:
+        header = Header.unpack(self._buffer)
+        self._passing = _Passing(header, self._largest)
+        data = bytes(memoryview(self._buffer)[HEADER_BYTES:])
+        self._buffer.clear()
+        rest = self._pass(self._passing, data, messages)
+        self._buffer += rest
 
-    def _next_candidate(self) -> tuple[int, int] | None:
-        """Scan on to a message that is complete and intact; look-alikes that are not complete stay open."""
-        last = len(self._buffer) - HEADER_BYTES
-        for match in _START.finditer(self._buffer, self._scanned):
-            start = match.start()
-            if start > last:
-                break
-            header = self._plausible(start)
-            if header is None or header.body_bytes > self._limit(header):
-                continue
-            end = start + HEADER_BYTES + header.body_bytes
-            if end > len(self._buffer):
-                self._open = [*self._open, (start, end)][-_OPEN_CANDIDATES:]
-            elif self._intact(start, end):
-                return start, end
-        self._scanned = max(self._scanned, last + 1)
-        return None
+    def _pass(self, passing: _Passing, data: bytes, messages: list[bytes]) -> bytes:
+        """Let data go by as part of the message that cannot be held; returns what lies behind its end."""
+        own, rest = data[: passing.left], data[passing.left :]
+        passing.take(own)
+        if passing.is_lie:
+            messages += passing.held
+            self._become(passing.inner)
+        elif not passing.left:
+            self.skipped_messages += 1
+            self._passing = None
+        return rest
 
-    def _drop_garbage(self) -> None:
-        keep_from = min((start for start, _ in self._open), default=self._scanned)
-        keep_from = min(keep_from, len(self._buffer))
-        self.garbage_bytes += keep_from
-        del self._buffer[:keep_from]
-        self._open = [(start - keep_from, end - keep_from) for start, end in self._open]
-        self._scanned -= keep_from
+    def _become(self, inner: StreamSplitter) -> None:
+        """Go on where the one that looked inside a lying message is; the header was garbage."""
+        self.garbage_bytes += HEADER_BYTES + inner.garbage_bytes
+        self._buffer, self._search, self._passing = inner._buffer, inner._search, None
 
-    def _take(self, start: int, end: int, messages: list[bytes]) -> None:
-        messages.append(bytes(memoryview(self._buffer)[start:end]))
-        del self._buffer[:end]
 
-    def _intact(self, start: int, end: int) -> bool:
-        with memoryview(self._buffer) as view, view[start + HEADER_BYTES : end] as body:
-            return crc64(body) == Header.unpack(view, start).crc
+class _Passing:
+    """A message that is too large to be held: its CRC, and the messages that it would hide if it were none.
 
-    def _limit(self, header: Header) -> int:
-        limit = largest_body_bytes(header.type, header.version)
-        return limit if self._largest is None else min(limit, self._largest)
+    `trusted` is taken away by a receiver that waits too long; then the first message inside proves the lie.
+    """
 
-    def _plausible(self, at: int) -> Header | None:
-        """The header at `at`, or None if no sender would write it."""
-        try:
-            header = Header.unpack(self._buffer, at)
-        except WireError:
-            return None
-        unknown = header.type not in LARGEST_CONTENT_BYTES
-        return (
-            header
-            if header.body_bytes <= (SKIPPED_LARGEST_BYTES if unknown else self._limit(header))
-            else None
-        )
+    def __init__(self, header: Header, largest_bytes: int | None) -> None:
+        self.left = header.body_bytes
+        self.trusted = True
+        limit = HELD_LARGEST_BYTES if largest_bytes is None else min(largest_bytes, HELD_LARGEST_BYTES)
+        self.inner = StreamSplitter(limit)
+        self.inner._may_pass = False
+        self.inner._search = Search(limit, 0)
+        self.held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._crc = RunningCrc()
+        self._expected_crc = header.crc
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._held_bytes + self.inner.pending_bytes
+
+    @property
+    def is_lie(self) -> bool:
+        if self.left == 0:
+            return self._crc.value != self._expected_crc
+        return not self.trusted and bool(self.held)
+
+    def take(self, data: bytes) -> None:
+        self.left -= len(data)
+        self._crc.update(data)
+        for raw in self.inner.feed(data):
+            self.held.append(raw)
+            self._held_bytes += len(raw)
+        while self._held_bytes > HELD_LARGEST_BYTES:
+            self._held_bytes -= len(self.held.popleft())
