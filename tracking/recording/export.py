@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.buffer import TransformBuffer
 from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.hub import Hub
@@ -17,6 +18,7 @@ from tracking.jsonfile import number_of
 from tracking.recording.phases import POSE_MARGIN_S, Phase, Source, inside, phases_of
 from tracking.recording.reader import Record
 from tracking.recording.sequence_import import SequenceRecord
+from tracking.sample import PoseSample
 from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, Scan, read_scan
 from tracking.sequence import SUFFIXES
 from tracking.tip import merge_tips
@@ -85,11 +87,11 @@ def export_scans(
     surface_mm: NDArray[np.float64] | None = None,
 ) -> list[Scan]:
     """Several phases, the record being read once. As `export_scan`."""
-    hub, intervals = _played(source)
+    buffer, intervals = _played(source)
     head = _Head(source.meta, source.path)
     tip = head.tip_matrix() if T_probe_probetip is None else T_probe_probetip
     surface = head.surface_mm() if surface_mm is None else surface_mm
-    return [_cut(hub, intervals, phase, head, tip, surface) for phase in phases]
+    return [_cut(buffer, intervals, phase, head, tip, surface) for phase in phases]
 
 
 class _Head:
@@ -132,18 +134,38 @@ class _Head:
         return None if points is None else np.array(points, dtype=np.float64).reshape(-1, 3)
 
 
-def _played(record: Source) -> tuple[Hub, list[CountInterval]]:
-    """The hub after all raw messages, and every counting interval."""
-    hub = Hub(capacity=EXPORT_CAPACITY)
+class _NotingBuffer(TransformBuffer):
+    """A buffer that notes at which frames a transform was no pose, though its neighbours may bridge them."""
+
+    def __init__(self) -> None:
+        super().__init__(EXPORT_CAPACITY)
+        self.hidden: dict[str, set[float]] = {}
+
+    def add(self, sample: PoseSample) -> bool:
+        if not sample.status.usable or rigidity_fault(np.asarray(sample.matrix)) is not None:
+            self.hidden.setdefault(sample.name, set()).add(sample.t_s)
+        return super().add(sample)
+
+    def seen(self, tool: str, t_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) whether neither `tool` nor its reference was hidden in a frame of exactly this time (n,)."""
+        tracks = [track.name for track in self.chain(tool) if track is not None]
+        hidden = np.array(sorted(t for name in tracks for t in self.hidden.get(name, ())))
+        return ~np.isin(t_s, hidden)
+
+
+def _played(record: Source) -> tuple[_NotingBuffer, list[CountInterval]]:
+    """The poses after all raw messages, and every counting interval."""
+    hub = Hub()
+    hub.buffer = buffer = _NotingBuffer()
     intervals: list[CountInterval] = []
     for event in record.events("raw"):
         intervals += hub.handle(event.source, event.arrival_s, event.payload)
     intervals += hub.counts.flush()
-    return hub, intervals
+    return buffer, intervals
 
 
 def _cut(
-    hub: Hub,
+    buffer: _NotingBuffer,
     intervals: list[CountInterval],
     phase: Phase,
     head: _Head,
@@ -155,7 +177,7 @@ def _cut(
         raise InputError(f"{head.path}: no counts in {phase.name}")
     epoch = head.number("epoch_s")
     epoch = float(np.floor(phase.start_s)) if epoch is None else epoch
-    pose_name, poses = _poses(hub, kept, tip, head.path)
+    pose_name, poses = _poses(buffer, kept, tip, head.path)
     return Scan(
         nuclide=head.nuclide(),
         reference_time=head.reference_time(epoch),
@@ -172,16 +194,18 @@ def _cut(
 
 
 def _poses(
-    hub: Hub, intervals: list[CountInterval], tip: NDArray[np.float64] | None, path: Path
+    buffer: _NotingBuffer, intervals: list[CountInterval], tip: NDArray[np.float64] | None, path: Path
 ) -> tuple[str, PoseTable]:
-    direct = f"{PROBE_TIP}ToReference" in hub.buffer.names
+    direct = f"{PROBE_TIP}ToReference" in buffer.names
     tool = PROBE_TIP if direct else PROBE
-    track = hub.buffer.chain(tool)[0]
+    track = buffer.chain(tool)[0]
     t_s = track.frame_times(
         intervals[0].t_end_s - intervals[0].window_s - POSE_MARGIN_S,
         intervals[-1].t_end_s + POSE_MARGIN_S,
     )
-    matrices, valid = hub.buffer.tool_in_reference(tool, t_s, None if direct else tip)
+    matrices, valid = buffer.tool_in_reference(tool, t_s, None if direct else tip)
+    valid = valid & buffer.seen(tool, t_s)
+    matrices[~valid] = np.nan
     if not valid.any():
         raise InputError(f"{path}: the probe is never visible there")
     return TIP_POSES if direct or tip is not None else MARKER_POSES, PoseTable(t_s, matrices)

@@ -19,6 +19,7 @@ from tracking.hub import Hub
 from tracking.recording.phases import POSE_MARGIN_S, Phase, inside
 from tracking.recording.reader import Event
 from tracking.sample import CountSample, PoseSample, PoseStatus
+from tracking.transform import rigidity_fault
 
 Floats = NDArray[np.float64]
 
@@ -163,6 +164,9 @@ def _judged(told: PoseSample | None, pose: Floats, valid: bool) -> ToolPose:
     """What was measured as it was sent, what lies between as interpolated, and no matrix that is no pose."""
     if told is None:
         return ToolPose(pose, PoseStatus.OK, False) if valid else ToolPose(NO_POSE, PoseStatus.INVALID, False)
-    if valid:
-        return ToolPose(np.asarray(told.matrix, dtype=np.float64), told.status, True)
-    return ToolPose(NO_POSE, PoseStatus.INVALID if told.status.usable else told.status, True)
+    if not told.status.usable:
+        return ToolPose(NO_POSE, told.status, True)
+    matrix = np.asarray(told.matrix, dtype=np.float64)
+    if not valid or rigidity_fault(matrix) is not None:
+        return ToolPose(NO_POSE, PoseStatus.INVALID, True)
+    return ToolPose(matrix, told.status, True)

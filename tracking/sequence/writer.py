@@ -60,9 +60,9 @@ class SequenceWriter:
         self.path = path
         self.frames = 0
         self._nrrd = path.suffix.lower() == FORMS["nrrd"]
-        self._stream: IO[bytes] = path.open("wb")
+        self._fields = dict(fields)
         self._size_at = 0
-        self._head(fields)
+        self._stream: IO[bytes]
 
     def add(
         self,
@@ -83,6 +83,12 @@ class SequenceWriter:
         self.frames += 1
 
     def __enter__(self) -> SequenceWriter:
+        self._stream = self.path.open("wb")
+        try:
+            self._head()
+        except BaseException:
+            self._stream.close()
+            raise
         return self
 
     def __exit__(
@@ -94,7 +100,7 @@ class SequenceWriter:
         finally:
             self._stream.close()
 
-    def _head(self, fields: Mapping[str, str]) -> None:
+    def _head(self) -> None:
         if self._nrrd:
             self._stream.write(b"NRRD0004\n")
         for name, value in _NRRD_HEAD if self._nrrd else _META_HEAD:
@@ -105,7 +111,7 @@ class SequenceWriter:
         self._size_at = self._stream.tell() - SIZE_WIDTH - 1
         for name, value in _NRRD_KEYS if self._nrrd else ():
             self._line(name, ":=", value)
-        for name, value in fields.items():
+        for name, value in self._fields.items():
             self._line(name, ":=" if self._nrrd else " = ", value)
 
     def _field(self, number: int, name: str, value: str) -> None:
