@@ -28,11 +28,15 @@ def size_of(row: Row) -> int:
 
 @dataclass(slots=True)
 class Gap:
-    """Events in a row that were refused: arrival of the first and the last, the clock at the first."""
+    """Events in a row that were refused: arrival of the first and the last, the clock at the first.
+
+    `stopped`: because the disk failed, not because too much waited.
+    """
 
     from_s: float
     to_s: float
     since: float
+    stopped: bool
     lost: int = 0
 
     def row(self) -> Row:
@@ -58,6 +62,12 @@ class Backlog:
         self._closed = False
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+
+    @property
+    def behind(self) -> bool:
+        """True while rows are refused because too much waits."""
+        gap = self.gap
+        return gap is not None and not gap.stopped
 
     @property
     def waiting(self) -> int:
@@ -129,7 +139,7 @@ class Backlog:
         if self._closed:
             return
         if self.gap is None:
-            self.gap = Gap(arrival_s, arrival_s, time.time())
+            self.gap = Gap(arrival_s, arrival_s, time.time(), self.refusing)
         self.gap.lost += 1
         self.gap.to_s = arrival_s
 

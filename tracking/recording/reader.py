@@ -17,16 +17,23 @@ from typing import Any
 from tracking.errors import InputError
 from tracking.recording import schema
 from tracking.recording.chain import DIGEST_BYTES, Seal, head_digest, link
+from tracking.recording.log import log_damage
+from tracking.recording.store import INDEX, LOG, beside
 
 # Longer than any payload a recorder takes: a damaged length must not make SQLite allocate a gigabyte.
 LONGEST_VALUE = 256 << 20
 
 
 class DamagedRecordError(InputError):
-    """The rows of a record before `row` are whole; that one, or the seal after them, is not."""
+    """The rows of a record before `row` are whole; that one is not, or what `where` names.
+
+    `where` is "seal" or "log" (there are no more rows, and others were lost), "tail" (nothing was checked), or
+    None for the row.
+    """
 
     def __init__(self, path: Path, row: int, what: str, where: str | None = None) -> None:
         self.row = row
+        self.where = where
         self.what = f"{where or f'row {row}'}: {what}"
         super().__init__(f"{path}, {self.what}; good rows before it: {row - 1}")
 
@@ -128,6 +135,7 @@ class Record:
                     newest = event.id
                     yield event, chain
                 self._check_end(newest, chain, seal, fault)
+                self._check_log(newest)
         except sqlite3.Error as error:
             raise DamagedRecordError(self.path, newest + 1, f"cannot be read ({error})") from error
 
@@ -256,6 +264,11 @@ class Record:
             raise DamagedRecordError(self.path, newest + 1, f"missing (the seal counts {seal.rows} rows)")
         if seal is not None and chain != seal.chain:
             raise DamagedRecordError(self.path, newest + 1, "changed (not the end of this chain)", "seal")
+
+    def _check_log(self, newest: int) -> None:
+        fault = log_damage(beside(self.path, LOG), beside(self.path, INDEX))
+        if fault is not None:
+            raise DamagedRecordError(self.path, newest + 1, f"{fault}; later rows are lost", "log")
 
 
 def _parsed_seal(row: tuple[Any, ...] | None) -> tuple[Seal | None, str | None]:

@@ -1,12 +1,13 @@
 """Going on with a record after a crash: nothing good is dropped, and what was lost is written into it.
 
-A whole record goes on in the same file. From a damaged one, or one of version 1, the good rows are copied into
-a new file with the same ids, and the old file stays beside it under another name.
+A whole record goes on in the same file, also where only its log was torn; the log is then kept. From a damaged
+one, or one of version 1, the good rows are copied into a new file with the same ids, and the old one stays.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -68,7 +69,10 @@ def _reopen(path: Path, key: bytes | None, whole: bool, lock: WriteLock) -> Reop
         raise InputError(f"{path}, seal: not signed with this key, or changed")
     damage, unchecked = _damage(record, whole)
     kept: Path | None = None
-    if damage is not None or not record.chained:
+    if damage is not None and damage.where == "log":
+        kept = _free_name(path, f".damaged{LOG}")
+        shutil.copyfile(beside(path, LOG), kept)
+    elif damage is not None or not record.chained:
         kept = _salvage(record, lock)
         unchecked = 0
     good = Record(path)
@@ -109,7 +113,7 @@ def _damage(record: Record, whole: bool) -> tuple[DamagedRecordError | None, int
         for _ in record.walk(first):
             pass
     except DamagedRecordError as error:
-        return error, 0
+        return error, first - 1
     return None, first - 1
 
 

@@ -18,6 +18,14 @@ from tracking.recording.chain import head_digest, link, sealed
 Row = tuple[float, str, str, bytes]  # arrival_s, source, kind, payload
 # Files that SQLite keeps beside a database in WAL mode.
 LOG, INDEX = "-wal", "-shm"
+# The log is moved into the database when it holds this much ...
+LOG_BYTES = 4 << 20
+# ... and by the commit itself, which then waits, when that does not happen.
+MOST_LOG_BYTES = 64 << 20
+# Pages of a small commit.
+COMMIT_BYTES = 8 << 10
+# While a log is moved some frames are added; a second pass is short enough to catch up.
+MOVES = 3
 # Source and kind of the recorder's own rows: JSON with "event" and what belongs to it.
 RECORDER = "recorder"
 
@@ -65,21 +73,27 @@ class WriteLock:
 
 
 class Store:
-    """Appends rows; `newest` and `chain` are those of the last committed one.
+    """Appends rows; `newest` and `chain` are those of the last committed one, `log_bytes` what the log may hold.
 
-    Not thread-safe but for `sync`. Everything raises sqlite3.Error or OSError when the disk does not take it.
+    For one thread, but for `sync` and `tidy`. Raises sqlite3.Error or OSError when the disk does not take it.
     """
 
     def __init__(self, path: Path, lock: WriteLock, newest: int, chain: bytes) -> None:
         self.path = path
         self.newest = newest
         self.chain = chain
+        self.log_bytes = LOG_BYTES
         self._lock = lock
         self._log = -1
+        self._logged = 0
+        self._tidier: sqlite3.Connection | None = None
         self._database = sqlite3.connect(path, check_same_thread=False)
         try:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
+            # A commit would wait for the disk now and then; `tidy` does this beside it.
+            self._database.execute("PRAGMA wal_autocheckpoint = 0")
+            self._database.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         except BaseException:
             self._database.close()
             raise
@@ -139,10 +153,29 @@ class Store:
             if unseal:
                 self._database.execute("INSERT OR REPLACE INTO seal (id) VALUES (1)")
         self.newest, self.chain = newest, chain
+        self._logged += COMMIT_BYTES + sum(len(row[3]) for row in rows)
+        if self._logged > MOST_LOG_BYTES:
+            self._move(self._database)
 
     def sync(self) -> None:
         """Force what is committed to the disk; any thread may call it."""
         os.fdatasync(self._log)
+
+    def tidy(self) -> None:
+        """Move a log that has grown into the database while commits go on; for one other thread."""
+        if self._logged > self.log_bytes:
+            if self._tidier is None:
+                self._tidier = sqlite3.connect(self.path, check_same_thread=False)
+                self._tidier.execute("PRAGMA synchronous = NORMAL")
+            self._move(self._tidier)
+
+    def _move(self, database: sqlite3.Connection) -> None:
+        """What is moved as a whole makes the next commit begin the log anew."""
+        for _ in range(MOVES):
+            ((_, frames, moved),) = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if frames == moved:
+                self._logged = 0
+                return
 
     def seal(self, closed_s: float, key: bytes | None) -> None:
         """Write down where the record ends."""
@@ -159,6 +192,8 @@ class Store:
         try:
             if self._log >= 0:
                 os.close(self._log)
+            if self._tidier is not None:
+                self._tidier.close()
             self.fold()
             if not log:
                 with contextlib.suppress(sqlite3.OperationalError):  # somebody reads: the log stays, empty

@@ -103,6 +103,7 @@ class Recorder:
         try:
             self._ballast = Ballast(self.path, ballast_bytes)
             self._ballast.fill()
+            store.log_bytes = min(store.log_bytes, self._ballast.size // 2)  # on a small disk a small log
         except OSError as error:
             store.close()
             raise SurroundingsError(f"{self.path}: cannot record there ({error})") from error
@@ -128,7 +129,7 @@ class Recorder:
     @property
     def fault(self) -> str | None:
         """What is wrong now; None when everything that comes is kept and reaches the disk."""
-        return self._write_fault or self._sync_fault or (BEHIND if self._backlog.gap is not None else None)
+        return self._write_fault or self._sync_fault or (BEHIND if self._backlog.behind else None)
 
     @property
     def lost(self) -> int:
@@ -234,6 +235,7 @@ class Recorder:
             committed = self.committed
             if committed > self._durable and self._sync_fault is None:
                 self._force(committed)
+            self._tidy()
             self._watch()
 
     def _force(self, committed: int) -> None:
@@ -245,6 +247,12 @@ class Recorder:
             self._alarm("sync", f"{self.path}: {self._sync_fault}")
         else:
             self._durable = committed
+
+    def _tidy(self) -> None:
+        try:
+            self._store.tidy()
+        except sqlite3.Error as error:
+            logger.info("%s: the log stays as it is (%s)", self.path, error)  # a full disk; the commits tell
 
     def _watch(self) -> None:
         """Look at the room on the disk, and whether everything can be kept again."""
@@ -264,7 +272,7 @@ class Recorder:
         self._tell_recovery()
 
     def _tell_recovery(self) -> None:
-        behind = self._backlog.gap is not None and not self._backlog.refusing
+        behind = self._backlog.behind
         if behind and not self._behind:
             self._alarm("behind", f"{self.path}: events are lost ({BEHIND})")
         recovered = not (self._stuck or self._backlog.refusing or behind)

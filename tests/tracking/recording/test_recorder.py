@@ -17,8 +17,8 @@ import pytest
 
 from tracking.errors import InputError, SurroundingsError
 from tracking.recording import Recorder, read_events, read_meta
-from tracking.recording.reader import Record
 from tracking.recording.backlog import MOST_WAITING, MOST_WAITING_BYTES
+from tracking.recording.reader import Record
 from tracking.recording.writer import SYNC_CADENCE_S
 
 DEADLINE_S = 20.0
@@ -270,7 +270,7 @@ def test_a_damaged_record_gives_what_precedes_the_damage(tmp_path: Path) -> None
 
 
 VICTIM = """
-import sys
+import sys, time
 from collections.abc import Callable
 from pathlib import Path
 from tracking.recording import Recorder
@@ -279,6 +279,7 @@ i = told = 0
 while True:
     recorder.append("s", float(i), "raw", i.to_bytes(8, "big") * 16)
     i += 1
+    time.sleep(0.0005)
     if recorder.committed > told:
         told = recorder.committed
         print(told, flush=True)
