@@ -62,8 +62,10 @@ class DeviceContract(ABC):
             listener.wait_for_messages(self.ENOUGH)
         arrivals = [arrival for _, arrival, _ in listener.raw]
         assert arrivals == sorted(arrivals)
-        stamps = [decode(raw).t_s for _, _, raw in listener.raw]
-        assert stamps == sorted(stamps)
+        stamps: dict[str, list[float]] = {}
+        for message in (decode(raw) for _, _, raw in listener.raw):
+            stamps.setdefault(message.device, []).append(message.t_s)
+        assert stamps == {name: sorted(t_s) for name, t_s in stamps.items()}
         assert {source for source, _, _ in listener.raw} == {device.name}
         assert device.messages == len(listener.raw)
 

@@ -130,6 +130,7 @@ class Ledger:
         self._seq = 0
         self._total = 0.0
         self._live_s = 0.0
+        self._stamp_s = 0.0
         self._last: tuple[Reading, float] | None = None
 
     def interrupted(self) -> None:
@@ -155,7 +156,7 @@ class Ledger:
         self._live_s += interval_s
         form = self._form
         return CountSample(
-            arrival_s - form.delay_s,
+            self._stamp(arrival_s - form.delay_s, interval_s),
             self._seq,
             counts,
             interval_s,
@@ -165,6 +166,13 @@ class Ledger:
             form.window_kev,
             form.probe_serial,
         )
+
+    def _stamp(self, t_s: float, interval_s: float) -> float:
+        """Stamps do not cross through jitter; by more than an interval it is our clock that was set."""
+        if 0.0 < self._stamp_s - t_s < interval_s:
+            t_s = self._stamp_s
+        self._stamp_s = t_s
+        return t_s
 
     def _repeated(self, reading: Reading, last: Reading) -> bool:
         """The same number again: one line twice. Without numbers two lines are two readings."""

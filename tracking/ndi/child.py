@@ -27,24 +27,31 @@ FRAME_NUMBER = "FrameNumber"
 POLL_S = 0.004
 # A frame number that stands still for three frames of the slowest mode (20 Hz) is a tracker that repeats itself.
 FROZEN_S = 0.15
-# ... and for so long, one that must be set up anew.
+# How often it is told that it does: no faster than a slow tracker's frames.
+REMIND_S = 0.05
+# A tracker whose number stands still for so long must be set up anew.
 DEAD_S = 2.0
 _STARTING, _FAULT = 13, 18  # the standard's codes: not ready, hardware failure
 
 
 class Gate:
-    """Lets each frame of a tool pass once; what stands still is told INVALID, never passed again."""
+    """Lets each frame of a tool pass once; what stands still is told INVALID now and then, never passed again."""
 
     def __init__(self) -> None:
         self._newest: dict[str, tuple[int, float]] = {}
+        self._tell_s: dict[str, float] = {}
 
     def news(self, frame: ToolFrame, now_s: float) -> PoseStatus | None:
         """The status to tell of this frame, None when there is nothing new to tell."""
-        number, since_s = self._newest.get(frame.tool, (None, now_s))
+        number, _ = self._newest.get(frame.tool, (None, now_s))
         if number != frame.frame:
             self._newest[frame.tool] = (frame.frame, now_s)
+            self._tell_s[frame.tool] = now_s + FROZEN_S
             return frame.status
-        return PoseStatus.INVALID if now_s - since_s > FROZEN_S else None
+        if now_s < self._tell_s[frame.tool]:
+            return None
+        self._tell_s[frame.tool] = now_s + REMIND_S
+        return PoseStatus.INVALID
 
     def standstill_s(self, now_s: float) -> float:
         """For how long no tool's frame number has changed."""
