@@ -168,3 +168,17 @@ def test_our_client_reads_its_server(free_port: int) -> None:
     client.stop()
     server.stop()
     check([decode(raw) for raw in collector.raw], 2)
+
+
+def test_its_server_reads_what_our_client_sends(free_port: int) -> None:
+    server = pyigtl.OpenIGTLinkServer(port=free_port, local_server=True)
+    collector = Collector()
+    client = Client("127.0.0.1", free_port, "pyigtl", collector.on_raw, hello=False)
+    client.start()
+    assert client.wait_connected(PATIENCE_S)
+    assert client.send(encode(transform_message("ProbeToTracker", POSE, NOW_S, METADATA, 2)))
+    got = server.wait_for_message("ProbeToTracker", timeout=PATIENCE_S)
+    assert np.array_equal(got.matrix, POSE)
+    assert (got.timestamp, got.metadata) == (NOW_S, METADATA)
+    client.stop()
+    server.stop()

@@ -51,11 +51,11 @@ class Wishes:
         )
 
     def _due(self, stream: tuple[str, str], interval_s: float, now_s: float) -> bool:
-        """Keep the pace on average: what comes a little late does not delay what follows."""
+        """Keep the pace on average: what comes up to half an interval late does not delay what follows."""
         next_s = self._next_s.get(stream, now_s)
         if now_s < next_s:
             return False
-        self._next_s[stream] = max(next_s + interval_s, now_s)
+        self._next_s[stream] = max(next_s + interval_s, now_s + interval_s / 2)
         return True
 
 
