@@ -175,7 +175,7 @@ def _point(spot: Spot) -> Point:
 def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
     """Registration, state of the engine, what is known of the bed."""
     registration = snapshot.registration
-    bridge = dict(common(snapshot))
+    bridge = {**common(snapshot), "RegistrationState": registration.state}
     if registration.tre_mm is not None:
         bridge["PredictedTreMm"] = f"{registration.tre_mm:.2f}"
     words = {

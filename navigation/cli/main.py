@@ -37,7 +37,9 @@ TOP = {
     "simulate": Entry("navigation.cli.simulate:command", "Only the simulated tracker and probe."),
     "run": Entry("navigation.cli.run:command", "A live case: record, map, publish."),
     "probe-bridge": Entry("navigation.cli.probe_bridge:command", "A probe's serial line as OpenIGTLink."),
-    "plus-config": Entry("navigation.cli.plus_config:command", "PlusServer's configuration for this program."),
+    "plus-config": Entry(
+        "navigation.cli.plus_config:command", "PlusServer's configuration for this program."
+    ),
     "replay": Entry("navigation.cli.replay:command", "The same engine on a record."),
     "import": Entry("navigation.cli.records:import_command", "Scan folder into a record."),
     "export": Entry("navigation.cli.records:export_command", "Record into files others open."),

@@ -21,12 +21,14 @@ import click
     type=click.FloatRange(0.0),
     help="Seconds to wait for the sources.",
 )
-def command(case: Path, out: Path | None, headless: bool, port: int, wait: float) -> None:
+@click.option("--resume", is_flag=True, help="Go on after a crash in the record that is there.")
+def command(case: Path, out: Path | None, headless: bool, port: int, wait: float, resume: bool) -> None:
     """Run the live case in CASE, a TOML file: record everything, map, publish.
 
     Words on standard input: `surface` or `bed` (outline with the stylus), `scan [NAME]`, `stop`, `touch`,
-    `check KBQ [DEPTH_MM]`, `status`, `quit`. Ends on `quit`, Ctrl-C or SIGTERM and writes the results then.
+    `check KBQ [DEPTH_MM]`, `confirm` (the registration, after a crash), `status`, `quit`. Ends on `quit`,
+    Ctrl-C or SIGTERM and writes the results then.
     """
     from navigation.engine.console import run_console
 
-    run_console(case, out or case.with_suffix(""), headless, port, wait, click.echo)
+    run_console(case, out or case.with_suffix(""), headless, port, wait, click.echo, resume)

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from navigation.engine.imaging import Build, Imager
+from navigation.engine.keeping import KeptRecorder
 from navigation.engine.live import LiveEngine
+from navigation.engine.restore import Restored, restore
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Snapshot
@@ -57,30 +59,47 @@ class LiveStatistics:
 
 
 class LiveCase:
-    """A running case as a context.
+    """A running case as a context; with `resume` one that goes on in its record after a crash.
 
     Entering raises SurroundingsError when the port is in use or the record cannot be written, and InputError
-    when the record exists.
+    when the record exists, or with `resume` when it does not or is none of a live case.
     """
 
-    def __init__(self, settings: Settings, record: Path, port: int, build: Build) -> None:
+    def __init__(
+        self, settings: Settings, record: Path, port: int, build: Build, resume: bool = False
+    ) -> None:
         self.statistics = LiveStatistics()
         self.session = Session(settings)
         self.publisher = Publisher(port)
+        self.restored: Restored | None = None
         self._record = record
         self._build = build
+        self._resume = resume
 
     def __enter__(self) -> LiveCase:
         self.publisher.start()
         try:
-            self._record.parent.mkdir(parents=True, exist_ok=True)
-            self.recorder = Recorder(self._record, head_of(self.session.settings))
+            imager = Imager(self._build)
+            self.recorder = self._recorder(imager)
         except BaseException:
             self.publisher.stop()
             raise
-        self.engine = LiveEngine(self.session, Imager(self._build), self.recorder, self._show)
+        self.kept = KeptRecorder(self.recorder)
+        self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
         self.engine.start()
         return self
+
+    def _recorder(self, imager: Imager) -> Recorder:
+        if not self._resume:
+            self._record.parent.mkdir(parents=True, exist_ok=True)
+            return Recorder(self._record, head_of(self.session.settings))
+        recorder = Recorder.resume(self._record)
+        try:
+            self.restored = restore(Record(self._record), self.session, imager)
+        except BaseException:
+            recorder.close()
+            raise
+        return recorder
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,6 +111,7 @@ class LiveCase:
     def _show(self, snapshot: Snapshot) -> None:
         self.statistics.take(snapshot)
         self.publisher.show(snapshot)
+        self.kept.show(snapshot)
 
 
 def head_of(settings: Settings) -> dict[str, Any]:

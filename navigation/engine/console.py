@@ -12,11 +12,14 @@ from types import FrameType
 from typing import Any
 
 from navigation.case import read_case
-from navigation.engine.assembly import RECORD_NAME, LiveCase
+from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.jobs import Outcome
+from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
+from navigation.engine.settings import Settings
 from navigation.viewer import Window
 from tracking.errors import GammanavError, InputError, SurroundingsError
+from tracking.recording import Record
 
 # A full analysis of a minute's scan takes seconds; ten times that means that something hangs.
 ANSWER_S = 120.0
@@ -30,7 +33,7 @@ class Console:
     def __init__(self, case: LiveCase, say: Say) -> None:
         self.case = case
         self.say = say
-        self._scans = 0
+        self._scans = len(case.session.scans)
 
     def obey(self, line: str) -> bool:
         """Carry out one line; False when it was the last."""
@@ -62,9 +65,12 @@ class Console:
             return "touched"
         if name == "check":
             return self._check(rest)
+        if name == "confirm":
+            self._do("confirm_registration")
+            return "the registration is taken as checked"
         if name == "status":
             return self._status()
-        raise InputError(f"{name!r} is none of surface, bed, scan, stop, touch, check, status, quit")
+        raise InputError(f"{name!r} is none of surface, bed, scan, stop, touch, check, confirm, status, quit")
 
     def _stop(self) -> str:
         session = self.case.session
@@ -107,28 +113,53 @@ class Console:
         return self.case.engine.command(command, **content).result(ANSWER_S)
 
 
-def run_console(path: Path, out: Path, headless: bool, port: int, wait_s: float, say: Say) -> None:
+def run_console(
+    path: Path, out: Path, headless: bool, port: int, wait_s: float, say: Say, resume: bool = False
+) -> None:
     """Run the case file until `quit`, end by a signal, or for good when standard input ends.
 
-    Raises InputError for the case file or an existing record, SurroundingsError for a silent source.
+    With `resume` the case goes on in its record, with the settings kept there. Raises InputError for the case
+    file or an existing record, SurroundingsError for a silent source.
     """
     from navigation.engine.reconstruct import build_imaging
 
-    settings = read_case(path)
     record = out / RECORD_NAME
+    settings = _settings(path, record, resume)
     names: tuple[str, ...] = ()
-    with LiveCase(settings, record, port, build_imaging) as case:
+    with LiveCase(settings, record, port, build_imaging, resume) as case:
+        if case.restored is not None:
+            say(_taken_up(case, case.restored))
         silent = case.engine.wait_connected(wait_s)
         if silent is None:
             try:
                 _converse(case, headless, say)
             finally:
+                case.engine.finish_deferred(ANSWER_S)
                 names = write_results(case.session, case.engine.outcomes, out)
     if silent is not None:
-        _forget(record)
+        if not resume:
+            _forget(record)
         role = settings.sources[silent]
         raise SurroundingsError(f"{silent} at {role.host}:{role.port}: no connection within {wait_s:g} s")
     say(f"{out}: record and {', '.join(names) or 'no analysed scan'}")
+
+
+def _settings(path: Path, record: Path, resume: bool) -> Settings:
+    if resume:
+        return settings_of(Record(record))
+    if record.exists():
+        raise InputError(f"{record}: already exists; --resume goes on with it, --out names another place")
+    return read_case(path)
+
+
+def _taken_up(case: LiveCase, restored: Restored) -> str:
+    session = case.session
+    doing = f"{session.mode} {session.current or ''}".strip()
+    same = {True: "its map is as recorded", False: "its map is NOT as recorded", None: "no map yet"}
+    told = f"goes on after {restored.events} events: {doing}; {same[restored.same]}"
+    if session.registration.unverified:
+        return f"{told}; the registration is restored, unverified: check it, then `confirm`"
+    return told
 
 
 def _forget(record: Path) -> None:

@@ -43,8 +43,7 @@ def scan_of(session: Session, name: str) -> Scan:
 
 
 def _poses(session: Session, state: ScanState) -> PoseTable:
-    stamps = state.pose_stamps(session.tools)
-    matrices, _ = session.tools.probe_path(stamps)
+    stamps, matrices = state.walked(session.tools)
     return PoseTable(stamps - state.epoch_s, matrices)
 
 

@@ -66,11 +66,16 @@ class Imager:
             outcome = self._check(job)
         return replace(outcome, seconds=self._clock() - start)
 
-    def _tick(self, job: TickJob) -> Outcome:
+    def load(self, job: TickJob) -> None:
+        """Take a batch without asking for a map: of a scan that is brought back from a record."""
         name = job.basis.scan
         if name not in self._scans:
             self._scans[name] = self._build(job.basis)
         self._scans[name].add(job.batch)
+
+    def _tick(self, job: TickJob) -> Outcome:
+        name = job.basis.scan
+        self.load(job)
         found = self._scans[name].update()
         spots = () if found is None else self._spots_at(name, found.n_readings)
         return Outcome(job, map=found, spots=spots, digest=digest_of(found, spots))

@@ -10,16 +10,19 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Protocol
 
 from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import Job, Outcome, TickJob, result_content
+from navigation.engine.restore import Restored
 from navigation.engine.session import READING, SCAN, Session
-from navigation.engine.snapshot import Snapshot
+from navigation.engine.snapshot import RecorderState, Snapshot
 from navigation.engine.view import Viewer
 from tracking.errors import GammanavError
 from tracking.igtl.link import Client, LinkState
@@ -27,6 +30,7 @@ from tracking.igtl.link import Client, LinkState
 logger = logging.getLogger(__name__)
 
 USER, ENGINE = "user", "engine"
+RESIDUAL_SUSPECTED = "residual-suspected"
 # Rhythm of the map: three a second leaves a core free for everything else and keeps the map's age below 1 s.
 TICK_S = 0.3
 # Rhythm of snapshots: smooth for the eye, cheap to publish.
@@ -50,12 +54,22 @@ class Sink(Protocol):
     def append(self, source: str, arrival_s: float, kind: str, payload: bytes) -> object:
         """Keep one event."""
 
+    def keep(self, outcome: Outcome, now_s: float) -> None:
+        """Keep what an analysis gave."""
+
+    @property
+    def state(self) -> RecorderState:
+        """What is wrong with it, if anything is."""
+
 
 OnSnapshot = Callable[[Snapshot], None]
 
 
 class LiveEngine:
-    """Runs a session on live sources; `on_snapshot` runs on the engine's thread and must return at once."""
+    """Runs a session on live sources; `on_snapshot` runs on the engine's thread and must return at once.
+
+    `restored`: session and imager come from a record that ended in a crash, and the case goes on.
+    """
 
     def __init__(
         self,
@@ -64,11 +78,12 @@ class LiveEngine:
         recorder: Sink,
         on_snapshot: OnSnapshot = lambda snapshot: None,
         clock: Callable[[], float] | None = None,
+        restored: Restored | None = None,
     ) -> None:
         self.session = session
         self.imager = imager
         self.clock = clock or SteadyClock()
-        self.viewer = Viewer(session)
+        self.viewer = Viewer(session, lambda: recorder.state)
         self.outcomes: list[Outcome] = []
         self._recorder = recorder
         self._on_snapshot = on_snapshot
@@ -78,6 +93,9 @@ class LiveEngine:
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome | None] | None] | None] = queue.SimpleQueue()
         self._asked = self._done = 0  # each is written by one thread only
         self._next_tick_s = self._next_snapshot_s = 0.0
+        self._restored = restored
+        self._deferred: deque[Job] = deque()
+        self._hurry = False
         self._clients = [
             Client(
                 role.host,
@@ -97,6 +115,8 @@ class LiveEngine:
 
     def start(self) -> None:
         """Connect to the sources and run."""
+        if self._restored is not None:
+            self._go_on(self._restored)
         for thread in self._threads:
             thread.start()
         for client in self._clients:
@@ -125,6 +145,26 @@ class LiveEngine:
                 return client.name
         return None
 
+    def finish_deferred(self, timeout_s: float) -> bool:
+        """Do the analyses put off after a crash now and wait for them; False when they took longer."""
+        self._hurry = True
+        deadline = time.monotonic() + timeout_s
+        while self._deferred or self._asked != self._done:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(SNAPSHOT_S)
+        return True
+
+    def _go_on(self, restored: Restored) -> None:
+        """Take up a case after a crash: the sequence says so, and the analyses wait until there is time."""
+        content = {"events": restored.events, "map_as_recorded": restored.same}
+        self._take(json_event(ENGINE, self.clock(), events.RESUME, content), None)
+        self._deferred.extend(restored.deferred)
+        if restored.outcome is not None:
+            self.viewer.show(restored.outcome)
+        if restored.same is False:
+            self.viewer.fault("the map brought back is not the one that was shown before")
+
     def _on_raw(self, source: str, arrival_s: float, raw: bytes) -> None:
         self._inbox.put((EngineEvent(source, arrival_s, events.RAW, raw), None))
 
@@ -143,6 +183,8 @@ class LiveEngine:
                 break
             self._take(*item)
             self._on_time()
+        for job in self._deferred:
+            self._put(job, None)
         self._jobs.put(None)
 
     def _pause_s(self) -> float:
@@ -159,6 +201,9 @@ class LiveEngine:
         ):
             self._next_tick_s = now + TICK_S
             self._take(json_event(ENGINE, now, events.TICK, {"scan": session.current}), None)
+        idle = session.mode != SCAN or self._hurry
+        if self._deferred and idle and self._asked == self._done:
+            self._put(self._deferred.popleft(), None)
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
             self._on_snapshot(self.viewer.snapshot(now))
@@ -215,6 +260,7 @@ class LiveEngine:
                 continue
             finally:
                 self._done += 1
+            outcome = withheld(outcome, self._recorder.state)
             self._report(outcome)
             if future is not None:
                 future.set_result(outcome)
@@ -227,6 +273,22 @@ class LiveEngine:
 
     def _report(self, outcome: Outcome) -> None:
         self.viewer.show(outcome)
+        self._recorder.keep(outcome, self.clock())
         if not isinstance(outcome.job, TickJob) or outcome.job.last:
             self.outcomes.append(outcome)
         self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, result_content(outcome)), None))
+
+
+def withheld(outcome: Outcome, recorder: RecorderState) -> Outcome:
+    """The outcome as it may be told: without a record there is no statement that nothing was found (H35)."""
+    check = outcome.bed_check
+    if check is None or recorder.fault is None or check.finding == RESIDUAL_SUSPECTED:
+        return outcome
+    reason = f"the recorder is down ({recorder.fault}): nothing proves later what this rests on"
+    told = replace(
+        check,
+        finding="not-assessed",
+        statement="The bed is not assessed: the recorder is down.",
+        reasons=(*check.reasons, reason),
+    )
+    return replace(outcome, bed_check=told)

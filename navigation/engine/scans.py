@@ -39,11 +39,13 @@ class ScanState:
     settled: int = 0
     placed: int = 0
     unplaced: int = 0
+    unplaced_counts: float = 0.0
     ticks: int = 0
     ended: bool = False
+    path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def settle(self, desk: ToolDesk, final: bool) -> Readings:
-        """The next run of readings whose poses can no longer change, times relative to the epoch."""
+        """The next run of readings that no pose up to 200 ms late can change, times relative to the epoch."""
         ready = self._ready(desk, final)
         run = self.intervals[self.settled : self.settled + ready]
         self.settled += ready
@@ -52,7 +54,21 @@ class ScanState:
         readings = self._place(run, desk)
         self.placed += len(readings)
         self.unplaced += readings.unplaced
+        self.unplaced_counts += sum(i.counts for i in run) - float(readings.counts.sum())
         return readings
+
+    def end(self, desk: ToolDesk) -> None:
+        """No more comes; the probe's path is kept, because the tools' histories forget after some minutes."""
+        self.ended = True
+        self.path = self._walked(desk)
+
+    def walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Stamps (n,) in Unix seconds and `T_reference_probetip` (n, 4, 4), NaN where not visible."""
+        return self._walked(desk) if self.path is None else self.path
+
+    def _walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        stamps = self.pose_stamps(desk)
+        return stamps, desk.probe_path(stamps)[0]
 
     def take(self, settled: Iterable[CountInterval]) -> None:
         """Keep the intervals that began in the scan."""
@@ -71,15 +87,13 @@ class ScanState:
         waiting = self.intervals[self.settled :]
         if final or not waiting:
             return len(waiting)
-        settled = desk.buffer.settled_t_s(PROBE)
-        known = -np.inf if settled is None else settled
-        patience = waiting[-1].t_end_s - LONGEST_WAIT_S
-        ready = 0
-        for interval in waiting:
-            if interval.t_end_s - self.latency_s > known and interval.t_end_s > patience:
-                break
-            ready += 1
-        return ready
+        end = np.array([i.t_end_s for i in waiting])
+        window = np.array([i.window_s for i in waiting])
+        true_end = end - self.latency_s
+        ready = desk.buffer.decided(PROBE, true_end - window, true_end)
+        if not desk.hub.judging:
+            ready |= end <= end[-1] - LONGEST_WAIT_S
+        return len(ready) if ready.all() else int(np.argmin(ready))
 
     def _place(self, run: list[CountInterval], desk: ToolDesk, latency_s: float | None = None) -> Readings:
         latency = self.latency_s if latency_s is None else latency_s

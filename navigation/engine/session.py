@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from tracking.errors import InputError
-from tracking.hub import Hub, Inputs
+from tracking.hub import Hub
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 READING = (SCAN, SWEEP)
@@ -35,7 +36,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.hub = Hub({name: Inputs(role.poses, role.counts) for name, role in settings.sources.items()})
+        self.hub = Hub({name: role.inputs for name, role in settings.sources.items()})
         self.tools = ToolDesk(settings.tips, self.hub)
         self.counts = self.hub.counts
         self.mode = IDLE
@@ -56,6 +57,7 @@ class Session:
             "calibration": self._use_calibration,
             "latency": self._use_latency,
             "registration": self._use_registration,
+            "confirm_registration": self._confirm_registration,
             "analyze": self._analyze,
             "check_bed": self._check_bed,
         }
@@ -72,7 +74,19 @@ class Session:
             return self._command(event.content())
         elif event.kind == events.TICK:
             return self._tick(str(event.content()["scan"]))
+        elif event.kind == events.RESUME:
+            self._resume()
         return []
+
+    def rejoin(self) -> None:
+        """The streams go on after a hole: what they sent in between is unknown, not lost on the way."""
+        self.hub.rejoin()
+
+    def _resume(self) -> None:
+        """After a crash nobody has seen whether the patient stayed where they were."""
+        self.rejoin()
+        self.links.clear()
+        self.registration = replace(self.registration, restored=True)
 
     def scan(self, name: str) -> ScanState:
         """The scan of that name. Raises InputError if there is none."""
@@ -146,7 +160,7 @@ class Session:
             return []
         scan = self.scans[self.current]
         scan.take(self.counts.flush())
-        scan.ended = True
+        scan.end(self.tools)
         return [self._batch(scan)] if mode == SCAN else []
 
     def _tick(self, name: str) -> list[Job]:
@@ -185,6 +199,10 @@ class Session:
     def _use_registration(self, content: dict[str, Any]) -> list[Job]:
         matrix = np.array(content["matrix"], dtype=np.float64)
         self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
+        return []
+
+    def _confirm_registration(self, _content: dict[str, Any]) -> list[Job]:
+        self.registration = replace(self.registration, restored=False)
         return []
 
     def _analyze(self, content: dict[str, Any]) -> list[Job]:

@@ -69,11 +69,36 @@ class LatencyState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
-    """`T_ras_reference` (4, 4), the bridge to the patient's RAS frame; identity and id "none" at first."""
+    """`T_ras_reference` (4, 4), the bridge to the patient's RAS frame; identity and id "none" at first.
+
+    `restored`: it comes from before a crash and nobody has checked it since.
+    """
 
     id: str = "none"
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     tre_mm: float | None = None
+    restored: bool = False
+
+    @property
+    def unverified(self) -> bool:
+        """Whether there is one that nobody has checked since a crash."""
+        return self.restored and self.id != "none"
+
+    @property
+    def state(self) -> str:
+        """In words: none, as registered, or from before a crash and unchecked."""
+        if self.id == "none":
+            return "none"
+        return "restored, unverified" if self.unverified else "as registered"
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderState:
+    """The flight recorder: what is wrong with it (None: nothing), events lost, minutes of room left."""
+
+    fault: str | None = None
+    lost: int = 0
+    minutes_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +126,7 @@ class Snapshot:
     nuclide: str = "unverified"
     faults: tuple[str, ...] = ()
     simulated: bool = False
+    recorder: RecorderState = field(default_factory=RecorderState)
 
     @property
     def map_fresh(self) -> bool:

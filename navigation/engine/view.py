@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.session import BED, SURFACE, Session
-from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, Snapshot, SourceState
+from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
 from tracking.hub import COUNT_EXPIRY_INTERVALS
 
+# Time enough to find another disk before the record ends.
+SHORT_OF_ROOM_MIN = 30.0
 # A fault is shown this long after it happened.
 FAULT_SHOWN_S = 5.0
+# More alarms of the inputs at one time are not read.
+MOST_ALARMS_SHOWN = 3
 
 
 class Viewer:
     """Holds the newest results (any thread may hand one in) and makes snapshots on the session's thread."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(
+        self, session: Session, recorder: Callable[[], RecorderState] = lambda: RecorderState()
+    ) -> None:
         self._session = session
+        self._recorder = recorder
         self._lock = threading.Lock()
         self._ids = 0
         self._now_s = 0.0
@@ -59,7 +67,7 @@ class Viewer:
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The state at `now_s` (Unix)."""
-        session = self._session
+        session, recorder = self._session, self._recorder()
         with self._lock:
             self._ids += 1
             self._now_s = now_s
@@ -85,15 +93,26 @@ class Viewer:
                 registration=session.registration,
                 calibration_id=str((session.calibration or {}).get("id", "none")),
                 nuclide=session.settings.nuclide,
-                faults=self._current_faults(now_s),
+                faults=self._current_faults(now_s, recorder),
                 simulated=session.settings.simulated,
+                recorder=recorder,
             )
 
-    def _current_faults(self, now_s: float) -> tuple[str, ...]:
+    def _current_faults(self, now_s: float, recorder: RecorderState) -> tuple[str, ...]:
         stamped = [(text, now_s if since is None else since) for text, since in self._faults]
         self._faults = [(text, since) for text, since in stamped if now_s - since < FAULT_SHOWN_S]
         lost = [name for name in self._session.settings.sources if not self._session.links.get(name, False)]
-        return (*(f"{name} is not connected" for name in lost), *(text for text, _ in self._faults))
+        registration = self._session.registration
+        alarms = [
+            a for a in self._session.hub.alarms if a.kind != "gap" and now_s - a.arrival_s < FAULT_SHOWN_S
+        ]
+        return (
+            *_recorder_faults(recorder),
+            *(["the registration is restored, unverified"] if registration.unverified else []),
+            *(f"{name} is not connected" for name in lost),
+            *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
+            *(text for text, _ in self._faults),
+        )
 
     def _sources(self, now_s: float) -> dict[str, SourceState]:
         session = self._session
@@ -126,3 +145,12 @@ class Viewer:
             scan.placed if scan else 0,
             scan.unplaced if scan else 0,
         )
+
+
+def _recorder_faults(recorder: RecorderState) -> list[str]:
+    faults = []
+    if recorder.fault is not None:
+        faults.append(f"NOT RECORDED: {recorder.fault}, {recorder.lost} events lost")
+    if recorder.minutes_left is not None and recorder.minutes_left < SHORT_OF_ROOM_MIN:
+        faults.append(f"the disk has room for {recorder.minutes_left:.0f} minutes of recording")
+    return faults

@@ -34,6 +34,8 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "bed_points": snapshot.bed_points,
         "calibration_id": snapshot.calibration_id,
         "registration_id": snapshot.registration.id,
+        "registration_state": snapshot.registration.state,
+        "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
     }

@@ -167,7 +167,7 @@ class ViewModel:
             placed=int(counts.get("placed") or 0),
             unplaced=int(counts.get("unplaced") or 0),
             T_ras_reference=bridge,
-            registration_id=str(status.get("registration_id", "none")),
+            registration_id=_registration(status),
             calibration_id=str(status.get("calibration_id", "none")),
             latency=status.get("latency") or {},
             nuclide=str(status.get("nuclide", "unverified")),
@@ -221,6 +221,12 @@ def _age(message: Message, arrival_s: float, now_s: float) -> float:
     except ValueError:
         stated_s = POSE_EXPIRY_S
     return stated_s + now_s - arrival_s
+
+
+def _registration(status: dict[str, Any]) -> str:
+    """The registration's id, and that nobody has checked it since a crash."""
+    name, state = str(status.get("registration_id", "none")), status.get("registration_state")
+    return f"{name}, {state}" if state == "restored, unverified" else name
 
 
 def _sum(first: float | None, second: float | None) -> float | None:

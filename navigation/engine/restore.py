@@ -1,0 +1,141 @@
+"""A case that goes on after a crash: the session and its maps come back from the record, nothing is asked twice.
+
+Only what a later answer depends on is played: the scans and outlines with what led up to them, and the last
+minute. The map is compared with the digest that the live engine wrote down; full analyses follow when idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from navigation.engine import events
+from navigation.engine.comparison import NO_RESULT, Key, key_of
+from navigation.engine.events import EngineEvent
+from navigation.engine.imaging import Imager
+from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, TickJob, result_content
+from navigation.engine.session import Session
+from tracking.errors import GammanavError
+from tracking.recording import Event, Record
+
+# What leads up to a scan: a tracker's interval is judged over 1024 frames, 51 s of a slow one.
+LEAD_S = 60.0
+# Messages of a scan that were still on their way when it was stopped.
+TAIL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restored:
+    """What came back: the newest scan's map, whether it is the recorded one (None: no digest to compare
+    with), and the analyses that are to be done again when there is time.
+    """
+
+    events: int
+    outcome: Outcome | None
+    same: bool | None
+    deferred: tuple[Job, ...]
+
+
+@dataclass(slots=True)
+class _Played:
+    """Jobs in their order, and digests of the recorded results."""
+
+    events: int = 0
+    ticks: dict[str, list[TickJob]] = field(default_factory=dict)
+    later: dict[tuple[str, str], Job] = field(default_factory=dict)
+    recorded: dict[Key, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, job: Job) -> None:
+        """Ticks rebuild a scan in order; of each analysis only the last matters."""
+        scan = job.basis.scan
+        if isinstance(job, TickJob):
+            self.ticks.setdefault(scan, []).append(job)
+        else:
+            self.later[(type(job).__name__, scan)] = job
+
+
+def restore(record: Record, session: Session, imager: Imager) -> Restored:
+    """Bring a fresh session and its reconstructions to where the record ends.
+
+    Raises InputError when the record is damaged or was not written by the engine.
+    """
+    played = _play(record, session)
+    newest = session.current if session.current in played.ticks else None
+    outcome, same = None, None
+    for scan, ticks in played.ticks.items():
+        if scan == newest:
+            outcome, same = _rebuild(ticks, imager, played.recorded)
+        else:
+            for tick in ticks:
+                imager.load(tick)
+    order = (AnalyzeJob, BedJob)
+    deferred = sorted(played.later.values(), key=lambda job: order.index(type(job)))
+    return Restored(played.events, outcome, same, tuple(deferred))
+
+
+def _play(record: Record, session: Session) -> _Played:
+    played = _Played()
+    skipped = False
+    stretches = stretches_of(record.picked(events.COMMAND))
+    for event in needed(record, stretches):
+        if event is None:
+            skipped = True
+            continue
+        if skipped and event.kind == events.RAW:
+            session.rejoin()
+            skipped = False
+        played.events += 1
+        if event.kind == events.RESULT:
+            content = event.content()
+            played.recorded[key_of(content)] = {k: v for k, v in content.items() if k not in NO_RESULT}
+            continue
+        try:
+            jobs = session.handle(EngineEvent(event.source, event.arrival_s, event.kind, event.payload))
+        except GammanavError:
+            continue  # it was refused then, too
+        for job in jobs:
+            played.take(job)
+    return played
+
+
+def _rebuild(
+    ticks: list[TickJob], imager: Imager, recorded: dict[Key, dict[str, Any]]
+) -> tuple[Outcome, bool | None]:
+    """The map at the newest tick whose digest is known, then the readings that came after it."""
+    known = [i for i, tick in enumerate(ticks) if ("TickJob", tick.basis.scan, tick.tick) in recorded]
+    last = known[-1] if known else len(ticks) - 1
+    for tick in ticks[:last]:
+        imager.load(tick)
+    outcome = imager.run(ticks[last])
+    same = outcome.digest == recorded[key_of(result_content(outcome))] if known else None
+    for tick in ticks[last + 1 :]:
+        imager.load(tick)
+    return outcome, same
+
+
+def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
+    """Times of arrival [from, to] of the messages that scans, sweeps and outlines depend on."""
+    found: list[tuple[float, float]] = []
+    began_s: float | None = None
+    for event in commands:
+        what = event.content().get("do")
+        if what not in ("start", "stop"):
+            continue
+        if began_s is not None:
+            found.append((began_s - LEAD_S, event.arrival_s + TAIL_S))
+        began_s = event.arrival_s if what == "start" else None
+    if began_s is not None:
+        found.append((began_s - LEAD_S, float("inf")))
+    return found
+
+
+def needed(record: Record, stretches: list[tuple[float, float]]) -> Iterator[Event | None]:
+    """Every event but the messages outside the stretches and the last minute; None where some were left out."""
+    last_s = record.last_arrival_s
+    wanted = [*stretches, (last_s - LEAD_S, float("inf"))]
+    for event in record.events():
+        if event.kind != events.RAW or any(low <= event.arrival_s <= high for low, high in wanted):
+            yield event
+        else:
+            yield None
