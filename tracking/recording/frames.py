@@ -121,23 +121,25 @@ class _Playing:
         return s is None or s.start_s - POSE_MARGIN_S <= t_s <= s.stop_s + POSE_MARGIN_S
 
     def _placed(self, times: Floats, until_s: float) -> tuple[dict[int, CountInterval], list[CountInterval]]:
-        """Which frame tells which interval, and the intervals that get a frame of their own."""
-        owner: dict[int, CountInterval] = {}
+        """Which frame tells which interval, and the intervals that get a frame of their own.
+
+        A frame tells the last interval that ended before it, and since the frame before, if that is near.
+        """
+        last: dict[int, CountInterval] = {}
         alone: list[CountInterval] = []
         later: list[CountInterval] = []
         for interval in self._intervals:
-            end_s = interval.t_end_s
-            frame = int(np.searchsorted(times, end_s))
-            if end_s + interval.window_s > until_s:
+            frame = int(np.searchsorted(times, interval.t_end_s))
+            if later or (frame == len(times) and interval.t_end_s + interval.window_s > until_s):
                 later.append(interval)
-            elif frame < len(times) and times[frame] - end_s <= interval.window_s:
-                if frame in owner:
-                    alone.append(owner[frame])
-                owner[frame] = interval
-            else:
+            elif frame == len(times):
                 alone.append(interval)
+            else:
+                alone += [last[frame]] if frame in last else []
+                last[frame] = interval
         self._intervals = later
-        return owner, alone
+        owner = {f: i for f, i in last.items() if times[f] - i.t_end_s <= i.window_s}
+        return owner, alone + [i for f, i in last.items() if f not in owner]
 
     def _tools(self, times: Floats) -> list[dict[str, ToolPose]]:
         """The transforms at each time (n,)."""
