@@ -53,3 +53,12 @@ def summed(values: ArrayLike, bins: NDArray[np.int64]) -> NDArray[np.float64]:
     """Sums (b,) of values (n,) over the bins (b + 1,)."""
     array = np.asarray(values, dtype=np.float64)[: bins[-1]]
     return np.add.reduceat(array, bins[:-1]) if len(bins) > 1 else np.zeros(0)
+
+
+def binned(
+    t_end_s: ArrayLike, counts: ArrayLike, window_s: ArrayLike, live_s: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The same four columns (b,), one row for each bin of the intervals (n,)."""
+    bins = bins_of(t_end_s, window_s)
+    end = np.asarray(t_end_s, dtype=np.float64)[bins[1:] - 1]
+    return end, summed(counts, bins), summed(window_s, bins), summed(live_s, bins)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.binning import binned
 from tracking.buffer import PoseTrack
 from tracking.errors import InputError
 from tracking.jsonfile import number_of, prepare_out, read_json, write_json
@@ -147,12 +148,14 @@ def readings_of(
 ) -> Readings:
     """The scan's counts placed on the tip's path, `latency_s` removed from their stamps.
 
+    Intervals much shorter than a tenth of a second are summed first, as the live engine does.
     Raises InputError when poses and counts do not overlap in time at all, and as `tip_poses`.
     """
     track = tip_poses(scan, tip_files, T_probe_probetip)
     _require_overlap(scan, latency_s)
     c = scan.counts
-    return place_counts(track.sample, c.t_s, c.counts, c.window_s, latency_s, covers=track.covers)
+    end, counts, window, _ = binned(c.t_s, c.counts, c.window_s, c.window_s)
+    return place_counts(track.sample, end, counts, window, latency_s, covers=track.covers)
 
 
 def _tip_of(scan: Scan, tip_files: Sequence[Path], T_probe_probetip: Floats | None) -> Floats:

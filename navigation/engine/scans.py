@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.engine.tools import PROBE, ToolDesk
+from tracking.binning import binned, bins_of
 from tracking.counts import CountInterval
 from tracking.sample import Readings
 from tracking.sync import place_counts
@@ -93,12 +94,13 @@ class ScanState:
         ready = desk.buffer.decided(PROBE, true_end - window, true_end)
         if not desk.hub.judging:
             ready |= end <= end[-1] - LONGEST_WAIT_S
-        return len(ready) if ready.all() else int(np.argmin(ready))
+        known = len(ready) if ready.all() else int(np.argmin(ready))
+        return int(bins_of(end[:known], window[:known], final=False)[-1])
 
     def _place(self, run: list[CountInterval], desk: ToolDesk, latency_s: float | None = None) -> Readings:
         latency = self.latency_s if latency_s is None else latency_s
         table = np.array([(i.t_end_s, i.counts, i.window_s, i.live_s) for i in run])
-        t_end, counts, window, live = table.T
+        t_end, counts, window, live = binned(*table.T)
         epoch = self.epoch_s
         return place_counts(
             lambda t: desk.probe_path(t + epoch),

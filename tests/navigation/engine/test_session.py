@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from navigation.engine.events import COMMAND, TICK, EngineEvent, json_event
+from navigation.engine.events import COMMAND, RAW, TICK, EngineEvent, json_event
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, TickJob
 from navigation.engine.session import Session
 from tests.navigation.engine.fakes import (
@@ -19,7 +19,9 @@ from tests.navigation.engine.fakes import (
     stream,
 )
 from tracking.errors import InputError
-from tracking.sample import PoseStatus, Readings
+from tracking.igtl.codec import encode
+from tracking.igtl.counts import counts_sensor_message
+from tracking.sample import CountSample, PoseStatus, Readings
 
 START_S = EPOCH_S + 10.0
 
@@ -167,3 +169,18 @@ def test_analysis_and_bed_check_carry_what_they_rest_on() -> None:
     assert isinstance(check, BedJob)
     assert check.bed.points_mm.shape == (3, 3)
     assert check.basis.simulated
+
+
+def test_a_kilohertz_counter_gives_ten_readings_a_second() -> None:
+    fast = [
+        EngineEvent("probe", t_s, RAW, encode(counts_sensor_message(sample)))
+        for i in range(1, 3001)
+        for t_s in [START_S + i * 1e-3]
+        for sample in [CountSample(t_s, i, 1.0, 1e-3, float(i), i * 1e-3)]
+    ]
+    poses = [e for e in stream(3.1) if e.source == "tracker"]
+    session, readings = scanned(sorted([*poses, *fast], key=lambda e: e.arrival_s))
+    # 3 s in tenths of 100 counts each; a path seen from its first to beyond its last moment.
+    assert readings.counts.tolist() == [100.0] * 30
+    assert readings.unplaced == 0
+    assert session.scans["scan-1"].placed == 30
