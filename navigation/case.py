@@ -19,6 +19,13 @@
     clock = "shared"                          # or "own": stamps of another computer's clock, laid on ours
     volume_mm = [[-500, -500, -2400], [500, 500, -900]]   # optional: two corners of where the tracker measures
 
+    [tracker]                                 # an NDI Polaris or Vega without PlusServer between
+    kind = "ndi"
+    host = "192.168.1.10"                     # or serial = "/dev/ttyUSB0", with baud
+    [tracker.roms]                            # NDI tool definitions
+    Probe = "probe.rom"
+    Reference = "reference.rom"
+
 Where no clock is named, sources on one host share theirs, and of two hosts the one that is not this computer
 has its own.
 """
@@ -38,6 +45,7 @@ from numpy.typing import NDArray
 
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
+from navigation.engine.sources import ndi_settings
 from navigation.engine.tools import Tips
 from tracking.errors import InputError
 from tracking.inputs import ClockKind, WorkingVolume
@@ -46,6 +54,7 @@ from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
 
 HIGHEST_PORT = 65535
+OPENIGTLINK = "openigtlink"
 # Names of this computer.
 HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
@@ -137,7 +146,7 @@ def _tips(found: Mapping[str, Any], path: Path) -> Tips:
     if stylus is None:
         return Tips(tip_matrix(read_tip([probe]), str(probe)))
     # A stylus is a point: without an axis any direction will do, since it places nothing.
-    pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus])}
+    pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus], "Stylus")}
     return Tips(tip_matrix(read_tip([probe]), str(probe)), tip_matrix(pointer, str(stylus)))
 
 
@@ -147,6 +156,11 @@ def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
         table = found.get(name)
         if not isinstance(table, dict):
             raise InputError(f"{path}: the table [{name}] with host and port is missing")
+        volume = _volume(table, f"{path}, {name}.volume_mm")
+        if _kind(table, poses, f"{path}, {name}.kind") == "ndi":
+            ndi = ndi_settings(table, path.parent, f"{path}, {name}")
+            sources[name] = SourceRole(HERE[0], ndi.port, poses, counts, volume=volume, ndi=ndi)
+            continue
         port = table.get("port")
         if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
             raise InputError(f"{path}, {name}.port: {port!r} is no port")
@@ -156,13 +170,21 @@ def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
             poses,
             counts,
             bool(table.get("metadata", True)),
-            volume=_volume(table, f"{path}, {name}.volume_mm"),
+            volume=volume,
         )
     hosts = {_host(role) for role in sources.values()}
     return {
         name: replace(role, clock=_clock(found[name], role, len(hosts) > 1, f"{path}, {name}.clock"))
         for name, role in sources.items()
     }
+
+
+def _kind(table: Mapping[str, Any], poses: bool, where: str) -> str:
+    kind = table.get("kind", OPENIGTLINK)
+    allowed = (OPENIGTLINK, "ndi") if poses else (OPENIGTLINK,)
+    if kind not in allowed:
+        raise InputError(f"{where}: {kind!r} is none of {', '.join(allowed)}")
+    return str(kind)
 
 
 def _host(role: SourceRole) -> str:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
+from tracking.ndi.settings import NdiSettings
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRole:
-    """A connection and what it may send."""
+    """A connection and what it may send; of an NDI tracker the driver on this computer is what is connected."""
 
     host: str
     port: int
@@ -25,6 +26,7 @@ class SourceRole:
     metadata: bool = True  # False for a peer that only knows header version 1
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None  # where the tracker measures
+    ndi: NdiSettings | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -42,15 +44,18 @@ class SourceRole:
             "metadata": self.metadata,
             "clock": self.clock.value,
             "volume_mm": volume,
+            "ndi": None if self.ndi is None else self.ndi.to_json(),
         }
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> SourceRole:
-        """What `to_json` wrote, or a record of before the clocks were told apart."""
+        """What `to_json` wrote, or a record of before the clocks were told apart and NDI was a source."""
         role = dict(found)
+        ndi = role.pop("ndi", None)
         volume, clock = role.pop("volume_mm", None), role.pop("clock", ClockKind.SHARED)
         box = None if volume is None else WorkingVolume(tuple(volume[0]), tuple(volume[1]))
-        return SourceRole(**role, clock=ClockKind(clock), volume=box)
+        driver = None if ndi is None else NdiSettings.from_json(ndi)
+        return SourceRole(**role, clock=ClockKind(clock), volume=box, ndi=driver)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ when its standard input does, so that it never outlives whoever started it.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
@@ -105,7 +106,7 @@ def _asked_to_end(wait_s: float) -> bool:
 def main() -> None:
     """Run one session with the settings in the first argument."""
     try:
-        run(Session(NdiSettings.from_json(sys.argv[1])), _send, _asked_to_end)
+        run(Session(NdiSettings.from_json(json.loads(sys.argv[1]))), _send, _asked_to_end)
     except BrokenPipeError:
         return
     except (GammanavError, ImportError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import subprocess
@@ -44,7 +45,7 @@ class _Life:
 class NdiDevice(Device):
     """A Polaris or Vega; its tools come as `ProbeToTracker` and so on, with status and `FrameNumber`.
 
-    Raises SurroundingsError when the driver is not installed.
+    Raises SurroundingsError when the driver is not installed, InputError for a tool's file that is none.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class NdiDevice(Device):
     ) -> None:
         super().__init__(name, on_raw, on_state)
         require_driver()
+        settings.check_files()
         self._settings = settings
         self._clock = clock
         self._ending = threading.Event()
@@ -90,7 +92,7 @@ class NdiDevice(Device):
         """One life of the driver's process; returns why it ended."""
         paths = os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH", "")]))
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tracking.ndi.child", self._settings.to_json()],
+            [sys.executable, "-P", "-m", "tracking.ndi.child", json.dumps(self._settings.to_json())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tracking.errors import InputError, SurroundingsError
 from tracking.igtl.names import transform_name
@@ -30,8 +31,8 @@ class NdiTool:
 class NdiSettings:
     """A tracker at `host`:`port` or on the serial line `serial`, and its tools.
 
-    Raises InputError when neither or both are given, when a tool is named twice or its file is no tool
-    definition, and when the speed is not one the driver offers.
+    Raises InputError when neither or both are given, when a tool is named twice or not as a frame, and when
+    the speed is not one the driver offers; the tools' files are judged by `check_files`.
     """
 
     tools: tuple[NdiTool, ...]
@@ -48,25 +49,38 @@ class NdiSettings:
         names = [tool.name for tool in self.tools]
         if not names or len(set(names)) < len(names):
             raise InputError(f"NDI tools {names}: none, or one named twice")
+        for name in names:
+            transform_name(name, TRACKER)
+
+    def check_files(self) -> None:
+        """Raise InputError for the first tool whose file is no tool definition, and for one used twice."""
+        parts: dict[bytes, str] = {}
         for tool in self.tools:
-            transform_name(tool.name, TRACKER)
-            read_rom(tool.rom)
+            other = parts.setdefault(read_rom(tool.rom).data, tool.name)
+            if other != tool.name:
+                raise InputError(f"{tool.rom}: {tool.name} and {other} have the same tool definition")
 
     @property
     def where(self) -> str:
         """Host and port, or the serial line: for messages."""
         return f"{self.host}:{self.port}" if self.host is not None else str(self.serial)
 
-    def to_json(self) -> str:
-        """For the process that holds the driver."""
-        tools = [[tool.name, str(tool.rom.resolve())] for tool in self.tools]
-        return json.dumps([tools, self.host, self.port, self.serial, self.baud])
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a record and for the process that holds the driver."""
+        return {
+            "tools": {tool.name: str(tool.rom) for tool in self.tools},
+            "host": self.host,
+            "port": self.port,
+            "serial": self.serial,
+            "baud": self.baud,
+        }
 
     @staticmethod
-    def from_json(text: str) -> NdiSettings:
+    def from_json(found: Mapping[str, Any]) -> NdiSettings:
         """What `to_json` wrote."""
-        tools, host, port, serial, baud = json.loads(text)
-        return NdiSettings(tuple(NdiTool(name, Path(rom)) for name, rom in tools), host, port, serial, baud)
+        rest = dict(found)
+        tools = tuple(NdiTool(name, Path(rom)) for name, rom in rest.pop("tools").items())
+        return NdiSettings(tools, **rest)
 
 
 def require_driver() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -242,13 +243,15 @@ def test_a_line_that_is_none_is_told(roms: Path, tmp_path: Path, listener: Liste
 
 def test_the_drivers_process_does_not_outlive_its_parent(polaris: TcpPolaris, roms: Path) -> None:
     script = (
-        "import sys, time\n"
+        "import json, sys, time\n"
         "from tracking.ndi import NdiDevice, NdiSettings\n"
-        "NdiDevice('t', NdiSettings.from_json(sys.argv[1]), lambda *a: print('m', flush=True)).start()\n"
+        "made = NdiSettings.from_json(json.loads(sys.argv[1]))\n"
+        "NdiDevice('t', made, lambda *a: print('m', flush=True)).start()\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, settings_for(polaris, roms).to_json()], stdout=subprocess.PIPE
+        [sys.executable, "-c", script, json.dumps(settings_for(polaris, roms).to_json())],
+        stdout=subprocess.PIPE,
     )
     assert parent.stdout is not None and parent.stdout.readline() == b"m\n"
     parent.send_signal(signal.SIGKILL)
@@ -303,6 +306,10 @@ def test_settings_are_checked_before_any_hardware_is_asked(roms: Path) -> None:
     with pytest.raises(InputError, match="baud 1200"):
         NdiSettings((probe,), serial="/dev/ttyUSB0", baud=1200)
     with pytest.raises(InputError, match=r"none\.rom"):
-        NdiSettings((NdiTool("Probe", roms / "none.rom"),), "127.0.0.1")
+        NdiSettings((NdiTool("Probe", roms / "none.rom"),), "127.0.0.1").check_files()
+    twice = NdiSettings((probe, NdiTool("Reference", probe.rom)), "127.0.0.1")
+    with pytest.raises(InputError, match="Reference and Probe have the same tool definition"):
+        twice.check_files()
     made = NdiSettings((probe,), "127.0.0.1", 9999)
-    assert NdiSettings.from_json(made.to_json()).where == "127.0.0.1:9999"
+    assert NdiSettings.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.where == "127.0.0.1:9999"
