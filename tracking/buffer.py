@@ -265,7 +265,7 @@ class PoseTrack:
         same = before >= 0 and number != UNNUMBERED and number == self._number[before]
         self._same_frame[place] = same
         self._repeat[place] = same or (
-            before >= 0 and np.array_equal(self._matrix[place], self._matrix[before])
+            before >= 0 and self._matrix[place].tobytes() == self._matrix[before].tobytes()
         )
 
     def _make_room(self) -> int:

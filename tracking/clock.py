@@ -212,12 +212,13 @@ class PeerClock(Generic[Payload]):
 
     def _accept(self, stamp_s: float, arrival_s: float, payload: Payload) -> Timed[Payload]:
         t_s = stamp_s + self._shift_s
-        redrawn = self.envelope.add(arrival_s, arrival_s - t_s)
+        drawn = self.envelope.drawn
+        self.envelope.add(arrival_s, arrival_s - t_s)
         if self._newest is None or t_s > self._newest[0]:
             if self._newest is not None:
                 self._intervals.append(t_s - self._newest[0])
             self._newest = (t_s, arrival_s)
-        if redrawn:
+        if self.envelope.drawn > drawn:
             self._steer()
         if self._line is not None:
             return Timed(self._line.to_ours(t_s), arrival_s, payload)

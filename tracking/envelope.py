@@ -27,6 +27,7 @@ class DelayEnvelope:
     def __init__(self) -> None:
         self.drift = 0.0  # of the delay, in s per s; positive when the peer's clock is slow
         self.calm = False  # whether the line is that of a clock in real time
+        self.drawn = 0  # how often the line was drawn anew
         self.spread_s = 0.0  # by how much the best messages of the seconds differ from the line
         self._bins: deque[Point] = deque(maxlen=MOST_BINS)
         self._best: Point | None = None
@@ -44,8 +45,8 @@ class DelayEnvelope:
             return None
         return self._anchor[1] + self.drift * (arrival_s - self._anchor[0])
 
-    def add(self, arrival_s: float, delay_s: float) -> bool:
-        """Take one message; True when it completes a second, so that the line was drawn anew."""
+    def add(self, arrival_s: float, delay_s: float) -> None:
+        """Take one message; the first of a new second draws the line anew."""
         base = self.at(arrival_s)
         if base is None or delay_s < base:
             self._anchor = (arrival_s, delay_s)
@@ -53,16 +54,15 @@ class DelayEnvelope:
             self._bins.append(self._best)
             self._best = None
             self._draw()
-        complete = self._best is None
         if self._best is None:
             self._began_s, self._best = arrival_s, (arrival_s, delay_s)
         elif delay_s < self._best[1]:
             self._best = (arrival_s, delay_s)
-        return complete
 
     def _draw(self) -> None:
         """The line under the seconds kept, or where there is none the least of the last two."""
         points = list(self._bins)
+        self.drawn += 1
         self.drift, self.calm = 0.0, False
         if len(points) >= FEWEST_BINS:
             first, second = _edge_below(points)

@@ -140,11 +140,12 @@ class Hub:
             return ()
         self._arrival_s = max(self._arrival_s, arrival_s)
         clock = self._clock(source)
-        before = (len(clock.steps), clock.refused)
+        before = (len(clock.steps), clock.refused, clock.envelope.drawn)
         settled: list[CountInterval] = []
         for timed in clock.take(message.t_s, arrival_s, samples):
             for sample in timed.payload:
-                settled += self._accept(source, timed.arrival_s, replace(sample, t_s=timed.t_s))
+                on_line = sample if sample.t_s == timed.t_s else replace(sample, t_s=timed.t_s)
+                settled += self._accept(source, timed.arrival_s, on_line)
         self._tell_of_clock(source, clock, before, arrival_s)
         return tuple(settled)
 
@@ -203,7 +204,7 @@ class Hub:
             return (sample,) if self._admitted(source, arrival_s, message.device, allowed.counts) else ()
         frame = frame_number(message.metadata)
         return tuple(
-            within(replace(pose, frame=frame), allowed.volume)
+            within(pose if frame is None else replace(pose, frame=frame), allowed.volume)
             for pose in poses_from_message(message)
             if self._admitted(source, arrival_s, pose.name, allowed.poses)
         )
@@ -251,14 +252,15 @@ class Hub:
         self,
         source: str,
         clock: PeerClock[tuple[Sample, ...]],
-        before: tuple[int, int],
+        before: tuple[int, int, int],
         arrival_s: float,
     ) -> None:
         if len(clock.steps) > before[0]:
             self._alarm(arrival_s, "clock", f"{source}: its clock was set by {clock.steps[-1].step_s:+.3f} s")
         for _ in range(clock.refused - before[1]):
             self._refuse(source, arrival_s, "clock", f"{source}: a stamp ahead of all others")
-        self._compare_shared(arrival_s)
+        if clock.envelope.drawn > before[2]:
+            self._compare_shared(arrival_s)
 
     def _compare_shared(self, arrival_s: float) -> None:
         """Tell when sources that are said to share a clock drift apart, once."""
