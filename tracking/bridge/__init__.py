@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tracking.bridge.bridge import Bridge
-from tracking.bridge.lineformat import SHIPPED, LineFormat, read_format, shipped_format
+from tracking.bridge.lineformat import SHIPPED, LineFormat, read_format, shipped_format, shipped_text
 
-__all__ = ["SHIPPED", "Bridge", "LineFormat", "read_format", "shipped_format"]
+__all__ = ["SHIPPED", "Bridge", "LineFormat", "read_format", "shipped_format", "shipped_text"]

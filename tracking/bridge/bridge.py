@@ -19,6 +19,7 @@ from tracking.igtl.counts import counts_sensor_message, counts_string_message
 from tracking.igtl.messages import status_message
 from tracking.igtl.server import Server
 
+LOOPBACK = "127.0.0.1"
 STATUS_DEVICE = "ProbeBridge"
 # A viewer that has heard nothing for longer than this may take the bridge itself for dead.
 STATUS_EVERY_S = 1.0
@@ -29,10 +30,11 @@ OnState = Callable[[int, str], None]
 
 
 class Bridge:
-    """Serves the counts of one serial device on a loopback port, as SENSOR or as STRING.
+    """Serves the counts of one serial device on a port of `host`, as SENSOR or as STRING.
 
-    `on_state(code, text)` gets every change of the state that STATUS tells. `start` raises SurroundingsError
-    when the device is missing or the port in use; `run` then works until `stop` is set.
+    A `host` that is not loopback lets other machines in. `on_state(code, text)` gets every change of the
+    state that STATUS tells. `start` raises SurroundingsError when the device is missing or the port in use;
+    `run` then works until `stop` is set.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Bridge:
         form: LineFormat,
         port: int,
         *,
+        host: str = LOOPBACK,
         string: bool = False,
         on_state: OnState = lambda code, text: None,
     ) -> None:
@@ -48,7 +51,7 @@ class Bridge:
         self._line = SerialLine(device, form)
         self._reader = LineReader(form)
         self._ledger = Ledger(form)
-        self._server = Server(port)
+        self._server = Server(port, host, allow_remote=host != LOOPBACK)
         self._form = form
         self._message = counts_string_message if string else counts_sensor_message
         self._on_state = on_state

@@ -84,10 +84,15 @@ class LineFormat:
 
 def shipped_format(name: str) -> LineFormat:
     """One of the formats that come with the program (SHIPPED)."""
+    return _format(tomllib.loads(shipped_text(name)), f"{name}.toml")
+
+
+def shipped_text(name: str) -> str:
+    """The TOML of one of the formats that come with the program, to begin one's own from."""
     if name not in SHIPPED:
         raise InputError(f"format {name!r} is none of {', '.join(SHIPPED)}")
     file = resources.files("tracking.bridge") / "formats" / f"{name}.toml"
-    return _format(tomllib.loads(file.read_text(encoding="utf-8")), f"{name}.toml")
+    return file.read_text(encoding="utf-8")
 
 
 def read_format(path: Path) -> LineFormat:

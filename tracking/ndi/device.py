@@ -76,7 +76,10 @@ class NdiDevice(Device):
         backoff_s, last_reason = FIRST_BACKOFF_S, ""
         while not self._ending.is_set():
             before = self.messages
-            reason = self._session()
+            try:
+                reason = self._session()
+            except OSError as error:  # no process can be started now
+                reason = str(error)
             if self._ending.is_set():
                 return
             if self.state is DeviceState.CONNECTED:

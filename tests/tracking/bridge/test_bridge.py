@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from navigation.cli.main import run
 from tests.tracking.bridge.serial_peer import PtyProbe
 from tests.tracking.igtl.peers import PATIENCE_S, Collector, poll
-from tracking.bridge import Bridge, LineFormat, shipped_format
+from tracking.bridge import SHIPPED, Bridge, LineFormat, read_format, shipped_format
 from tracking.bridge.bridge import ENDING, SILENT, STATUS_DEVICE, UNPLUGGED
 from tracking.counts import CountStream
 from tracking.errors import SurroundingsError
@@ -235,3 +237,24 @@ def test_bad_surroundings_are_one_line_and_two(words: tuple[str, ...], named: st
     assert process.returncode == 2
     assert len(errors.strip().splitlines()) == 1
     assert named in errors
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_format_is_printed_to_begin_ones_own_from(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["probe-bridge", "--print-format", name]) == 0
+    own = tmp_path / "own.toml"
+    own.write_text(capsys.readouterr().out)
+    assert read_format(own) == shipped_format(name)
+
+
+def test_another_address_is_served_only_when_it_is_named(probe: PtyProbe) -> None:
+    bridge = Bridge(str(probe.device), RATE, 0, host="127.0.0.2")
+    bridge.start()
+    with socket.create_connection(("127.0.0.2", bridge.port), PATIENCE_S):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", bridge.port), PATIENCE_S)
+    bridge.stop.set()
+    bridge.run()

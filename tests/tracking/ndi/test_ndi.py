@@ -162,6 +162,12 @@ def test_a_frame_number_that_stands_still_is_never_passed_on_as_valid(
     assert len(frames) - len(set(frames)) <= sessions - 1
     assert FROZEN_S < 0.25 <= DEAD_S  # told before a pose would have expired by itself
     assert "stands still" in next(d for _, s, d in listener.states if s is DeviceState.LOST)
+    hub = Hub()
+    for event in listener.raw:
+        hub.handle(*event)
+    before_s = valid[frames.index(max(frames))].t_s
+    # A counting interval of 0.1 s while the number stood still has no pose.
+    assert not hub.buffer.track("ProbeToTracker").covers([before_s + 0.1], [before_s + 0.2])[0]
 
 
 def test_a_damaged_reply_costs_one_frame_and_is_no_pose(
