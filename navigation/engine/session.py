@@ -49,6 +49,7 @@ class Session:
         self.messages: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
+        self._stylus_t_s: float | None = None
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
             "stop": self._stop,
@@ -117,8 +118,13 @@ class Session:
         settled = self.hub.handle(event.source, event.arrival_s, event.payload)
         if settled and self.mode in READING and self.current is not None:
             self.scans[self.current].take(settled)
-        if self.mode in TOUCHING and self.settings.continuous_touch:
+        if self.mode in TOUCHING and self.settings.continuous_touch and self._stylus_moved():
             self._touch({})
+
+    def _stylus_moved(self) -> bool:
+        """Whether a newer pose of the stylus is known than at the last message."""
+        before, self._stylus_t_s = self._stylus_t_s, self.tools.newest_t_s(STYLUS)
+        return before != self._stylus_t_s
 
     def _command(self, content: dict[str, Any]) -> list[Job]:
         word = content.get("do")
