@@ -37,6 +37,8 @@ CLIENTS = 3
 # What is still on its way after the last message.
 SETTLE_S = 1.0
 RAW = "raw"
+# A minute of poses: full long before the half of the run in which the growth of memory is read off.
+POSES_KEPT = 3600
 
 
 def is_answer(raw: bytes) -> bool:
@@ -93,7 +95,8 @@ class Engine:
 
     def __init__(self, record: Path, ports: dict[str, int]) -> None:
         self.recorder = Recorder(record, {"benchmark": "throughput"})
-        self.hub = Hub({"probe": Inputs(False, True), "tracker": Inputs(True, False)})
+        inputs = {"probe": Inputs(False, True), "tracker": Inputs(True, False)}
+        self.hub = Hub(inputs, capacity=POSES_KEPT)
         self.server = Server(0)
         self.server.start()
         self.taken: Counter[str] = Counter()

@@ -212,6 +212,53 @@ def in_turn(rounds: int, work: Callable[[str], dict[str, Any]]) -> dict[str, Any
     return found
 
 
+def send_both(pipe: Pipe, side: int, own_port: bool, seconds: float) -> None:
+    """Poses at 500 Hz, maps at 2 Hz, over one connection or two."""
+    server = Server(0, image_port=0 if own_port else None)
+    server.start()
+    pipe.send((server.port, server.image_port))
+    while len(server.clients) < 1 + own_port:
+        time.sleep(0.01)
+    raw_map = encode(image_message(IMAGE, cube(side), Grid(), time.time()))
+
+    def tick(i: int) -> None:
+        if i % 250 == 100:
+            server.publish(raw_map, key=IMAGE, newest_wins=True)
+        server.publish(encode(transform_message(POSE, np.eye(4), time.time())))
+
+    pipe.send(pace(500.0, seconds, tick))
+    time.sleep(SETTLE_S)
+    server.stop()
+
+
+def take_images(pipe: Pipe, port: int) -> None:
+    """A viewer's second connection."""
+    receiver = OurReceiver(port, IMAGE)
+    pipe.send("started")
+    pipe.recv()
+    receiver.stop()
+    pipe.send(len(receiver.delays_s))
+
+
+def beside_map(side: int, own_port: bool, seconds: float) -> dict[str, Any]:
+    """How long poses wait behind images that have begun."""
+    sender = Child(send_both, side, own_port, seconds)
+    port, image_port = sender.hear()
+    viewer = Child(take_images, image_port) if own_port else None
+    receiver = OurReceiver(port, POSE)
+    sent = sender.hear(seconds + 30.0)
+    time.sleep(SETTLE_S / 2)
+    receiver.stop()
+    found = {"sent": sent, "delivered": len(receiver.delays_s) / sent, **spread(receiver.delays_s)}
+    if viewer is not None:
+        viewer.hear()
+        viewer.tell("stop")
+        found["images"] = viewer.hear()
+        viewer.end()
+    sender.end()
+    return found
+
+
 def fan_out_server(pipe: Pipe, clients: int, seconds: float, side: int) -> None:
     """Poses at 60 Hz and a map at 2 Hz for everybody; tells its memory before and after, and who was cut."""
     cut: list[str] = []
@@ -326,6 +373,11 @@ def main() -> None:
         "transport_1khz": in_turn(args.rounds, lambda who: transport(who, args.seconds)),
         "image_64": in_turn(args.rounds, lambda who: images(who, 64, count)),
         "image_160": in_turn(1, lambda who: images(who, 160, 4)),
+        "poses_beside_map": {
+            f"{side}^3 {'own port' if own else 'one port'}": beside_map(side, own, args.seconds)
+            for side in (64, 160)
+            for own in (False, True)
+        },
         "fan_out": fan_out(args.clients, args.stalled, max(args.seconds, 5.0)),
     }
     table([("what", "measured", "reach"), *rows(results)])
@@ -343,6 +395,9 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
             if "sender_cores" in r:
                 text += f", cores {r['sender_cores']:.2f} + {r['receiver_cores']:.2f}"
             found.append((f"{part} {who}", text, reach if who == "ours" else ""))
+    for how, r in results["poses_beside_map"].items():
+        text = f"p50 {r['p50_ms']:.2f} ms, p99 {r['p99_ms']:.2f} ms, longest {r['max_ms']:.2f} ms"
+        found.append((f"500 Hz of poses beside a map of {how}", text, ""))
     r = results["fan_out"]
     found.append(
         (

@@ -58,7 +58,7 @@ class Outbox:
         self._small_bytes = 0
         self._large_bytes = 0
         self._count = 0
-        self._on_its_way = memoryview(b"")
+        self._on_its_way = b""
         self._at = 0
         self._messages_on_their_way = 0
 
@@ -74,8 +74,8 @@ class Outbox:
 
     @property
     def larges(self) -> list[bytes]:
-        """The large messages that wait; the same objects for all clients."""
-        return list(self._large.values())
+        """The large messages that wait or are on their way; the same objects for all clients."""
+        return [*self._large.values(), *([self._on_its_way] if self.amid_large else [])]
 
     @property
     def amid_large(self) -> bool:
@@ -129,8 +129,8 @@ class Outbox:
         A large message is only begun where the caller allows it and no small one waits.
         """
         if self._at == len(self._on_its_way):
-            self._on_its_way, self._at = memoryview(self._next(may_start_large)), 0
-        return self._on_its_way[self._at :]
+            self._on_its_way, self._at = self._next(may_start_large), 0
+        return memoryview(self._on_its_way)[self._at :]
 
     def _next(self, may_start_large: bool) -> bytes:
         if self._small:

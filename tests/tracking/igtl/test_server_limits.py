@@ -12,7 +12,7 @@ import pytest
 from tests.tracking.igtl.peers import PATIENCE_S, Collector, RawClient, poll
 from tests.tracking.igtl.test_server import Grid, image, pose, query, upgraded
 from tracking.errors import InputError
-from tracking.igtl import Client, Server, StatusContent, decode, encode, image_message, string_message
+from tracking.igtl import Client, Server, StatusContent, crowd, decode, encode, image_message, string_message
 from tracking.igtl import server as server_module
 from tracking.igtl.allowance import Allowance
 
@@ -96,7 +96,7 @@ def test_allowance() -> None:
 def test_all_clients_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A map that waits for several is one map in memory; what is too much costs the client that lags most."""
     raw = image("Activity_Reference", 0)
-    monkeypatch.setattr(server_module, "MOST_WAITING_BYTES", 2 * len(raw))
+    monkeypatch.setattr(crowd, "MOST_WAITING_BYTES", 2 * len(raw))
     gone: list[str] = []
     server = Server(0, on_client=lambda peer, here, reason: None if here else gone.append(reason))
     server.start()
