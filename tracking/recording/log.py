@@ -63,7 +63,8 @@ def _damage(frames: list[bytes], committed: int, salt: Sums, sums: Sums, words: 
         if ours[n]:
             sums = _summed(frame[_FRAME.size :], _summed(frame[:8], sums, words), words)
         if not ours[n] or _FRAME.unpack_from(frame)[4:] != sums:
-            return f"damaged in frame {committed + n + 1}" if any(ours[n + 1 :]) else None
+            written = any(ours[n + 1 :]) or not all(map(any, frames[n + 1 :]))
+            return f"damaged in frame {committed + n + 1}" if written else None
     return None
 
 

@@ -170,6 +170,8 @@ class Record:
     def _open(self) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)  # an iterator may change hands
+        # Else a file that is shorter than its head says would give not even the rows that are there.
+        database.execute("PRAGMA writable_schema = ON")
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
         return database
 

@@ -10,7 +10,6 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ def _reopen(path: Path, key: bytes | None, whole: bool, lock: WriteLock) -> Reop
         kept = _free_name(path, f".damaged{LOG}")
         shutil.copyfile(beside(path, LOG), kept)
     elif damage is not None or not record.chained:
-        kept = _salvage(record, lock)
+        kept, damage = _salvage(record, lock)
         unchecked = 0
     good = Record(path)
     newest = good.last_row
@@ -117,8 +116,10 @@ def _damage(record: Record, whole: bool) -> tuple[DamagedRecordError | None, int
     return None, first - 1
 
 
-def _salvage(record: Record, lock: WriteLock) -> Path:
-    """The good rows in a new file at the record's path, which `lock` then holds; where the old file is now.
+def _salvage(record: Record, lock: WriteLock) -> tuple[Path, DamagedRecordError | None]:
+    """The good rows in a new file at the record's path, which `lock` then holds.
+
+    Returns where the old file is now, and what is wrong with it.
 
     A crash at any point leaves the old record at its path, or a complete copy that `reopen` finds.
     """
@@ -126,7 +127,7 @@ def _salvage(record: Record, lock: WriteLock) -> Path:
     saved = beside(path, ".salvaged")
     for ending in ("", LOG, INDEX):
         beside(saved, ending).unlink(missing_ok=True)
-    _copy(record, saved)
+    damage = _copy(record, saved)
     kept = _free_name(path, ".damaged" if record.chained else ".v1")
     for ending in ("", LOG):
         if beside(path, ending).exists():
@@ -136,19 +137,12 @@ def _salvage(record: Record, lock: WriteLock) -> Path:
         beside(path, ending).unlink(missing_ok=True)
     os.replace(saved, path)
     lock.take(path)
-    return kept
+    return kept, damage
 
 
-def _copy(record: Record, target: Path) -> None:
+def _copy(record: Record, target: Path) -> DamagedRecordError | None:
+    """Copy the rows up to the first bad one; what is wrong with that."""
     store = Store.create(target, record.meta_text)
-    try:
-        for rows in _batches(record):
-            store.commit(rows)
-    finally:
-        store.close(log=True)
-
-
-def _batches(record: Record) -> Iterator[list[Row]]:
     rows: list[Row] = []
     size = 0
     try:
@@ -156,11 +150,15 @@ def _batches(record: Record) -> Iterator[list[Row]]:
             rows.append((event.arrival_s, event.source, event.kind, event.payload))
             size += len(event.payload)
             if size >= COPY_BYTES:
-                yield rows
+                store.commit(rows)
                 rows, size = [], 0
-    except DamagedRecordError:
-        pass  # what lies beyond stays in the old file
-    yield rows
+    except DamagedRecordError as error:
+        return error  # what lies beyond stays in the old file
+    else:
+        return None
+    finally:
+        store.commit(rows)
+        store.close(log=True)
 
 
 def _free_name(path: Path, ending: str) -> Path:

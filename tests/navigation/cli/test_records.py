@@ -55,7 +55,7 @@ def test_a_removed_row_is_named(folder: Path, tmp_path: Path, capsys: pytest.Cap
         database.execute("DELETE FROM event WHERE id = 17")
     database.close()
     assert run(["verify", str(record)]) == 2
-    assert "event 16" in capsys.readouterr().err
+    assert "row 17: missing" in capsys.readouterr().err
 
 
 def test_a_changed_message_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
