@@ -36,7 +36,10 @@ def is_intact(view: memoryview, start: int, end: int, header: Header) -> bool:
 
 
 class Search:
-    """Scans a growing buffer from `at` on; `found` is (start, end) of the first intact message."""
+    """Scans a growing buffer from `at` on for the first intact message: (start, end, proven).
+
+    A CRC of zero proves nothing, since that of no body and of one of zeros is that.
+    """
 
     def __init__(self, largest_bytes: int | None, at: int) -> None:
         self._largest = largest_bytes
@@ -45,7 +48,7 @@ class Search:
         self._seen = 0
         self._credit = 0
 
-    def find(self, buffer: bytearray) -> tuple[int, int] | None:
+    def find(self, buffer: bytearray) -> tuple[int, int, bool] | None:
         """Go on with what has come since; None when more is needed."""
         self._credit += _CHECKED_PER_BYTE * (len(buffer) - self._seen)
         self._seen = len(buffer)
@@ -62,15 +65,15 @@ class Search:
         self._seen -= keep_from
         return keep_from
 
-    def _completed(self, view: memoryview) -> tuple[int, int] | None:
+    def _completed(self, view: memoryview) -> tuple[int, int, bool] | None:
         """An open look-alike that is complete by now and intact; others that are complete are closed."""
         while self._open and self._open[0][0] <= len(view):
             end, start, header = self._open.pop(0)
             if self._can_pay(header.body_bytes) and is_intact(view, start, end, header):
-                return start, end
+                return start, end, header.crc != 0
         return None
 
-    def _scan(self, view: memoryview) -> tuple[int, int] | None:
+    def _scan(self, view: memoryview) -> tuple[int, int, bool] | None:
         last = len(view) - HEADER_BYTES
         while (match := _START.search(view, self._scanned)) is not None and match.start() <= last:
             start = match.start()
@@ -83,7 +86,7 @@ class Search:
                 insort(self._open, (end, start, header), key=lambda candidate: candidate[:2])
                 del self._open[_MOST_OPEN:]
             elif self._can_pay(header.body_bytes) and is_intact(view, start, end, header):
-                return start, end
+                return start, end, header.crc != 0
         self._scanned = max(self._scanned, last + 1)
         return None
 

@@ -113,12 +113,12 @@ class StreamSplitter:
         if found is None:
             self.garbage_bytes += self._search.drop_garbage(self._buffer)
             return False
-        start, end = found
+        start, end, proven = found
         with memoryview(self._buffer) as view:
             messages.append(bytes(view[start:end]))
         del self._buffer[:end]
         self.garbage_bytes += start
-        self._search = None
+        self._search = None if proven else Search(self._largest, 0)
         return True
 
     def _start_passing(self, messages: list[bytes]) -> None:

@@ -329,3 +329,11 @@ def test_garbage_is_not_kept() -> None:
         splitter.feed(bytes(range(256)) * 64)
     assert splitter.pending_bytes < 2 * HEADER_BYTES
     assert splitter.garbage_bytes + splitter.pending_bytes == 200 * 256 * 64
+
+
+def test_an_empty_message_in_garbage_proves_nothing() -> None:
+    """Behind one, a header that lies about a large body is not followed."""
+    splitter = StreamSplitter()
+    stream = b"x" + fake_header("GET_STATUS", 0) + fake_header("VIDEO", 1 << 24) + MESSAGES[0]
+    assert splitter.feed(stream) == [fake_header("GET_STATUS", 0), MESSAGES[0]]
+    assert splitter.garbage_bytes == 1 + HEADER_BYTES
