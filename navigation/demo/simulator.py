@@ -76,6 +76,11 @@ class Simulator:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The child's process."""
+        return self._process.pid
+
     def phase(self, name: str, seconds: float) -> None:
         """Start a phase and wait until it has started."""
         self._tell(f"phase {name} {seconds:g}")
