@@ -79,13 +79,12 @@ class PoseTrack:
             fault = rigidity_fault(matrix)
         number = UNNUMBERED if sample.frame is None else sample.frame
         with self._lock:
-            self._last_word = self._take(float(sample.t_s), matrix, fault, number)
-            if self._last_word not in (DUPLICATE, TOO_OLD):
-                self._last_status = sample.status
-            if self._last_word == "OK":
-                return True
-            self.refused[self._last_word] += 1
-            return False
+            word = self._take(float(sample.t_s), matrix, fault, number)
+            if self._n and self._t[self._n - 1] == sample.t_s and word != DUPLICATE:
+                self._last_word, self._last_status = word, sample.status
+            if word != "OK":
+                self.refused[word] += 1
+            return word == "OK"
 
     def sample(self, t_s: ArrayLike) -> tuple[Floats, Bools]:
         """Poses (n, 4, 4) at times (n,) and whether each is valid (n,); an invalid pose is all NaN."""
@@ -171,12 +170,12 @@ class PoseTrack:
 
     @property
     def last_word(self) -> str:
-        """OK, or why the frame received last was refused; empty before the first."""
+        """OK, or why the newest frame by its stamp was refused; empty before the first."""
         return self._last_word
 
     @property
     def last_status(self) -> PoseStatus:
-        """What the sender said of the frame received last; UNKNOWN before the first."""
+        """What the sender said of the newest frame by its stamp; UNKNOWN before the first."""
         return self._last_status
 
     def __len__(self) -> int:

@@ -19,6 +19,8 @@ Rows = NDArray[np.int64]
 REACH_INTERVALS = 1.5
 # A bit-identical pose for longer than this is a driver that repeats a lost tool.
 FROZEN_INTERVALS = 3.0
+# Rates from here on are rounded to whole Hz, slower ones to tenths.
+SLOW_HZ = 9.95
 # Where frames lie closer than this none is missing between them, 20 % of jitter on either side allowed.
 COMPLETE_INTERVALS = 1.6
 # A frame may be overtaken by others for 200 ms (hazard H08); what is older by this much can no longer change.
@@ -58,7 +60,9 @@ def usable_frames(
     given, which must not itself be a repeat.
     """
     measured = t_s if same_frame is None else t_s[~same_frame]
-    interval = float(np.median(np.diff(measured[-INTERVAL_FRAMES:]))) if len(measured) > 1 else np.nan
+    interval = (
+        _steady(float(np.median(np.diff(measured[-INTERVAL_FRAMES:])))) if len(measured) > 1 else np.nan
+    )
     row = np.flatnonzero(good)
     if not len(row) or not np.isfinite(interval):
         none = np.zeros(0, dtype=np.int64)
@@ -75,6 +79,16 @@ def usable_frames(
     use = ~(frozen | (again & (run == len(start) - 1)))
     settled = max(float(t[use][-1]), float(t_s[-1]) - FROZEN_INTERVALS * interval)
     return Usable(t[use], row[use] + first_row, row[frozen] + first_row, interval, settled)
+
+
+def _steady(interval_s: float) -> float:
+    """The interval of the nearest round rate: jitter must not change from one moment to the next what is valid.
+
+    Trackers run at whole numbers of Hz; below 10 Hz tenths are told apart.
+    """
+    rate_hz = 1.0 / interval_s
+    rounded_hz = round(rate_hz, 0 if rate_hz >= SLOW_HZ else 1)
+    return 1.0 / rounded_hz if rounded_hz > 0.0 else interval_s
 
 
 def decided(usable: Usable, t_s: Floats, plain: Bools, start_s: Floats, end_s: Floats) -> Bools:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,6 +200,70 @@ def test_poses_the_sender_disowns_are_refused(status: PoseStatus) -> None:
     assert track.newest_frame_t_s == pytest.approx(0.50)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_what_is_decided_never_changes_by_frames_up_to_200_ms_late(data: st.DataObject) -> None:
+    """T09: counts placed while frames are still on their way lie where they would have lain in order."""
+    n = 60
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    times = np.array(grid(n)) + rng.uniform(0.0, 0.05 * STEP_S, n)
+    late = np.where(rng.random(n) < data.draw(st.floats(0.0, 1.0)), rng.uniform(0.0, 0.2, n), 0.0)
+    kept = rng.random(n) > data.draw(st.sampled_from([0.0, 0.1]))
+    still = data.draw(st.sampled_from([0, 2, 6]))  # frames that repeat the 40th
+    frames = [frozen(float(t), 2.0) if 40 <= i < 40 + still else pose(float(t)) for i, t in enumerate(times)]
+    start = np.linspace(1.5, 2.9, 57)
+    end = start + 0.1
+    track, seen = PoseTrack(), np.zeros(len(start), dtype=bool)
+    found = np.full((len(start), 5, 4, 4), np.nan)
+    looks = np.linspace(start, end, 5).T
+    for i in np.argsort(times + late, kind="stable"):
+        if kept[i]:
+            track.append(frames[i])
+        fresh = track.decided(start, end) & ~seen
+        if fresh.any():
+            found[fresh] = track.sample(looks[fresh].ravel())[0].reshape(-1, 5, 4, 4)
+            seen |= fresh
+    orderly = PoseTrack()
+    for i in np.flatnonzero(kept):
+        orderly.append(frames[i])
+    np.testing.assert_array_equal(found[seen], orderly.sample(looks[seen].ravel())[0].reshape(-1, 5, 4, 4))
+    assert seen[end < times[kept][-1] - 0.25 - 4 * STEP_S * 1.2].all()
+
+
+def test_in_order_a_window_is_decided_by_the_frame_after_it() -> None:
+    track = track_of(grid(40))
+    assert track.decided([1.81, 1.86], [1.93, 1.96]).tolist() == [True, False]  # newest frame 1.95
+    assert track_of(grid(20)).decided([0.81], [0.93]).tolist() == [False]  # too few to know the interval
+    assert PoseTrack().decided([0.0], [0.1]).tolist() == [False]
+    gap = track_of(grid(40) + [2.05])
+    assert gap.decided([1.9], [2.0]).tolist() == [False]  # the frame at 2.0 may be late
+    for t in (2.10, 2.15, 2.20, 2.25, 2.30, 2.35, 2.45):
+        gap.append(pose(t))
+    assert gap.decided([1.9], [2.0]).tolist() == [True]  # or it never comes: 2.45 - 0.25 - 3 x 0.05 > 2.0
+
+
+def test_frame_numbers_convict_at_once_and_acquit_nobody() -> None:
+    numbered = PoseTrack()
+    for i, t in enumerate(grid(10)):
+        assert numbered.append(replace(pose(t), frame=100 + i))
+    assert not numbered.append(replace(pose(0.5), frame=109))  # another matrix under the same number
+    assert numbered.append(replace(pose(0.55), frame=110))
+    assert numbered.refused == {STALE: 1}
+    assert numbered.stale == 1
+    for t in grid(6, 12):  # the numbers go on, the pose does not: a message counter is no frame number
+        numbered.append(replace(frozen(t, 0.55), frame=111))
+    assert numbered.newest_t_s == pytest.approx(0.55)
+
+
+def test_a_slow_tracker_polled_fast_keeps_its_own_interval() -> None:
+    """20 Hz frames, each sent three times with new stamps: without the repeats it is a 20 Hz tracker."""
+    track = PoseTrack()
+    for i in range(90):
+        track.append(replace(pose(STEP_S * (i // 3)), t_s=STEP_S * i / 3, frame=i // 3))
+    assert track.interval_s == pytest.approx(STEP_S)
+    assert track.covers([0.2], [1.0]).tolist() == [True]
+
+
 @settings(deadline=None)
 @given(st.permutations(grid(16)), st.lists(st.sampled_from(grid(16)), max_size=6))
 def test_order_and_duplicates_do_not_matter(order: list[float], again: list[float]) -> None:
@@ -377,3 +442,15 @@ def test_one_thread_appends_while_another_asks() -> None:
     thread.join()
     assert failures == []
     assert track.newest_t_s == pytest.approx(times[-1])
+
+
+def test_the_interval_is_that_of_a_round_rate() -> None:
+    """Frames of 59.97 Hz with jitter: the same answer whenever it is asked."""
+    rng = np.random.default_rng(2)
+    track, seen = PoseTrack(), set()
+    for i in range(300):
+        track.append(pose(i / 59.97 + float(rng.uniform(0.0, 1e-3))))
+        seen.add(track.interval_s if i > 40 else 1 / 60)
+    assert seen == {1 / 60}
+    slow = PoseTrack.from_arrays(np.arange(5) / 2.52, np.stack([pose(0.4 * i).matrix for i in range(5)]))
+    assert slow.interval_s == pytest.approx(1 / 2.5)

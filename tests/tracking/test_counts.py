@@ -127,6 +127,59 @@ def test_a_restart_of_a_probe_that_sees_nothing() -> None:
     assert stream.restarts == 1
 
 
+def test_late_samples_from_before_a_restart_are_not_counted_again() -> None:
+    stream = CountStream()
+    before, after = samples(), samples([5, 6, 7, 8], t_0=103.0)
+    mixed = [*before[:-1], after[0], before[-1], before[4], after[1], after[0], after[2], after[3]]
+    intervals = fed(stream, mixed)
+    # The last of the old ones comes after the restart: where its counts belong nobody knows any more.
+    assert [i.counts for i in intervals] == [*COUNTS[:-1], 5, 6, 7, 8]
+    assert stream.refused == {"from before the restart": 2}
+    assert (stream.restarts, stream.duplicates) == (1, 1)
+    assert stream.lost_s == pytest.approx(1.1)  # from 101.9 to 103.0
+
+
+@pytest.mark.parametrize("wrap", [1 << 16, 1 << 32])
+def test_a_total_that_rolls_over_loses_nothing(wrap: int) -> None:
+    stream = CountStream()
+    offset = wrap - sum(COUNTS[:7])  # the 7th interval fills the number, its total is 0
+    rolled = [replace(x, counts_total=(x.counts_total + offset) % wrap) for x in samples()]
+    intervals = fed(stream, rolled)
+    assert [i.counts for i in intervals] == COUNTS
+    assert (stream.rollovers, stream.restarts, stream.gaps, stream.lost_s) == (1, 0, 0, 0.0)
+    assert not stream.refused
+
+
+def test_a_roll_over_within_a_gap_is_told_as_lost() -> None:
+    """The missing counts could be any number modulo 2^32: the honest tally is the time."""
+    stream, wrap = CountStream(), 1 << 32
+    rolled = [replace(x, counts_total=(x.counts_total + wrap - 70) % wrap) for x in samples()]
+    intervals = fed(stream, rolled[:3] + rolled[8:])
+    assert [i.counts for i in intervals] == COUNTS[:3] + COUNTS[8:]
+    assert stream.restarts == 1
+    assert stream.lost_s == pytest.approx(0.5)
+
+
+def test_a_repeated_sample_is_not_fresh() -> None:
+    stream = CountStream()
+    for sample in samples():
+        stream.add(sample, sample.t_s)
+    stream.add(samples()[-1], 110.0)
+    assert stream.arrival_s == samples()[-1].t_s
+    assert stream.duplicates == 1
+
+
+def test_after_a_hole_the_stream_begins_anew() -> None:
+    stream, s = CountStream(), samples()
+    for sample in (s[0], s[1], s[3]):  # the third was on its way
+        stream.add(sample, sample.t_s)
+    stream.rejoin()
+    assert stream.newest_t_s == pytest.approx(s[1].t_s)
+    intervals = fed(stream, [s[1], s[10], s[11]])
+    assert [i.counts for i in intervals] == [27, 16]
+    assert (stream.gaps, stream.restarts, stream.lost_s) == (0, 0, 0.0)
+
+
 def test_a_restart_settles_what_still_waits() -> None:
     stream, s = CountStream(), samples()
     fed_before = [i.counts for x in (s[0], s[1], s[3]) for i in stream.add(x, 0.0)]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from navigation.engine.events import TICK, EngineEvent, json_event
+from navigation.engine.jobs import Job, TickJob
+from navigation.engine.session import Session
 from navigation.volume import ScanResult
+from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, stream
+from tests.navigation.engine.fakes import settings as fake_settings
 from tests.navigation.engine.room_stream import (
     PROBE,
     SCAN,
@@ -14,12 +21,13 @@ from tests.navigation.engine.room_stream import (
     TRACKER,
     Scanned,
     begin_s,
+    command,
     delivered,
     scanned,
     sent,
 )
 from tracking.inputs import ClockKind
-from tracking.sample import CountSample, Readings
+from tracking.sample import CountSample, PoseStatus, Readings
 
 # The figures of the hazard table (T09).
 LATEST_S, TWICE_SHARE, LOST_SHARE = 0.2, 0.05, 0.1
@@ -27,6 +35,14 @@ SPOT_MM = 0.1
 STEP_S = 3600.0
 # Nothing is on its way when the scan is started and stopped: what is belongs to neither.
 EDGE_S = 0.3
+# Ways in which a pose is none, and what is said of them.
+BAD = ("nan", "inf", "denormal", "zero", "scale", "shear", "mirror", "far")
+REASONS = (
+    "not finite",
+    "rotation part is not orthonormal",
+    "rotation part is mirrored",
+    "translation beyond 10 m",
+)
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +214,87 @@ def test_lost_tools_expire_and_counts_stay_fresh() -> None:
     assert devices["GammaProbe"].valid
     devices = {d.name: d for d in session.hub.stats(counts.arrival_s + 0.26).devices}
     assert not devices["GammaProbe"].valid
+
+
+def spoiled(matrix: NDArray[np.float64], kind: str, size: float) -> NDArray[np.float64]:
+    """A pose that is none any more, in one of the ways drivers know."""
+    bad = matrix.copy()
+    match kind:
+        case "nan":
+            bad[1, 2] = np.nan
+        case "inf":
+            bad[0, 3] = -np.inf
+        case "denormal":
+            bad[:3, :3] *= 1e-40
+        case "zero":
+            bad[:3] = 0.0
+        case "scale":
+            bad[:3, :3] *= 1.0 + size
+        case "shear":
+            bad[0, 1] += size
+        case "mirror":
+            bad[:3, 2] *= -1.0
+        case "far":
+            bad[2, 3] = 2e4 * (1.0 + size)
+    return bad
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_bad_poses_are_all_refused_and_leave_no_trace(data: st.DataObject) -> None:
+    """T06: between good poses of tool and reference, whatever they look like, wherever they come."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    kinds = data.draw(st.lists(st.sampled_from(BAD), min_size=1, max_size=4))
+    share = data.draw(st.floats(0.02, 0.4))
+    clean, mixed, bad = list(stream(2.5)), [], 0
+    for event in clean:
+        mixed.append(event)
+        if event.source == TRACKER and rng.random() < share:
+            name = str(rng.choice(["ProbeToTracker", "ReferenceToTracker"]))
+            matrix = spoiled(pose(3.0), str(rng.choice(kinds)), float(rng.uniform(0.02, 1e3)))
+            mixed.append(pose_event(name, event.arrival_s + float(rng.uniform(1e-4, 5e-3)), matrix))
+            bad += 1
+    session, readings = placed(mixed)
+    _, expected = placed(clean)
+    tracks = [session.hub.buffer.track(f"{tool}ToTracker") for tool in ("Probe", "Reference")]
+    assert sum(track.refused.total() for track in tracks) == bad
+    assert all(reason in REASONS for track in tracks for reason in track.refused)
+    for name in ("t_s", "counts", "poses", "weights"):
+        np.testing.assert_array_equal(getattr(readings, name), getattr(expected, name))
+
+
+def placed(messages: list[EngineEvent]) -> tuple[Session, Readings]:
+    """A scan over the stand-in stream, ticked every 50 messages."""
+    session = Session(fake_settings())
+    session.handle(command("start", mode="scan", name=SCAN))
+    jobs: list[Job] = []
+    for i, event in enumerate(messages):
+        jobs += session.handle(event)
+        jobs += session.handle(json_event("engine", 0.0, TICK, {"scan": SCAN})) if i % 50 == 49 else []
+    jobs += session.handle(command("stop"))
+    return session, Readings.joined([job.batch for job in jobs if isinstance(job, TickJob)])
+
+
+def test_a_sender_without_a_status_is_shown_as_unknown() -> None:
+    silent = [
+        pose_event(e.payload[14:34].rstrip(b"\0").decode(), e.arrival_s, pose(i), PoseStatus.UNKNOWN)
+        if e.source == TRACKER
+        else e
+        for i, e in enumerate(stream(1.0))
+    ]
+    session, readings = placed(silent)
+    assert len(readings) >= 8  # usable: fresh, rigid, no frozen repeat
+    tool = session.tools.states(silent[-1].arrival_s)["ProbeTipToReference"]
+    assert (tool.valid, tool.status) == (True, "UNKNOWN")
+
+
+def test_a_disowned_tool_is_shown_with_its_sender_s_word() -> None:
+    session, _ = placed(list(stream(1.0)))
+    last = 0.0
+    for event in stream(1.5):
+        if event.source == TRACKER and event.arrival_s > EPOCH_S + 11.0:
+            last = event.arrival_s
+            session.handle(pose_event("ProbeToTracker", last, np.eye(4), PoseStatus.OUT_OF_VIEW))
+            session.handle(pose_event("ReferenceToTracker", last, pose(0.0, 1e-6 * (last % 1))))
+    tool = session.tools.states(last)["ProbeTipToReference"]
+    assert (tool.valid, tool.status) == (False, "OUT_OF_VIEW")
