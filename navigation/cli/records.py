@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ MOST_WAITING, WAIT_S = 20_000, 0.005
 @click.option("--tip", "tips", multiple=True, type=click.Path(path_type=Path), help="tip.json and axis.json.")
 @click.option("--probe", help="Transform of the probe, such as ProbeToTracker.")
 @click.option("--reference", help="Transform of the reference, such as ReferenceToTracker.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="probe.json, for `gammanav replay`.")
 @click.option("--force", is_flag=True, help="Overwrite an existing record.")
 def import_command(
     source: Path,
@@ -49,12 +51,14 @@ def import_command(
     tips: tuple[Path, ...],
     probe: str | None,
     reference: str | None,
+    calibration: Path | None,
     force: bool,
 ) -> None:
     """Turn SOURCE into a record, as the messages that tracker and counter would have sent.
 
     SOURCE is a scan folder or a sequence of PLUS or Slicer (.mha, .mhd, .nrrd). A sequence holds its counts in
     fields of its frames, or they come from --counts. Poses whose status is not OK are kept as invalid.
+    `gammanav reconstruct` and `export` read the record; with --calibration also `gammanav replay` maps it.
     """
     if out.exists() and not force:
         raise InputError(f"{out}: already exists (--force overwrites it)")
@@ -62,7 +66,7 @@ def import_command(
     if source.is_dir():
         if counts or nuclide or tips or probe or reference:
             raise InputError(f"{source}: a scan folder says itself what the options for sequences say")
-        count = _import_folder(source, out)
+        count = _import_folder(source, out, calibration)
     else:
         from tracking.recording.sequence_import import ImportOptions, SequenceRecord
         from tracking.scanfolder import read_counts_csv
@@ -75,17 +79,23 @@ def import_command(
             counts_offset_s,
             nuclide,
             read_tip(tips) if tips else None,
+            as_marker=calibration is not None,
         )
         sequence = SequenceRecord(source, options)
-        count, notes = _write_record(out, sequence.meta, sequence.events()), sequence.notes
+        count, notes = _write_record(out, sequence.meta, sequence.events(), calibration), sequence.notes
     click.echo("\n".join([f"{out}: {count} messages", *notes]))
 
 
-def _import_folder(folder: Path, out: Path) -> int:
+def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
+    import numpy as np
+
     from tracking.scandevice import scan_epoch_s
-    from tracking.scanfolder import read_scan
+    from tracking.scanfolder import MARKER_POSES, TIP_POSES, read_scan
 
     scan = read_scan(folder)
+    tip = None
+    if calibration is not None and scan.pose_name == TIP_POSES:
+        scan, tip = replace(scan, pose_name=MARKER_POSES), np.eye(4).tolist()
     head = {
         "nuclide": scan.nuclide,
         "epoch_s": scan_epoch_s(scan),
@@ -95,9 +105,13 @@ def _import_folder(folder: Path, out: Path) -> int:
         "simulated": scan.simulated,
         "imported_from": folder.resolve().name,
         "tip": scan.tip,
+        "T_probe_probetip": tip,
         "surface_mm": None if scan.surface_mm is None else scan.surface_mm.tolist(),
     }
-    return _write_record(out, head, _scan_events(folder.resolve().name, scan))
+    name = folder.resolve().name
+    return _write_record(
+        out, {k: v for k, v in head.items() if v is not None}, _scan_events(name, scan), calibration
+    )
 
 
 def _scan_events(name: str, scan: Scan) -> Iterator[Event]:
@@ -114,11 +128,15 @@ def _scan_events(name: str, scan: Scan) -> Iterator[Event]:
     yield Event(0, last, "import", "phase", phase_payload(name, "stop", last))
 
 
-def _write_record(out: Path, head: dict[str, Any], events: Iterable[Event]) -> int:
+def _write_record(out: Path, head: dict[str, Any], events: Iterable[Event], calibration: Path | None) -> int:
     """Write a record whole or not at all; returns the number of wire messages in it."""
     from tracking.recording import Recorder
 
     count = 0
+    if calibration is not None:
+        from navigation.engine.imported import as_case
+
+        head, events = as_case(head, events, "import", calibration)
     with _whole(out) as partial, Recorder(partial, head) as recorder:
         for event in events:
             while recorder.waiting > MOST_WAITING:

@@ -38,7 +38,8 @@ class ImportOptions:
     """What the user says of a sequence beside what it says itself.
 
     `probe` and `reference` name transforms; `counts` come from elsewhere, their stamps plus
-    `counts_offset_s` being the sequence's; `tip` holds keys of tip.json.
+    `counts_offset_s` being the sequence's; `tip` holds keys of tip.json. With `as_marker` poses of the tip
+    travel as those of a marker in the tip, which is how the engine takes them.
     """
 
     probe: str | None = None
@@ -47,6 +48,7 @@ class ImportOptions:
     counts_offset_s: float = 0.0
     nuclide: str | None = None
     tip: Mapping[str, Any] | None = None
+    as_marker: bool = False
 
 
 class SequenceRecord:
@@ -62,7 +64,9 @@ class SequenceRecord:
         self._sequence = read_sequence(path)
         fields = self._sequence.fields
         self._zero_s = sequence_head.time_zero_s(fields, path)
-        self._tools = choose_tools(self._sequence, self._options.probe, self._options.reference)
+        self._tools = choose_tools(
+            self._sequence, self._options.probe, self._options.reference, self._options.as_marker
+        )
         self._times = {name: self._stamps(track.frame) for name, track in self._tools.tracks.items()}
         self._faults = {name: track.faults for name, track in self._tools.tracks.items()}
         self._samples = self._counts()

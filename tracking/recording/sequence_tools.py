@@ -42,8 +42,13 @@ class Chosen:
     notes: tuple[str, ...]
 
 
-def choose_tools(sequence: Sequence, probe: str | None = None, reference: str | None = None) -> Chosen:
-    """Raises InputError naming the transforms that the sequence holds when they do not tell."""
+def choose_tools(
+    sequence: Sequence, probe: str | None = None, reference: str | None = None, as_marker: bool = False
+) -> Chosen:
+    """The transforms to hand on; with `as_marker` a tracked tip is always a marker in the tip.
+
+    Raises InputError naming the transforms that the sequence holds when they do not tell.
+    """
     frames = dict(_frames(sequence))
     if not frames:
         raise InputError(f"{sequence.path}: holds no transform of the form FromToTo")
@@ -51,7 +56,7 @@ def choose_tools(sequence: Sequence, probe: str | None = None, reference: str | 
     source, target = frames[chosen]
     beside = _likely_reference(sequence, frames, target, reference)
     wire = {chosen: PROBE_TO_TRACKER if beside else PROBE_TO_REFERENCE}
-    if target == REFERENCE and source == PROBE_TIP:
+    if target == REFERENCE and source == PROBE_TIP and not as_marker:
         wire = {chosen: PROBE_TIP_TO_REFERENCE}
     notes = [f"{chosen} is the probe" if beside is None else f"{chosen} is the probe, {beside} the reference"]
     if beside is not None:
