@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import itertools
 import logging
-import queue
+import selectors
 import socket
 import threading
 import time
@@ -28,10 +27,12 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from benchmarks.processes import Child, cpu_s, pace, rss_mib, spread, table, told, write
 from tracking.igtl import Client, Server, decode, encode, image_message, transform_message
+from tracking.igtl.header import HEADER_BYTES, Header
 
 RATE_HZ = 1000.0
 # After the last message: what is still on its way.
 SETTLE_S = 0.5
+SMALL_BYTES = 1000
 POSE, IMAGE = "ProbeToTracker", "Activity_Reference"
 
 
@@ -297,28 +298,52 @@ def fan_out_server(pipe: Pipe, clients: int, seconds: float, side: int) -> None:
     server.stop()
 
 
+class Skimmer:
+    """Reads one stream and keeps of it the small messages alone, so that the reader is not what is measured."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.found: list[tuple[float, bytes]] = []
+        self._kept = b""
+        self._skip = 0
+
+    def read(self) -> None:
+        data = self.socket.recv(1 << 18)
+        now_s = time.time()
+        while data:
+            passed = min(self._skip, len(data))
+            self._skip -= passed
+            self._kept += data[passed : passed + HEADER_BYTES + SMALL_BYTES]
+            data = data[passed + HEADER_BYTES + SMALL_BYTES :]
+            self._cut(now_s)
+
+    def _cut(self, now_s: float) -> None:
+        while len(self._kept) >= HEADER_BYTES:
+            end = HEADER_BYTES + Header.unpack(self._kept).body_bytes
+            if end > SMALL_BYTES:
+                self._skip = max(0, end - len(self._kept))
+            elif end > len(self._kept):
+                return
+            else:
+                self.found.append((now_s, self._kept[:end]))
+            self._kept = self._kept[end:]
+
+
 def fan_out_readers(pipe: Pipe, port: int, count: int) -> None:
-    """`count` clients; tells delays of the poses and how many numbers were missed."""
-    arrived: list[queue.SimpleQueue[tuple[float, bytes]]] = [queue.SimpleQueue() for _ in range(count)]
-
-    def keep(into: queue.SimpleQueue[tuple[float, bytes]], source: str, arrival_s: float, raw: bytes) -> None:
-        if len(raw) < 1000:
-            into.put((arrival_s, raw))
-
-    clients = [
-        Client("127.0.0.1", port, "reader", functools.partial(keep, into), hello=False, clock=time.time)
-        for into in arrived
-    ]
-    for client in clients:
-        client.start()
+    """`count` clients; tells delays of the poses, how many each got and how many numbers were missed."""
+    skimmers = [Skimmer(port) for _ in range(count)]
     pipe.send("started")
-    pipe.recv()
+    with selectors.DefaultSelector() as selector:
+        for skimmer in skimmers:
+            selector.register(skimmer.socket, selectors.EVENT_READ, skimmer)
+        while not told(pipe):
+            for key, _ in selector.select(0.05):
+                key.data.read()
     delays_s, counts, gaps = [], [], 0
-    for client, into in zip(clients, arrived, strict=True):
-        client.stop()
+    for skimmer in skimmers:
+        skimmer.socket.close()
         numbers = []
-        while not into.empty():
-            arrival_s, raw = into.get()
+        for arrival_s, raw in skimmer.found:
             message = decode(raw)
             numbers.append(round(float(message.body.matrix[0, 3])))
             delays_s.append(arrival_s - message.t_s)
