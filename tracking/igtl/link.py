@@ -70,6 +70,8 @@ class Client:
     version 1 must not get it. `messages`, `connections` and `garbage_bytes` count over all connections.
     A link that delivers no byte for `silence_s`, not even an answer to GET_STATUS, is taken for half-open
     and made anew; each one in a row that never delivers a byte is waited on twice as long. None: never.
+    `largest_bytes` limits what is held of any message of a source that has no use for images: what is larger
+    passes by, unrecorded.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Client:
         *,
         hello: bool = True,
         silence_s: float | None = SILENCE_S,
+        largest_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host, self.port, self.name = host, port, name
@@ -92,6 +95,7 @@ class Client:
         self._on_state = on_state
         self._hello = hello
         self._silence_s = self._patience_s = silence_s
+        self._largest_bytes = largest_bytes
         self._clock = clock
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
@@ -198,7 +202,7 @@ class Client:
                     self._socket = None
 
     def _receive(self, sock: socket.socket) -> str:
-        intake = Intake()
+        intake = Intake(largest_bytes=self._largest_bytes)
         garbage_before = self.garbage_bytes
         asked = heard = False
         with selectors.DefaultSelector() as selector:
@@ -259,9 +263,9 @@ def _hang_up(sock: socket.socket) -> None:
 class Intake:
     """A splitter that gives up on a message that never completes and on a peer that sends no messages."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, largest_bytes: int | None = None) -> None:
         self._clock = clock
-        self._splitter = StreamSplitter()
+        self._splitter = StreamSplitter(largest_bytes)
         self._waiting_since_s: float | None = None
 
     @property

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tracking.igtl.peers import PATIENCE_S, Collector, poll
 from tracking.errors import WireError
-from tracking.igtl import Client, decode, encode, transform_message
+from tracking.igtl import Client, ImageContent, Message, decode, encode, transform_message
 from tracking.igtl.header import Header
 from tracking.igtl.link import Intake
 
@@ -213,6 +213,33 @@ def test_lying_header_is_given_up_after_a_second() -> None:
     assert intake.feed(POSES[1][:50]) == [POSES[0]]
     assert intake.feed(POSES[1][50:]) == [POSES[1]]
     assert intake.garbage_bytes == 58
+
+
+def test_a_slow_image_is_no_lie() -> None:
+    """Half a megabyte in pieces over a minute, the next message behind it: both arrive, nothing is garbage."""
+    now_s = 0.0
+    intake = Intake(lambda: now_s)
+    voxels = np.arange(50**3, dtype=np.float32).reshape(50, 50, 50)
+    image = encode(
+        Message("IMAGE", "Map", 1.0, 1, {}, ImageContent.of(voxels, [0, 0, 0], [1, 1, 1], np.eye(3)))
+    )
+    stream = image + POSES[0]
+    found = []
+    for start in range(0, len(stream), 9000):
+        now_s += 1.1
+        found += intake.feed(stream[start : start + 9000])
+    assert found == [image, POSES[0]]
+    assert intake.garbage_bytes == 0
+
+
+def test_what_is_too_large_for_a_source_passes_by() -> None:
+    voxels = np.arange(50**3, dtype=np.float32).reshape(50, 50, 50)
+    image = encode(
+        Message("IMAGE", "Map", 1.0, 1, {}, ImageContent.of(voxels, [0, 0, 0], [1, 1, 1], np.eye(3)))
+    )
+    intake = Intake(lambda: 0.0, largest_bytes=1 << 16)
+    assert intake.feed(POSES[0] + image + POSES[1]) == POSES[:2]
+    assert intake.garbage_bytes == 0
 
 
 def test_intake_refuses_endless_garbage() -> None:
