@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,14 @@ class Inputs:
     counts: bool = True
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None
+
+    @staticmethod
+    def from_json(role: Mapping[str, Any]) -> Inputs:
+        """Of a source as the head of a record describes it; heads of before the clocks were told apart too."""
+        corners = role.get("volume_mm")
+        volume = None if corners is None else WorkingVolume(tuple(corners[0]), tuple(corners[1]))
+        clock = ClockKind(role.get("clock", ClockKind.SHARED))
+        return Inputs(bool(role["poses"]), bool(role["counts"]), clock, volume)
 
 
 def frame_number(metadata: Mapping[str, str]) -> int | None:

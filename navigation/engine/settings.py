@@ -52,10 +52,11 @@ class SourceRole:
         """What `to_json` wrote, or a record of before the clocks were told apart and NDI was a source."""
         role = dict(found)
         ndi = role.pop("ndi", None)
-        volume, clock = role.pop("volume_mm", None), role.pop("clock", ClockKind.SHARED)
-        box = None if volume is None else WorkingVolume(tuple(volume[0]), tuple(volume[1]))
+        what = Inputs.from_json(role)
+        for key in ("clock", "volume_mm"):
+            role.pop(key, None)
         driver = None if ndi is None else NdiSettings.from_json(ndi)
-        return SourceRole(**role, clock=ClockKind(clock), volume=box, ndi=driver)
+        return SourceRole(**role, clock=what.clock, volume=what.volume, ndi=driver)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

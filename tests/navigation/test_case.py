@@ -52,6 +52,38 @@ def test_the_settings_survive_the_record(tmp_path: Path) -> None:
     assert np.array_equal(again.tips.probe, settings.tips.probe)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "clocks"),
+    [
+        (("127.0.0.1", "localhost"), ("shared", "shared")),
+        (("10.0.0.7", "10.0.0.7"), ("shared", "shared")),
+        (("10.0.0.7", "127.0.0.1"), ("own", "shared")),
+        (("10.0.0.7", "10.0.0.8"), ("own", "own")),
+    ],
+)
+def test_who_shares_a_clock_follows_from_the_hosts(
+    tmp_path: Path, hosts: tuple[str, str], clocks: tuple[str, str]
+) -> None:
+    text = GOOD
+    for name, host in zip(("tracker", "probe"), hosts, strict=True):
+        text = text.replace(f"[{name}]", f'[{name}]\nhost = "{host}"')
+    sources = read_case(case_file(tmp_path, text)).sources
+    assert (sources["tracker"].clock, sources["probe"].clock) == clocks
+    named = text.replace("[tracker]", '[tracker]\nclock = "own"')
+    assert read_case(case_file(tmp_path, named)).sources["tracker"].clock == "own"
+
+
+def test_the_tracker_s_volume_reaches_the_hub(tmp_path: Path) -> None:
+    volume = "volume_mm = [[-500, -500, -2400], [500, 500.5, -900]]"
+    settings = read_case(case_file(tmp_path, GOOD.replace("[tracker]", f"[tracker]\n{volume}")))
+    again = type(settings).from_json(json.loads(json.dumps(settings.to_json())))
+    for found in (settings, again):
+        box = found.sources["tracker"].inputs.volume
+        assert box is not None
+        assert (box.low_mm, box.high_mm) == ((-500.0, -500.0, -2400.0), (500.0, 500.5, -900.0))
+        assert found.sources["probe"].inputs.volume is None
+
+
 def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
     to_lps = np.eye(4)
     to_lps[:3, 3] = [1.0, 2.0, 3.0]
@@ -74,6 +106,9 @@ def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
         ('surface = "nowhere.csv"\n' + GOOD, "nowhere.csv"),
         ('calibration = "nowhere.json"\n' + GOOD, "nowhere.json"),
         ("latency = 5\n" + GOOD, "latency"),
+        (GOOD.replace("[probe]", '[probe]\nclock = "mine"'), "probe.clock"),
+        (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [1, 2]"), "tracker.volume_mm"),
+        (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [[0, 0, 9], [9, 9, 0]]"), "tracker.volume_mm"),
     ],
 )
 def test_a_bad_case_is_named(tmp_path: Path, text: str, named: str) -> None:
