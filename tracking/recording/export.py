@@ -15,7 +15,7 @@ from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.hub import Hub
 from tracking.jsonfile import number_of
-from tracking.recording.phases import POSE_MARGIN_S, Phase, Source, inside, phases_of
+from tracking.recording.phases import POSE_MARGIN_S, Phase, Source, inputs_of, inside, phases_of
 from tracking.recording.reader import Record
 from tracking.recording.sequence_import import SequenceRecord
 from tracking.sample import PoseSample
@@ -155,7 +155,7 @@ class _NotingBuffer(TransformBuffer):
 
 def _played(record: Source) -> tuple[_NotingBuffer, list[CountInterval]]:
     """The poses after all raw messages, and every counting interval."""
-    hub = Hub()
+    hub = Hub(inputs_of(record))
     hub.buffer = buffer = _NotingBuffer()
     intervals: list[CountInterval] = []
     for event in record.events("raw"):

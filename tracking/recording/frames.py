@@ -7,7 +7,7 @@ interval's length, else one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tracking.buffer import TransformBuffer
 from tracking.counts import CountInterval
 from tracking.hub import Hub
+from tracking.inputs import Inputs
 from tracking.recording.phases import POSE_MARGIN_S, Phase, inside
 from tracking.recording.reader import Event
 from tracking.sample import CountSample, PoseSample, PoseStatus
@@ -48,12 +49,14 @@ class Frame:
     counts: CountSample | None
 
 
-def frames_of(events: Iterable[Event], stretch: Phase | None = None) -> Iterator[Frame]:
+def frames_of(
+    events: Iterable[Event], stretch: Phase | None = None, inputs: Mapping[str, Inputs] | None = None
+) -> Iterator[Frame]:
     """Frames of raw `events`, all of them or those of a stretch with a margin of poses round its counts.
 
-    The counts are numbered anew, with totals over what is told here.
+    The counts are numbered anew, with totals over what is told here. `inputs` are the sources, as for `Hub`.
     """
-    playing = _Playing(stretch)
+    playing = _Playing(stretch, inputs)
     for event in events:
         playing.take(event)
         if playing.waiting >= BATCH:
@@ -77,10 +80,10 @@ class _ToldBuffer(TransformBuffer):
 class _Playing:
     """The record while it is read: poses in a bounded history, frames and intervals that wait."""
 
-    def __init__(self, stretch: Phase | None) -> None:
+    def __init__(self, stretch: Phase | None, inputs: Mapping[str, Inputs] | None) -> None:
         self.waiting = 0
         self._stretch = stretch
-        self._hub = Hub()
+        self._hub = Hub(inputs)
         self._hub.buffer = self._buffer = _ToldBuffer()
         self._intervals: list[CountInterval] = []
         self._newest_s = -np.inf

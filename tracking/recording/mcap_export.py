@@ -16,7 +16,7 @@ import numpy as np
 from tracking.errors import InputError, SurroundingsError
 from tracking.poses import quaternions_of
 from tracking.recording.frames import Frame, ToolPose, frames_of
-from tracking.recording.phases import Phase, Source
+from tracking.recording.phases import Phase, Source, inputs_of
 from tracking.recording.reader import Event
 from tracking.sample import CountSample
 from tracking.transform import frames_of as frames_of_name
@@ -80,14 +80,14 @@ def write_mcap(source: Source, path: Path, stretch: Phase | None = None) -> int:
         writer.start(PROFILE, LIBRARY)
         writing = _Writing(writer)
         writer.add_metadata("gammanav", _metadata(source))
-        for frame in frames_of(source.events("raw"), stretch):
+        for frame in frames_of(source.events("raw"), stretch, inputs_of(source)):
             writing.frame(frame)
         for event in source.events():
             if event.kind != "raw" and (
                 stretch is None or stretch.start_s <= event.arrival_s <= stretch.stop_s
             ):
                 writing.event(event)
-        writer.finish()
+        writer.finish()  # type: ignore[no-untyped-call]  # mcap leaves it untyped
     if not writing.messages:
         raise InputError(f"{source.path}: holds nothing to export")
     return writing.messages

@@ -1,4 +1,4 @@
-"""Phases of a record: the named stretches in which a scan was taken.
+"""What is cut out of a record: its phases, the named stretches in which a scan was taken, and its sources.
 
 A phase lies between two `phase` events whose JSON payload is `{"phase": "scan-1", "action": "start" | "stop",
 "t_s": stamp}`, `t_s` on the clock of the devices' stamps (the event's arrival where it is absent).
@@ -15,6 +15,7 @@ import numpy as np
 
 from tracking.counts import CountInterval
 from tracking.errors import InputError
+from tracking.inputs import Inputs
 from tracking.recording.reader import Event
 
 # Poses kept round the counting intervals: for any count latency and for interpolation at the borders.
@@ -62,6 +63,20 @@ def phases_of(record: Source) -> dict[str, Phase]:
         else:
             raise InputError(f"{record.path}, event {event.id}: not a start or stop of a phase")
     return found
+
+
+def inputs_of(source: Source) -> dict[str, Inputs] | None:
+    """What each source may send and on whose clock, as the head of a live case says; None of any other.
+
+    Raises InputError when the head is not as an engine writes it.
+    """
+    settings = source.meta.get("settings")
+    if settings is None:
+        return None
+    try:
+        return {name: Inputs.from_json(role) for name, role in settings["sources"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{source.path}: its head does not describe its sources ({error!r})") from None
 
 
 def inside(interval: CountInterval, phase: Phase) -> bool:

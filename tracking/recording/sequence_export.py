@@ -13,7 +13,7 @@ import numpy as np
 from tracking.errors import InputError
 from tracking.recording import sequence_head
 from tracking.recording.frames import Frame, frames_of
-from tracking.recording.phases import Phase, Source
+from tracking.recording.phases import Phase, Source, inputs_of
 from tracking.sample import CountSample
 from tracking.sequence import SequenceWriter
 
@@ -25,7 +25,7 @@ def write_sequence(
 
     `phases` go into the header. Raises InputError when there is neither pose nor count, or as `Source.events`.
     """
-    frames = frames_of(source.events("raw"), stretch)
+    frames = frames_of(source.events("raw"), stretch, inputs_of(source))
     first = next(frames, None)
     if first is None:
         raise InputError(f"{source.path}: holds neither poses nor counts to export")
