@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.campaign import links
 from tests.tracking.igtl.peers import PATIENCE_S, Collector, RawClient, poll
 from tests.tracking.igtl.test_server import Grid, image, pose, query, upgraded
 from tracking.errors import InputError
@@ -145,7 +146,10 @@ def test_an_image_port_in_use_leaves_nothing_open(server: Server) -> None:
     second = Server(0, image_port=server.port)
     with pytest.raises(OSError, match=f"port {server.port}"):
         second.start()
-    Server(second.port).start()
+    # the port it had bound first is free again
+    third = Server(second.port)
+    third.start()
+    third.stop()
 
 
 def test_a_pose_passes_an_image_that_nobody_reads(server: Server) -> None:
@@ -226,3 +230,10 @@ def test_newcomers_and_leavers_do_not_disturb(server: Server) -> None:
     assert [decode(raw).t_s for raw in collector.raw] == list(range(1, sent + 1))
     assert poll(lambda: len(server.clients) == 1)
     client.stop()
+
+
+def test_bad_company_costs_nothing() -> None:
+    """Three of each kind of bad visitor; the campaign has thousands."""
+    found = links.run(3 * len(links.VISITS), seed=5)
+    assert found.fault == ""
+    assert found.sent > 200
