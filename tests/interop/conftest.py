@@ -34,6 +34,12 @@ def cpp_peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cpp_types(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`types.cxx`: the types beyond those of the peer, from and to pipes."""
+    return compiled(Path(__file__).parent / "types.cxx", tmp_path_factory.mktemp("types"))
+
+
+@pytest.fixture(scope="session")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Builds one of the library's own example programs, named such as Receiver/ReceiveClient."""
     return lambda name: compiled(EXAMPLES / f"{name}.cxx", tmp_path_factory.mktemp("example"))
