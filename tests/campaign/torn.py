@@ -71,12 +71,12 @@ def subjects(folder: Path) -> list[Subject]:
     sealed, crashed = folder / "sealed.gnav", folder / "live.gnav"
     with Recorder(sealed, {"case": "torn"}) as recorder:
         _feed(recorder)
+    left = folder / "crashed.gnav"
     with Recorder(crashed, {"case": "torn"}) as recorder:
         recorder._store.log_bytes = 1 << 40  # nothing moves but what is moved here
         _feed(recorder, move=True)
-        left = folder / "crashed.gnav"
-        shutil.copy(crashed, left)
-        shutil.copy(beside(crashed, LOG), beside(left, LOG))
+        for ending in ("", LOG):
+            shutil.copy(beside(crashed, ending), beside(left, ending))
     return [_subject(sealed, ("",), True), _subject(left, ("", LOG), False)]
 
 

@@ -18,7 +18,7 @@ from tracking.errors import InputError
 from tracking.recording import schema
 from tracking.recording.chain import DIGEST_BYTES, Seal, head_digest, link
 from tracking.recording.log import log_damage
-from tracking.recording.store import INDEX, LOG, beside
+from tracking.recording.store import LOG, beside
 
 # Longer than any payload a recorder takes: a damaged length must not make SQLite allocate a gigabyte.
 LONGEST_VALUE = 256 << 20
@@ -268,7 +268,7 @@ class Record:
             raise DamagedRecordError(self.path, newest + 1, "changed (not the end of this chain)", "seal")
 
     def _check_log(self, newest: int) -> None:
-        fault = log_damage(beside(self.path, LOG), beside(self.path, INDEX))
+        fault = log_damage(beside(self.path, LOG))
         if fault is not None:
             raise DamagedRecordError(self.path, newest + 1, f"{fault}; later rows are lost", "log")
 

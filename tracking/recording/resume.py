@@ -158,7 +158,7 @@ def _copy(record: Record, target: Path) -> DamagedRecordError | None:
         return None
     finally:
         store.commit(rows)
-        store.close(log=True)
+        store.close()
 
 
 def _free_name(path: Path, ending: str) -> Path:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tracking.errors import InputError, SurroundingsError
 from tracking.recording import schema
@@ -45,31 +45,45 @@ class WriteLock:
     """The right to write a record, as long as this object holds it. Raises SurroundingsError when taken.
 
     It is an flock on the record itself: it goes with the process. Closing any descriptor of a file drops the
-    locks that SQLite holds on it for this process, so `release` comes after the database is closed.
+    locks that SQLite holds on it for this process: so `release` comes after the database is closed, and what
+    this process holds already is not opened a second time.
     """
+
+    _held: ClassVar[set[tuple[int, int]]] = set()
 
     def __init__(self, path: Path, create: bool = False) -> None:
         self._handle = -1
+        self._file = (0, 0)
         self.take(path, create)
 
     def take(self, path: Path, create: bool = False) -> None:
         """Hold the file that is at `path` now, and no other."""
         self.release()
+        if not create and _file_of(os.stat(path)) in self._held:
+            raise SurroundingsError(f"{path}: this process is recording into it already")
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         self._handle = os.open(path, flags, 0o666)
+        self._file = _file_of(os.fstat(self._handle))
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(self._handle), os.stat(path)):
+            if self._file != _file_of(os.stat(path)):
                 raise BlockingIOError("replaced just now")
         except BlockingIOError:
-            self.release()
+            os.close(self._handle)
+            self._handle = -1
             raise SurroundingsError(f"{path}: another process is recording into it") from None
+        self._held.add(self._file)
 
     def release(self) -> None:
         """Give it up; harmless when repeated."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
+            self._held.discard(self._file)
             os.close(handle)
+
+
+def _file_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 class Store:
@@ -86,6 +100,7 @@ class Store:
         self._lock = lock
         self._log = -1
         self._logged = 0
+        self._sealed = False
         self._tidier: sqlite3.Connection | None = None
         self._database = sqlite3.connect(path, check_same_thread=False)
         try:
@@ -155,7 +170,8 @@ class Store:
         self.newest, self.chain = newest, chain
         self._logged += COMMIT_BYTES + sum(len(row[3]) for row in rows)
         if self._logged > MOST_LOG_BYTES:
-            self._move(self._database)
+            with contextlib.suppress(sqlite3.Error):  # the rows are committed all the same
+                self._move(self._database)
 
     def sync(self) -> None:
         """Force what is committed to the disk; any thread may call it."""
@@ -182,20 +198,21 @@ class Store:
         seal = sealed(self.newest, self.chain, closed_s, key)
         with self._database:
             self._database.execute(schema.UPDATE_SEAL, (seal.rows, seal.chain, seal.closed_s, seal.signature))
+        self._sealed = True
 
     def fold(self) -> None:
         """Move the log into the database and shorten it, which frees its room."""
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def close(self, log: bool = False) -> None:
-        """Leave one file, durable (`log`: one that says that it is still open); the lock goes in any case."""
+    def close(self) -> None:
+        """Leave one durable file; the lock goes in any case. Without a seal it goes on saying that it is open."""
         try:
             if self._log >= 0:
                 os.close(self._log)
             if self._tidier is not None:
                 self._tidier.close()
             self.fold()
-            if not log:
+            if self._sealed:
                 with contextlib.suppress(sqlite3.OperationalError):  # somebody reads: the log stays, empty
                     self._database.execute("PRAGMA journal_mode = DELETE")
         finally:

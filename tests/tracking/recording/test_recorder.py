@@ -19,6 +19,7 @@ from tracking.errors import InputError, SurroundingsError
 from tracking.recording import Recorder, read_events, read_meta
 from tracking.recording.backlog import MOST_WAITING, MOST_WAITING_BYTES
 from tracking.recording.reader import Record
+from tracking.recording.store import LOG_BYTES
 from tracking.recording.writer import SYNC_CADENCE_S
 
 DEADLINE_S = 20.0
@@ -171,12 +172,12 @@ def test_two_never_write_one_record(tmp_path: Path) -> None:
     path = tmp_path / "r.record"
     with Recorder(path, {}) as recorder:
         recorder.append("s", 0.0, "raw", b"")
-        with pytest.raises(SurroundingsError, match="another process is recording into it"):
+        with pytest.raises(SurroundingsError, match="this process is recording into it already"):
             Recorder.resume(path)
         second = subprocess.run(
             [sys.executable, "-c", SECOND, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
         )
-        assert "SurroundingsError" in second.stderr
+        assert "another process is recording into it" in second.stderr
         assert recorder.append("s", 1.0, "raw", b"")
     assert len(list(read_events(path))) == 2
 
@@ -313,3 +314,45 @@ def test_the_log_reaches_the_disk_five_times_a_second(tmp_path: Path) -> None:
         recorder.append("s", 0.0, "raw", b"")
         until(lambda: recorder.durable == 1, "sync")
     assert recorder.durable == 1
+
+
+def test_the_log_stays_short(tmp_path: Path) -> None:
+    """48 MiB at 2 MiB per look of the tidying thread: the log holds some of them, never all."""
+    longest = 0
+    with Recorder(tmp_path / "r.record", {}) as recorder:
+        for _ in range(12):
+            for _ in range(4):
+                recorder.append("s", 0.0, "map", bytes(1 << 20))
+            until(lambda: recorder.waiting == 0 and recorder._store._logged <= LOG_BYTES, "tidying")
+            longest = max(longest, (tmp_path / "r.record-wal").stat().st_size)
+    assert longest < 4 * LOG_BYTES
+
+
+def test_a_disk_that_runs_short_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracking.recording.health.RATE_LEAST_S", 0.1)
+    heard: list[str] = []
+    with Recorder(tmp_path / "r.record", {}, on_alarm=lambda kind, text: heard.append(kind)) as recorder:
+        until(lambda: recorder._forecast._seen != [], "a look")
+        monkeypatch.setattr("tracking.recording.writer.free_bytes", lambda path: 1 << 30)
+        deadline = time.monotonic() + DEADLINE_S
+        while not heard and time.monotonic() < deadline:
+            recorder.append("s", 0.0, "map", bytes(1 << 20))  # every 10 ms: 1 GiB would last 10 s
+            time.sleep(0.01)
+        assert heard[0] == "space"
+        assert recorder.health.minutes_left is not None
+        assert recorder.health.minutes_left < 30.0
+
+
+def test_a_failing_end_leaves_an_open_record_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.record"
+    recorder = Recorder(path, {})
+    recorder.append("s", 0.0, "raw", b"kept")
+    until(lambda: recorder.waiting == 0, "commit")
+    breaker = sqlite3.connect(path)
+    breaker.execute("ALTER TABLE seal RENAME TO elsewhere")
+    with pytest.raises(SurroundingsError, match="no such table: seal"):
+        recorder.close()
+    breaker.execute("ALTER TABLE elsewhere RENAME TO seal")
+    breaker.close()
+    assert [e.payload for e in read_events(path)] == [b"kept"]
+    assert Record(path).seal is None
