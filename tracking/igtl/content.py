@@ -25,6 +25,7 @@ from tracking.igtl.text import (
     text_of,
 )
 
+_FLOAT64 = np.dtype(np.float64)
 _MATRIX = struct.Struct(">12f")
 _POINT = struct.Struct(">64s32s4B3ff20s")
 _TDATA = struct.Struct(">20sBB48s")
@@ -51,7 +52,7 @@ def unpack_matrix(raw: bytes) -> NDArray[np.float64]:
 
 def _is_frozen(array: ArrayLike) -> TypeGuard[NDArray[np.float64]]:
     """Whether nobody can change the array any more, so that it needs no copy."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.flags.writeable:
+    if not isinstance(array, np.ndarray) or array.dtype is not _FLOAT64 or array.flags.writeable:
         return False
     return isinstance(array.base, np.ndarray) and not array.base.flags.writeable
 

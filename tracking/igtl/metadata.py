@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tracking.errors import WireError
 from tracking.igtl.header import METADATA_LARGEST_BYTES
-from tracking.igtl.text import NATURAL, WireText, decode_text, natural_encoding, text_of, wire_bytes
+from tracking.igtl.text import ASCII, NATURAL, WireText, decode_text, natural_encoding, text_of, wire_bytes
 
 _EXTENDED = struct.Struct(">HHII")
 _COUNT = struct.Struct(">H")
@@ -94,6 +94,8 @@ def _unpack(index: bytes, text: bytes) -> dict[str, str]:
 
 def _value(raw: bytes, encoding: int) -> str:
     """A plain string where it goes out again as it came, else one that remembers."""
+    if encoding == ASCII and raw.isascii():
+        return raw.decode("ascii")
     text = decode_text(raw, encoding)
     if isinstance(text, WireText) or encoding == natural_encoding(text):
         return text
