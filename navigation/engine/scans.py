@@ -64,8 +64,12 @@ class ScanState:
         self.path = self._walked(desk)
 
     def walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Stamps (n,) in Unix seconds and `T_reference_probetip` (n, 4, 4), NaN where not visible."""
-        return self._walked(desk) if self.path is None else self.path
+        """Stamps (n,) in Unix seconds and `T_reference_probetip` (n, 4, 4), NaN where not visible.
+
+        Frames that came after the scan was ended are there too, until those of its beginning are forgotten.
+        """
+        now = self._walked(desk)
+        return now if self.path is None or len(now[0]) >= len(self.path[0]) else self.path
 
     def _walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         stamps = self.pose_stamps(desk)
