@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracking.igtl.codec import Message
 from tracking.igtl.content import TDataContent, TrackedTool, TransformContent
 from tracking.igtl.messages import transform_message
-from tracking.igtl.names import pose_status, status_metadata
+from tracking.igtl.names import pose_status, status_metadata, tool_status
 from tracking.igtl.quaternions import PositionContent, QTDataContent, QuaternionTool
 from tracking.sample import PoseSample, PoseStatus
 
@@ -20,19 +20,20 @@ def poses_from_message(message: Message) -> tuple[PoseSample, ...]:
     which a quaternion that is not of unit length does not pass. A POSITION without an orientation is no
     pose, a tool of which only the tip is known has none that is valid.
     """
-    status = pose_status(message.metadata)
     body = message.body
     if isinstance(body, TransformContent | PositionContent):
-        matrix = body.matrix
+        matrix, status = body.matrix, pose_status(message.metadata)
         return () if matrix is None else (PoseSample(message.device, message.t_s, matrix, status),)
     if isinstance(body, TDataContent | QTDataContent):
-        return tuple(_pose_of_tool(tool, message.t_s, status) for tool in body.tools)
+        return tuple(_pose_of_tool(tool, message) for tool in body.tools)
     return ()
 
 
-def _pose_of_tool(tool: TrackedTool | QuaternionTool, t_s: float, status: PoseStatus) -> PoseSample:
-    oriented = tool.kind != _ONLY_TIP or not status.usable
-    return PoseSample(tool.name, t_s, tool.matrix, status if oriented else PoseStatus.INVALID)
+def _pose_of_tool(tool: TrackedTool | QuaternionTool, message: Message) -> PoseSample:
+    status = tool_status(tool.name, message.metadata)
+    if tool.kind == _ONLY_TIP and status.usable:
+        status = PoseStatus.INVALID
+    return PoseSample(tool.name, message.t_s, tool.matrix, status)
 
 
 def pose_message(sample: PoseSample, metadata: dict[str, str] | None = None, version: int = 1) -> Message:
