@@ -30,6 +30,8 @@ ENGINE = "Engine"
 
 TRANSFORM_VALID = "TransformValid"
 TRANSFORM_STATUS = "TransformStatus"
+# Behind the name of a tool in TDATA.
+TOOL_STATUS = "Status"
 
 
 def transform_name(source: str, target: str) -> str:
@@ -54,6 +56,17 @@ def pose_status(metadata: Mapping[str, str]) -> PoseStatus:
         return {None: PoseStatus.UNKNOWN, "1": PoseStatus.OK}.get(valid, PoseStatus.INVALID)
     status = PoseStatus.__members__.get(word.upper(), PoseStatus.INVALID)
     return PoseStatus.INVALID if status.usable and valid not in (None, "1") else status
+
+
+def tool_status(name: str, metadata: Mapping[str, str]) -> PoseStatus:
+    """What a TDATA or QTDATA says of one of its tools: PLUS writes `<name>Status` for each of them.
+
+    A word on the whole message counts as well; the worse of the two holds.
+    """
+    whole, word = pose_status(metadata), metadata.get(f"{name}{TOOL_STATUS}")
+    if word is None or not whole.usable:
+        return whole
+    return pose_status({TRANSFORM_STATUS: word})
 
 
 def status_metadata(status: PoseStatus) -> dict[str, str]:

@@ -130,6 +130,39 @@ def test_qtdata_gives_one_pose_for_each_tool() -> None:
     assert np.array_equal(reference.matrix, np.eye(4))
 
 
+@pytest.mark.parametrize(
+    ("metadata", "probe", "reference"),
+    [
+        # PLUS writes a word for each tool and sends also those that it does not see, with their last matrix
+        (
+            {"ProbeToTrackerStatus": "OK", "ReferenceToTrackerStatus": "INVALID"},
+            PoseStatus.OK,
+            PoseStatus.INVALID,
+        ),
+        ({"ProbeToTrackerStatus": "MISSING"}, PoseStatus.MISSING, PoseStatus.UNKNOWN),
+        ({"ProbeToTrackerStatus": "SWITCH1_ON"}, PoseStatus.INVALID, PoseStatus.UNKNOWN),
+        ({"TransformStatus": "OK"}, PoseStatus.OK, PoseStatus.OK),
+        # a word on the whole message counts for all of it
+        (
+            {"ProbeToTrackerStatus": "OK", "TransformStatus": "OUT_OF_VIEW"},
+            PoseStatus.OUT_OF_VIEW,
+            PoseStatus.OUT_OF_VIEW,
+        ),
+        (
+            {"ProbeToTrackerStatus": "OUT_OF_VIEW", "TransformStatus": "OK"},
+            PoseStatus.OUT_OF_VIEW,
+            PoseStatus.OK,
+        ),
+    ],
+)
+def test_each_tool_has_a_status_of_its_own(
+    metadata: dict[str, str], probe: PoseStatus, reference: PoseStatus
+) -> None:
+    tools = [("ProbeToTracker", np.eye(4)), ("ReferenceToTracker", np.eye(4))]
+    poses = poses_from_message(decode(encode(tdata_message("Tracker", tools, 2.5, metadata, 2))))
+    assert [p.status for p in poses] == [probe, reference]
+
+
 def test_a_tool_of_which_only_the_tip_is_known_has_no_valid_pose() -> None:
     tools = tuple(QuaternionTool(str(kind), (0.0, 0.0, 0.0), TURN, kind) for kind in (1, 2, 3, 4))
     poses = poses_from_message(quaternion_message("QTDATA", QTDataContent(tools)))
