@@ -72,10 +72,11 @@ class _Held(Generic[Payload]):
 class PeerClock(Generic[Payload]):
     """Takes one peer's messages in order of arrival and hands them on with their times.
 
-    A message that jumps ahead of the time that passed, falls behind its predecessor by more than 100 ms, or
-    comes over 2 s late is held together with those that follow: a message on the old line releases them (they
-    were late; one from the future is refused), half a second of agreement makes a step. Nothing is lost by a
-    step but the time it takes to be sure. With `bridge` the time line then goes on as if there had been none.
+    A message that jumps ahead of the time that passed, or falls behind its predecessor by more than 100 ms, is
+    held together with those that follow: a message on the old line releases them (they were late; one from
+    the future is refused), half a second of agreement makes a step. Nothing is lost by a step but the time it
+    takes to be sure. A backlog, in which stamps go on but arrive late, is no step however long it lasts. With
+    `bridge` the time line then goes on as if there had been none.
 
     With `own` times are those of our clock: stamp + offset, the offset steered along the least delays, and
     the first messages held until it is known. `steps` is shared by the sources that have one clock.
@@ -154,7 +155,18 @@ class PeerClock(Generic[Payload]):
         rhythm_s = median(self._intervals) if self._intervals else 0.0
         if lateness_s < -(JUMP_S + MOST_DRIFT * passed_s):
             return advance_s > max(passed_s, rhythm_s) + JUMP_S
-        return lateness_s > LATEST_S or (lateness_s > JUMP_S and advance_s < rhythm_s - JUMP_S)
+        # Late alone is a backlog, however long: a clock set back shows in a stamp that goes back, or elsewhere.
+        went_back = advance_s < rhythm_s - JUMP_S
+        return lateness_s > JUMP_S and (went_back or self._known_elsewhere(lateness_s, arrival_s))
+
+    def _known_elsewhere(self, lateness_s: float, arrival_s: float) -> bool:
+        """Whether another source on the same clock has just seen it set back by this much."""
+        return any(
+            abs(known.arrival_s - arrival_s) <= SAME_STEP_WITHIN_S
+            and abs(known.step_s + lateness_s) <= SAME_STEP_S
+            and known not in self.steps
+            for known in self._known_steps
+        )
 
     def _settle(self, held: _Held[Payload]) -> list[Timed[Payload]]:
         """Hold the first messages of a clock of its own until an undelayed one was among them."""
@@ -180,6 +192,8 @@ class PeerClock(Generic[Payload]):
         self._judged_s = newest_s
         late = [h.lateness_s for h in self._held]
         least = min(late)
+        if least > 0.0 and not self._fell_back(least):
+            return self._release()
         certain = least < 0.0 or least > LATEST_S
         agreeing = sum(x - least <= STEADY_S for x in late)
         if self._heard_enough(FEWEST_STAMPS if certain else FEWEST_SMALL) and (
@@ -191,6 +205,15 @@ class PeerClock(Generic[Payload]):
         if (unsettled and self._heard_enough(FEWEST_SMALL)) or len(late) > MOST_HELD:
             return self._release()
         return []
+
+    def _fell_back(self, lateness_s: float) -> bool:
+        """Whether what is held lies behind the old line, as after a step; a message overtaken amid a backlog
+        is followed by others that go on where the newest was.
+        """
+        assert self._newest is not None
+        passed_s = self._held[-1].arrival_s - self._newest[1]
+        advance_s = max(h.stamp_s for h in self._held) + self._shift_s - self._newest[0]
+        return advance_s < passed_s - 0.5 * lateness_s
 
     def _step(self, step_s: float) -> None:
         arrival_s = self._held[0].arrival_s

@@ -103,6 +103,47 @@ def test_a_stall_and_its_burst_are_no_step(stall_s: float) -> None:
     assert not clock.steps
 
 
+@pytest.mark.parametrize("backlog_s", [0.15, 0.5, 3.0, 60.0])
+@pytest.mark.parametrize("growth_s", [0.0, 4.0])
+def test_a_backlog_that_stays_is_no_step(backlog_s: float, growth_s: float) -> None:
+    # A peer or a network that falls behind and later catches up: its stamps were right all the time.
+    sent = times(40.0)
+    growing = np.clip((sent - BEGIN_S - 10.0) / max(growth_s, 1e-9), 0.0, 1.0)
+    behind = np.where(sent < BEGIN_S + 30.0, backlog_s * growing, 0.0)
+    arrivals = np.maximum.accumulate(sent + behind + delays(len(sent)))
+    clock: PeerClock[int] = PeerClock()
+    found = played(clock, sent, arrivals)
+    assert [found[i] for i in range(len(sent))] == sent.tolist()
+    assert not clock.steps
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_overtaking_amid_a_backlog_is_no_step(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sent = times(40.0)
+    behind = np.where((sent > BEGIN_S + 10.0) & (sent < BEGIN_S + 30.0), 3.0, 0.0)
+    late = np.where(rng.random(len(sent)) < 0.2, rng.uniform(0.0, 0.2, len(sent)), 0.0)
+    late[-50:] = 0.0  # whatever waits is released
+    clock: PeerClock[int] = PeerClock()
+    found = played(clock, sent, np.maximum.accumulate(sent + behind) + late)
+    assert [found[i] for i in range(len(sent))] == sent.tolist()
+    assert not clock.steps
+
+
+def test_a_step_in_a_silence_is_believed_when_another_source_saw_it() -> None:
+    steps: deque[ClockStep] = deque()
+    probe: PeerClock[int] = PeerClock(steps=steps)
+    sent = times(20.0, 10.0)
+    played(probe, stepped(sent, BEGIN_S + 10.0, -3.0), sent + delays(len(sent), 2))
+    # The tracker was silent for 6 s round the step: its stamps never went backwards.
+    tracker: PeerClock[int] = PeerClock(steps=steps)
+    sent = np.array([t for t in times(20.0) if not BEGIN_S + 8.0 < t < BEGIN_S + 14.0])
+    found = played(tracker, stepped(sent, BEGIN_S + 10.0, -3.0), sent + delays(len(sent)))
+    assert tracker.steps[0].step_s == steps[0].step_s
+    assert max(abs(found[i] - sent[i]) for i in found) < 5e-3
+    assert len(found) == len(sent)
+
+
 def test_silence_is_no_step() -> None:
     sent = np.concatenate([times(5.0), times(5.0) + 600.0])
     clock: PeerClock[int] = PeerClock()
