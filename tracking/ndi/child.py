@@ -70,7 +70,7 @@ def run(session: Session, send: Callable[[Message], None], asked_to_end: Callabl
     """Set the session up and send frames until asked to end. Raises GammanavError when the tracker fails."""
     session.open(lambda step: send(status_message(LINK, time.time(), _STARTING, step)))
     try:
-        send(status_message(LINK, time.time(), StatusContent.OK, "tracking"))
+        send(status_message(LINK, time.time(), StatusContent.OK, session.identity))
         _send_frames(session, send, asked_to_end)
     except BrokenPipeError:  # the parent is gone: its tracker is still to be left in order
         session.close()

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tracking.device import Device, DeviceState, OnRaw, OnState
 from tracking.errors import WireError
@@ -30,7 +29,6 @@ FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 2.0
 _TICK_S = 0.1
 _READ_BYTES = 1 << 16
-_SOURCES = str(Path(__file__).resolve().parent.parent.parent)
 
 
 @dataclass(slots=True)
@@ -93,13 +91,11 @@ class NdiDevice(Device):
 
     def _session(self) -> str:
         """One life of the driver's process; returns why it ended."""
-        paths = os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH", "")]))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tracking.ndi.child", json.dumps(self._settings.to_json())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
             start_new_session=True,  # Ctrl-C is for the engine, which then ends the session in order
         )
         try:
@@ -115,7 +111,7 @@ class NdiDevice(Device):
             while not self._ending.is_set():
                 if not selector.select(_TICK_S):
                     if time.monotonic() - life.heard_s > life.limit_s:
-                        return f"{self._settings.where}: no answer for {life.limit_s} s ({life.step})"
+                        return f"{self._settings.where}: no answer for {life.limit_s} s {life.step}".strip()
                     continue
                 data = os.read(process.stdout.fileno(), _READ_BYTES)
                 arrival_s = self._clock()
@@ -133,8 +129,8 @@ class NdiDevice(Device):
             return
         life.step = status.message
         if status.code == StatusContent.OK:
-            life.limit_s = SILENCE_S
-            self._report(DeviceState.CONNECTED, self._settings.where)
+            life.limit_s, life.step = SILENCE_S, ""
+            self._report(DeviceState.CONNECTED, f"{self._settings.where}: {status.message}")
 
 
 def _status_of(raw: bytes) -> StatusContent | None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ TRANSFORMS = 0x0001  # without those out of the characterised volume, which the 
 _READY = 0x01 | 0x10 | 0x20  # port status: tool present, initialised, enabled
 _OUT_OF_VOLUME, _PARTLY_OUT = 0x40, 0x80
 _BAD_CRC = 0x0100
+_IDENTITY = "VER:4"
+# Its first lines name the instrument, its serial number and its firmware; licences follow.
+MOST_IDENTITY = 200
 _WIRELESS = "PHRQ:*********1****"
 
 Progress = Callable[[str], None]
@@ -58,6 +62,7 @@ class Session:
         self._clock = clock
         self._handles: dict[str, int] = {}
         self._damaged = 0
+        self.identity = ""  # what the tracker says it is
 
     def open(self, progress: Progress) -> None:
         """Connect, load the tools, start tracking; `progress` is told each step."""
@@ -130,6 +135,8 @@ class Session:
             self._command("INIT:")
         if self._settings.serial is not None:
             self._command(f"COMM:{BAUD_DIGITS[self._settings.baud]}0000")
+        with suppress(SurroundingsError):  # an instrument without a name tracks as well
+            self.identity = " ".join(self._command(_IDENTITY).split())[:MOST_IDENTITY]
 
     def _reset(self) -> None:
         """A serial break: whatever speed an earlier session left, the tracker is back at 9600 after it."""

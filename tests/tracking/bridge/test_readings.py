@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking.bridge import SHIPPED, LineFormat, read_format, shipped_format
@@ -144,6 +144,7 @@ def test_headers_and_empty_lines_are_neither_counts_nor_garbage(line: bytes) -> 
     assert (samples, reader.garbage) == ([], {})
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=40), max_size=30))
 def test_whatever_comes_totals_rise_and_add_up(lines: list[bytes]) -> None:
     for form in (INTERVAL, RATE, CUMULATIVE):

@@ -103,7 +103,7 @@ class FakePolaris:
         return "OKAY"
 
     def _on_ver(self, _: str) -> str:
-        return "Fake Polaris, made for tests"
+        return "Fake Polaris\n S/N: 0001 made for tests"
 
     def _on_phrq(self, _: str) -> str:
         handle = 1 + len(self.roms)

@@ -107,6 +107,8 @@ def test_poses_come_with_status_and_frame_number(kind: type, roms: Path, listene
     assert len(messages(listener, "ReferenceToTracker")) >= 20
     assert fake.commands["TSTOP"] == 1  # it leaves the tracker in order
     assert fake.commands["COMM"] == (kind is PtyPolaris)
+    told = next(detail for _, state, detail in listener.states if state is DeviceState.CONNECTED)
+    assert told.endswith(": Fake Polaris S/N: 0001 made for tests")  # which instrument it was, for the record
 
 
 def test_each_tool_gets_its_own_definition(polaris: TcpPolaris, roms: Path, listener: Listener) -> None:
