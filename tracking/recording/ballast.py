@@ -20,11 +20,16 @@ def free_bytes(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def ballast_of(record: Path) -> Path:
+    """Where a record's ballast lies while it is written."""
+    return record.with_name(f"{record.name}.ballast")
+
+
 class Ballast:
     """The file `RECORD.ballast`: `size` bytes that are taken now (None: BALLAST_BYTES, less on a small disk)."""
 
     def __init__(self, record: Path, size: int | None = None) -> None:
-        self.path = record.with_name(f"{record.name}.ballast")
+        self.path = ballast_of(record)
         self.path.unlink(missing_ok=True)
         self.size = min(BALLAST_BYTES, free_bytes(record.parent) // BALLAST_PART) if size is None else size
         self.full = False

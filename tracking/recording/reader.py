@@ -35,7 +35,8 @@ class DamagedRecordError(InputError):
         self.row = row
         self.where = where
         self.what = f"{where or f'row {row}'}: {what}"
-        super().__init__(f"{path}, {self.what}; good rows before it: {row - 1}")
+        good = "" if where == "tail" else f"; good rows before it: {row - 1}"
+        super().__init__(f"{path}, {self.what}{good}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.errors import InputError, SurroundingsError
+from tracking.recording.ballast import ballast_of
 from tracking.recording.reader import DamagedRecordError, Record
 from tracking.recording.store import INDEX, LOG, Row, Store, WriteLock, beside, recorder_row
 
@@ -63,6 +64,7 @@ def reopen(path: Path, key: bytes | None, whole: bool) -> Reopened:
 
 
 def _reopen(path: Path, key: bytes | None, whole: bool, lock: WriteLock) -> Reopened:
+    ballast_of(path).unlink(missing_ok=True)  # a crashed recorder's: the disk may be full
     record = Record(path)
     if key is not None and record.seal is not None and not record.seal.signed_with(key):
         raise InputError(f"{path}, seal: not signed with this key, or changed")

@@ -219,7 +219,7 @@ class Recorder:
     def _fail(self, kind: str, text: str) -> None:
         told, self._write_fault = self._write_fault, text
         if told is None:
-            self._alarm(kind, f"{self.path}: recording stopped ({text})")
+            self._alarm(kind, f"{self.path}: the disk takes nothing ({text})")
 
     def _alarm(self, kind: str, text: str) -> None:
         logger.log(logging.INFO if kind == "recovered" else logging.ERROR, "%s", text)
