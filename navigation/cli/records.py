@@ -106,7 +106,6 @@ def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
         "imported_from": folder.resolve().name,
         "tip": scan.tip,
         "T_probe_probetip": tip,
-        "surface_mm": None if scan.surface_mm is None else scan.surface_mm.tolist(),
     }
     name = folder.resolve().name
     return _write_record(
@@ -117,15 +116,16 @@ def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
 def _scan_events(name: str, scan: Scan) -> Iterator[Event]:
     """The scan's messages between the marks of its phase."""
     from tracking.recording import Event
-    from tracking.recording.sequence_head import phase_payload
+    from tracking.recording.phases import Phase, phase_payload
     from tracking.scandevice import scan_epoch_s, scan_events
 
     epoch = scan_epoch_s(scan)
     first = epoch + float(min(scan.poses.t_s[0], (scan.counts.t_s - scan.counts.window_s).min()))
     last = epoch + float(max(scan.poses.t_s[-1], scan.counts.t_s.max()))
-    yield Event(0, first, "import", "phase", phase_payload(name, "start", first))
+    phase = Phase(name, first, last, surface_mm=scan.surface_mm)
+    yield Event(0, first, "import", "phase", phase_payload(phase, "start"))
     yield from scan_events(scan, "import")
-    yield Event(0, last, "import", "phase", phase_payload(name, "stop", last))
+    yield Event(0, last, "import", "phase", phase_payload(phase, "stop"))
 
 
 def _write_record(out: Path, head: dict[str, Any], events: Iterable[Event], calibration: Path | None) -> int:

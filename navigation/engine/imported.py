@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from calibration.response import response_of
 from navigation.engine import events
 from navigation.engine.assembly import SETTINGS_KEY
-from navigation.engine.session import SCAN
+from navigation.engine.session import SCAN, SURFACE
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState
 from navigation.engine.tools import Tips
@@ -37,7 +37,6 @@ def as_case(
     tip = response_of(content, calibration).T_probe_probetip
     if not isinstance(head.get("nuclide"), str):
         raise InputError(f"{calibration}: there are no counts to map")
-    surface = head.get("surface_mm")
     settings = Settings(
         case_id=str(head["imported_from"]),
         nuclide=str(head["nuclide"]),
@@ -46,7 +45,6 @@ def as_case(
         sources={source: SourceRole("", 0, poses=True, counts=True)},
         calibration=content,
         latency=_latency(head, content),
-        surface_mm=None if surface is None else np.array(surface, dtype=np.float64),
         dead_time_s=head.get("dead_time_s"),
         simulated=bool(head.get("simulated")),
     )
@@ -69,7 +67,7 @@ def _latency(head: Mapping[str, Any], content: Mapping[str, Any]) -> LatencyStat
 
 
 def _commanded(recorded: Iterable[Event]) -> Iterator[Event]:
-    """The events, and after the mark of each phase the command that goes with it."""
+    """The events, and after the mark of each phase the commands that go with it."""
     arrival_s, running = 0.0, False
     for event in recorded:
         yield event
@@ -77,11 +75,14 @@ def _commanded(recorded: Iterable[Event]) -> Iterator[Event]:
         if event.kind == events.PHASE:
             mark = event.content()
             running = mark["action"] == "start"
+            if running and mark.get("surface_mm") is not None:
+                points = {"do": "points", "what": SURFACE, "points_mm": mark["surface_mm"]}
+                yield _command(arrival_s, points)
             command = {"do": "start", "mode": SCAN, "name": mark["phase"]} if running else {"do": "stop"}
             yield _command(arrival_s, command)
     if running:
         yield _command(arrival_s, {"do": "stop"})
 
 
-def _command(arrival_s: float, content: dict[str, str]) -> Event:
+def _command(arrival_s: float, content: Mapping[str, Any]) -> Event:
     return Event(0, arrival_s, USER, events.COMMAND, json.dumps(content).encode())

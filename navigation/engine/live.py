@@ -23,9 +23,10 @@ from navigation.engine.jobs import Job, Outcome, TickJob, result_content
 from navigation.engine.restore import Restored
 from navigation.engine.session import READING, SCAN, Session
 from navigation.engine.snapshot import RecorderState, Snapshot
+from navigation.engine.sources import device_for
 from navigation.engine.view import Viewer
+from tracking.device import DeviceState
 from tracking.errors import GammanavError
-from tracking.igtl.link import Client, LinkState
 
 logger = logging.getLogger(__name__)
 
@@ -96,16 +97,8 @@ class LiveEngine:
         self._restored = restored
         self._deferred: deque[Job] = deque()
         self._hurry = False
-        self._clients = [
-            Client(
-                role.host,
-                role.port,
-                name,
-                self._on_raw,
-                self._on_state,
-                hello=role.metadata,
-                clock=self.clock,
-            )
+        self._devices = [
+            device_for(role, name, self._on_raw, self._on_state, self.clock)
             for name, role in session.settings.sources.items()
         ]
         self._threads = [
@@ -119,13 +112,13 @@ class LiveEngine:
             self._go_on(self._restored)
         for thread in self._threads:
             thread.start()
-        for client in self._clients:
-            client.start()
+        for device in self._devices:
+            device.start()
 
     def stop(self) -> None:
         """Leave the sources, finish what is queued and end the threads; harmless when repeated."""
-        for client in self._clients:
-            client.stop()
+        for device in self._devices:
+            device.stop()
         self._inbox.put(None)
         for thread in self._threads:
             if thread.is_alive():
@@ -140,9 +133,9 @@ class LiveEngine:
     def wait_connected(self, timeout_s: float) -> str | None:
         """Name of the first source that did not answer in time, None if all did."""
         deadline = time.monotonic() + timeout_s
-        for client in self._clients:
-            if not client.wait_connected(max(0.0, deadline - time.monotonic())):
-                return client.name
+        for device in self._devices:
+            if not device.wait_for(DeviceState.CONNECTED, timeout_s=max(0.0, deadline - time.monotonic())):
+                return device.name
         return None
 
     def finish_deferred(self, timeout_s: float) -> bool:
@@ -168,8 +161,8 @@ class LiveEngine:
     def _on_raw(self, source: str, arrival_s: float, raw: bytes) -> None:
         self._inbox.put((EngineEvent(source, arrival_s, events.RAW, raw), None))
 
-    def _on_state(self, source: str, state: LinkState, detail: str) -> None:
-        content = {"connected": state is LinkState.CONNECTED, "state": state.value, "detail": detail}
+    def _on_state(self, source: str, state: DeviceState, detail: str) -> None:
+        content = {"connected": state is DeviceState.CONNECTED, "state": state.value, "detail": detail}
         self._inbox.put((json_event(source, self.clock(), events.LINK, content), None))
 
     def _loop(self) -> None:
@@ -234,8 +227,16 @@ class LiveEngine:
         for (mode, scan), action in ((before, "stop"), (after, "start")):
             if mode in READING:
                 stamp = self.session.counts.newest_t_s
-                content = {"phase": scan, "action": action, "t_s": max(stamp, 0.0)}
+                content: dict[str, object] = {"phase": scan, "action": action, "t_s": max(stamp, 0.0)}
+                if action == "start" and scan is not None:
+                    content |= self._basis(scan)
                 self._recorder.append(ENGINE, arrival_s, events.PHASE, json.dumps(content).encode())
+
+    def _basis(self, scan: str) -> dict[str, object]:
+        """What a scan rests on, so that it can be mapped again from the record alone."""
+        state = self.session.scans[scan]
+        surface = None if state.surface_mm is None else state.surface_mm.tolist()
+        return {"count_latency_s": state.latency_s, "surface_mm": surface}
 
     def _refuse(self, error: Exception, future: Future[Outcome | None] | None) -> None:
         logger.warning("refused: %s", error, exc_info=not isinstance(error, GammanavError))

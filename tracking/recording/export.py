@@ -15,6 +15,7 @@ from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.hub import Hub
 from tracking.jsonfile import number_of
+from tracking.recording.frames import between
 from tracking.recording.phases import POSE_MARGIN_S, Phase, Source, inputs_of, inside, phases_of
 from tracking.recording.reader import Record
 from tracking.recording.sequence_import import SequenceRecord
@@ -69,7 +70,8 @@ def export_scan(
 
     The record's head gives `nuclide`, and where present `epoch_s` (Unix time of t = 0, else the whole second
     before the start; `unix_time` false says that it is none), `dead_time_s`, `count_latency_s`, `simulated`,
-    `T_probe_probetip` (4, 4) or a `tip` as in tip.json, `surface_mm` (k, 3). With a matrix of the tip the
+    `T_probe_probetip` (4, 4) or a `tip` as in tip.json; the phase may know its latency and surface better.
+    With a matrix of the tip the
     poses are ProbeTipToReference, else ProbeToReference. Raises InputError when the record has no such phase,
     no counts or no visible probe in it.
     """
@@ -90,8 +92,7 @@ def export_scans(
     buffer, intervals = _played(source)
     head = _Head(source.meta, source.path)
     tip = head.tip_matrix() if T_probe_probetip is None else T_probe_probetip
-    surface = head.surface_mm() if surface_mm is None else surface_mm
-    return [_cut(buffer, intervals, phase, head, tip, surface) for phase in phases]
+    return [_cut(buffer, intervals, phase, head, tip, surface_mm) for phase in phases]
 
 
 class _Head:
@@ -129,10 +130,6 @@ class _Head:
         tip = self.meta.get("tip")
         return merge_tips([tip]) if isinstance(tip, dict) and tip else None
 
-    def surface_mm(self) -> NDArray[np.float64] | None:
-        points = self.meta.get("surface_mm")
-        return None if points is None else np.array(points, dtype=np.float64).reshape(-1, 3)
-
 
 class _NotingBuffer(TransformBuffer):
     """A buffer that notes at which frames a transform was no pose, though its neighbours may bridge them."""
@@ -147,10 +144,14 @@ class _NotingBuffer(TransformBuffer):
         return super().add(sample)
 
     def seen(self, tool: str, t_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n,) whether neither `tool` nor its reference was hidden in a frame of exactly this time (n,)."""
-        tracks = [track.name for track in self.chain(tool) if track is not None]
-        hidden = np.array(sorted(t for name in tracks for t in self.hidden.get(name, ())))
-        return ~np.isin(t_s, hidden)
+        """(n,) whether `tool` and its reference were measured at each time (n,), or wholly bridged there."""
+        good = np.ones(len(t_s), dtype=bool)
+        for track in self.chain(tool):
+            if track is not None:
+                hidden = np.array(sorted(self.hidden.get(track.name, ())))
+                measured = np.isin(t_s, track.frame_times())
+                good &= np.where(measured, ~np.isin(t_s, hidden), between(track, t_s))
+        return good
 
 
 def _played(record: Source) -> tuple[_NotingBuffer, list[CountInterval]]:
@@ -178,6 +179,7 @@ def _cut(
     epoch = head.number("epoch_s")
     epoch = float(np.floor(phase.start_s)) if epoch is None else epoch
     pose_name, poses = _poses(buffer, kept, tip, head.path)
+    latency_s = phase.count_latency_s
     return Scan(
         nuclide=head.nuclide(),
         reference_time=head.reference_time(epoch),
@@ -185,8 +187,8 @@ def _cut(
         poses=PoseTable(poses.t_s - epoch, poses.matrices),
         counts=_table(kept, epoch),
         dead_time_s=head.number("dead_time_s", lowest=0.0),
-        count_latency_s=head.number("count_latency_s", lowest=0.0),
-        surface_mm=surface_mm,
+        count_latency_s=head.number("count_latency_s", lowest=0.0) if latency_s is None else latency_s,
+        surface_mm=phase.surface_mm if surface_mm is None else surface_mm,
         tip=head.tip() if pose_name == MARKER_POSES else None,
         source=head.path,
         simulated=bool(head.meta.get("simulated", False)),

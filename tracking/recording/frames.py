@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.buffer import TransformBuffer
+from tracking.buffer import PoseTrack, TransformBuffer
 from tracking.counts import CountInterval
 from tracking.hub import Hub
 from tracking.inputs import Inputs
@@ -29,6 +29,8 @@ SETTLED_S = 5.0
 # Poses and intervals between two looks at what is settled: few looks, little memory.
 BATCH = 2048
 NO_POSE = np.eye(4)
+# A gap of up to 1.5 intervals is bridged wholly, and half of it lies on either side of its middle.
+HALF_A_BRIDGE = 0.75
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,11 +151,12 @@ class _Playing:
         found: list[dict[str, ToolPose]] = [{} for _ in times]
         if not len(times):
             return found
-        sampled = {name: self._buffer.track(name).sample(times) for name in self._buffer.names}
+        tracks = {name: self._buffer.track(name) for name in self._buffer.names}
+        sampled = {name: (track.sample(times)[0], between(track, times)) for name, track in tracks.items()}
         for i, t_s in enumerate(times.tolist()):
             told = self._buffer.told.pop(t_s)
-            for name, (poses, valid) in sampled.items():
-                found[i][name] = _judged(told.get(name), poses[i], bool(valid[i]))
+            for name, (poses, bridged) in sampled.items():
+                found[i][name] = _judged(told.get(name), poses[i], bool(bridged[i]))
         return found
 
     def _numbered(self, interval: CountInterval) -> CountSample:
@@ -165,13 +168,27 @@ class _Playing:
         )
 
 
-def _judged(told: PoseSample | None, pose: Floats, valid: bool) -> ToolPose:
+def between(track: PoseTrack, t_s: Floats) -> NDArray[np.bool_]:
+    """(n,) whether a pose interpolated at each time (n,) may stand for a measured one.
+
+    Only in a gap that is bridged wholly: a pose in the middle of a longer one would make two short ones of it,
+    and counts would be placed where nobody saw the probe.
+    """
+    interval_s = track.interval_s
+    if interval_s is None:
+        return np.zeros(len(t_s), dtype=bool)
+    reach_s = HALF_A_BRIDGE * interval_s
+    return track.covers(t_s - reach_s, t_s + reach_s)
+
+
+def _judged(told: PoseSample | None, pose: Floats, bridged: bool) -> ToolPose:
     """What was measured as it was sent, what lies between as interpolated, and no matrix that is no pose."""
     if told is None:
-        return ToolPose(pose, PoseStatus.OK, False) if valid else ToolPose(NO_POSE, PoseStatus.INVALID, False)
+        tool = (pose, PoseStatus.OK) if bridged else (NO_POSE, PoseStatus.INVALID)
+        return ToolPose(*tool, measured=False)
     if not told.status.usable:
         return ToolPose(NO_POSE, told.status, True)
     matrix = np.asarray(told.matrix, dtype=np.float64)
-    if not valid or rigidity_fault(matrix) is not None:
+    if np.isnan(pose).any() or rigidity_fault(matrix) is not None:
         return ToolPose(NO_POSE, PoseStatus.INVALID, True)
     return ToolPose(matrix, told.status, True)

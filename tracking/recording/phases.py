@@ -1,21 +1,25 @@
 """What is cut out of a record: its phases, the named stretches in which a scan was taken, and its sources.
 
 A phase lies between two `phase` events whose JSON payload is `{"phase": "scan-1", "action": "start" | "stop",
-"t_s": stamp}`, `t_s` on the clock of the devices' stamps (the event's arrival where it is absent).
+"t_s": stamp}`, `t_s` on the clock of the devices' stamps (the event's arrival where it is absent). A start may
+hold what the scan rested on: `count_latency_s` and `surface_mm` [[x, y, z], ...].
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.inputs import Inputs
+from tracking.jsonfile import number_of
 from tracking.recording.reader import Event
 
 # Poses kept round the counting intervals: for any count latency and for interpolation at the borders.
@@ -41,28 +45,57 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A named stretch of a record in seconds of the devices' stamps."""
+    """A named stretch of a record in seconds of the devices' stamps, and what its scan rested on.
+
+    `surface_mm` (k, 3) are points on the body's surface in Reference.
+    """
 
     name: str
     start_s: float
     stop_s: float
+    count_latency_s: float | None = None
+    surface_mm: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 def phases_of(record: Source) -> dict[str, Phase]:
     """Phases by name; one without a stop ends with the record. Raises InputError for a bad phase event."""
-    began: dict[str, float] = {}
     found: dict[str, Phase] = {}
     for event in record.events("phase"):
         content = event.content()
         name, t_s = str(content.get("phase")), _stamp_of(content, event)
         if content.get("action") == "start":
-            began[name] = t_s
-            found[name] = Phase(name, t_s, np.inf)
-        elif content.get("action") == "stop" and name in began:
-            found[name] = Phase(name, began[name], t_s)
+            latency_s = number_of(content, "count_latency_s", record.path)
+            surface_mm = points_of(content.get("surface_mm"), f"{record.path}, event {event.id}")
+            found[name] = Phase(name, t_s, np.inf, latency_s, surface_mm)
+        elif content.get("action") == "stop" and name in found:
+            found[name] = replace(found[name], stop_s=t_s)
         else:
             raise InputError(f"{record.path}, event {event.id}: not a start or stop of a phase")
     return found
+
+
+def phase_payload(phase: Phase, action: str) -> bytes:
+    """The JSON of the event that starts or stops a phase."""
+    content: dict[str, Any] = {"phase": phase.name, "action": action}
+    content["t_s"] = phase.start_s if action == "start" else phase.stop_s
+    if action == "start" and phase.count_latency_s is not None:
+        content["count_latency_s"] = phase.count_latency_s
+    if action == "start" and phase.surface_mm is not None:
+        content["surface_mm"] = phase.surface_mm.tolist()
+    return json.dumps(content, allow_nan=False).encode()
+
+
+def points_of(value: object, where: str) -> NDArray[np.float64] | None:
+    """Points (k, 3) in mm from JSON, None where there are none. Raises InputError naming `where`."""
+    if value is None:
+        return None
+    try:
+        points = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise InputError(f"{where}: does not hold points x, y, z")
+    return points
 
 
 def inputs_of(source: Source) -> dict[str, Inputs] | None:

@@ -7,15 +7,16 @@ keeps six digits of them: Unix seconds would all fall together.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracking.errors import InputError
-from tracking.jsonfile import to_json
-from tracking.recording.phases import Phase
+from tracking.recording.phases import Phase, phase_payload, points_of
 
 NUCLIDE = "GammaNuclide"
 TIME_ZERO = "GammaTimeZeroS"
@@ -23,7 +24,7 @@ SIMULATION = "GammaSimulation"
 SIMULATED_WORD = "SIMULATION"
 TIP = "GammaTip"
 PHASE = "GammaPhase"
-SURFACE = "GammaSurface"
+SURFACE = "Surface"
 # Header field and key of the head for what is JSON in both.
 JSON_FIELDS = (
     ("GammaEpochS", "epoch_s"),
@@ -48,12 +49,18 @@ def fields_of(meta: Mapping[str, Any], zero_s: float, phases: Mapping[str, Phase
         if meta.get(key) is not None:
             fields[field] = json.dumps(meta[key], separators=(",", ":"), allow_nan=False)
     for i, phase in enumerate(phases.values()):
-        stop_s = None if phase.stop_s == np.inf else phase.stop_s - zero_s
-        content = {"name": phase.name, "start_s": phase.start_s - zero_s, "stop_s": stop_s}
-        fields[f"{PHASE}{i:04d}"] = json.dumps(content)
-    points = meta.get("surface_mm") or []
+        fields |= _phase_fields(f"{PHASE}{i:04d}", phase, zero_s)
+    return fields
+
+
+def _phase_fields(key: str, phase: Phase, zero_s: float) -> dict[str, str]:
+    stop_s = None if phase.stop_s == np.inf else phase.stop_s - zero_s
+    content = {"name": phase.name, "start_s": phase.start_s - zero_s, "stop_s": stop_s}
+    fields = {key: json.dumps({**content, "count_latency_s": phase.count_latency_s})}
+    points = [] if phase.surface_mm is None else phase.surface_mm.tolist()
     for i in range(0, len(points), POINTS_PER_LINE):
-        fields[f"{SURFACE}{i // POINTS_PER_LINE:04d}"] = to_json(points[i : i + POINTS_PER_LINE], None)
+        line = json.dumps(points[i : i + POINTS_PER_LINE], allow_nan=False)
+        fields[f"{key}{SURFACE}{i // POINTS_PER_LINE:04d}"] = line
     return fields
 
 
@@ -70,23 +77,29 @@ def meta_of(fields: Mapping[str, str], path: Path) -> dict[str, Any]:
     for field, key in JSON_FIELDS:
         if field in fields:
             meta[key] = _parsed(fields, field, path)
-    points = [p for name in sorted(fields) if name.startswith(SURFACE) for p in _points(fields, name, path)]
-    if points:
-        meta["surface_mm"] = points
     return meta
 
 
 def phases_in(fields: Mapping[str, str], zero_s: float, path: Path) -> list[Phase]:
     """The phases of the header in their order. Raises InputError naming file and field."""
     found = []
-    for name in sorted(n for n in fields if n.startswith(PHASE)):
+    for name in sorted(n for n in fields if re.fullmatch(rf"{PHASE}\d+", n)):
         content = _parsed(fields, name, path)
         if not isinstance(content, dict) or not isinstance(content.get("name"), str):
             raise InputError(f"{path}: {name} is not a phase")
         stop = content.get("stop_s")
         stop_s = np.inf if stop is None else zero_s + _number(stop, name, path)
-        found.append(Phase(content["name"], zero_s + _number(content.get("start_s"), name, path), stop_s))
+        latency = content.get("count_latency_s")
+        latency_s = None if latency is None else _number(latency, name, path)
+        start_s = zero_s + _number(content.get("start_s"), name, path)
+        found.append(Phase(content["name"], start_s, stop_s, latency_s, _surface(fields, name, path)))
     return found
+
+
+def _surface(fields: Mapping[str, str], phase: str, path: Path) -> NDArray[np.float64] | None:
+    lines = sorted(name for name in fields if name.startswith(f"{phase}{SURFACE}"))
+    parts = [points_of(_parsed(fields, name, path), f"{path}, {name}") for name in lines]
+    return np.concatenate([part for part in parts if part is not None]) if parts else None
 
 
 Marks = list[tuple[float, bytes]]
@@ -94,26 +107,9 @@ Marks = list[tuple[float, bytes]]
 
 def phase_marks(phases: list[Phase]) -> tuple[Marks, Marks]:
     """(stamp, payload) of the events that start and stop phases; one that is open has no stop."""
-    starts = [(p.start_s, phase_payload(p.name, "start", p.start_s)) for p in phases]
-    stops = [(p.stop_s, phase_payload(p.name, "stop", p.stop_s)) for p in phases if p.stop_s < np.inf]
+    starts = [(p.start_s, phase_payload(p, "start")) for p in phases]
+    stops = [(p.stop_s, phase_payload(p, "stop")) for p in phases if p.stop_s < np.inf]
     return starts, stops
-
-
-def phase_payload(name: str, action: str, t_s: float) -> bytes:
-    """The JSON of a phase event."""
-    return json.dumps({"phase": name, "action": action, "t_s": t_s}).encode()
-
-
-def _points(fields: Mapping[str, str], name: str, path: Path) -> list[list[float]]:
-    points = _parsed(fields, name, path)
-    try:
-        rows = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError):
-        rows = np.zeros(0)
-    if rows.ndim != 2 or rows.shape[1] != 3 or not np.isfinite(rows).all():
-        raise InputError(f"{path}: {name} does not hold points x, y, z")
-    found: list[list[float]] = rows.tolist()
-    return found
 
 
 def _parsed(fields: Mapping[str, str], name: str, path: Path) -> Any:

@@ -8,11 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tracking.recording.scene import EPOCH_S, HIDDEN, STEP_S, probe_at, record, reference_at, shifted
+from tests.tracking.recording.scene import (
+    EPOCH_S,
+    HIDDEN,
+    STEP_S,
+    messages,
+    probe_at,
+    record,
+    reference_at,
+    shifted,
+)
 from tracking.errors import InputError
+from tracking.igtl.codec import encode
+from tracking.igtl.counts import counts_sensor_message
+from tracking.igtl.poses import pose_message
 from tracking.recording import Recorder
-from tracking.recording.export import Phase, export_scan, open_scan, phases_of
+from tracking.recording.export import Phase, export_scan, export_scans, open_scan, phases_of
 from tracking.recording.reader import Record
+from tracking.sample import CountSample, PoseSample, PoseStatus
 from tracking.scanfolder import read_scan, readings_of, write_scan
 
 
@@ -58,6 +71,59 @@ def test_the_head_may_hold_the_tip(tmp_path: Path) -> None:
     scan = export_scan(path, "scan-2")
     assert (scan.pose_name, scan.dead_time_s) == ("ProbeTipToReference", 1e-5)
     np.testing.assert_allclose(scan.poses.matrices[0, 2, 3], -4.0 + 50.0, atol=1e-4)
+
+
+def test_a_start_may_tell_latency_and_surface(tmp_path: Path) -> None:
+    """They are this scan's own: the head's latency serves the scans that tell none."""
+    surface = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.5]]
+    path = tmp_path / "r.record"
+    marks = [("scan-1", {"count_latency_s": 0.09, "surface_mm": surface}), ("scan-2", {})]
+    with Recorder(path, {"nuclide": "Tc-99m", "count_latency_s": 0.05}) as recorder:
+        for i, (name, extra) in enumerate(marks):
+            for action, t_s in (("start", EPOCH_S + 0.5 + i), ("stop", EPOCH_S + 1.5 + i)):
+                mark = {"phase": name, "action": action, "t_s": t_s, **(extra if action == "start" else {})}
+                recorder.append("engine", t_s, "phase", json.dumps(mark).encode())
+        for source, arrival_s, raw in messages():
+            recorder.append(source, arrival_s, "raw", raw)
+    one, two = export_scans(Record(path), phases_of(Record(path)).values())
+    assert one.surface_mm is not None
+    assert one.surface_mm.tolist() == surface
+    assert two.surface_mm is None
+    assert (one.count_latency_s, two.count_latency_s) == (0.09, 0.05)
+    own = export_scan(path, "scan-1", surface_mm=np.zeros((3, 3)))
+    assert not np.any(own.surface_mm)
+
+
+def test_one_lost_frame_stays_lost(tmp_path: Path) -> None:
+    """Of a gap of two intervals only the middle is near both sides: no count over it is placed, live or later."""
+    with Recorder(tmp_path / "r.record", {"nuclide": "Tc-99m"}) as recorder:
+        recorder.append(
+            "engine", 5.0, "phase", json.dumps({"phase": "a", "action": "start", "t_s": 5.0}).encode()
+        )
+        for i in range(100):
+            status = PoseStatus.OUT_OF_VIEW if i == 40 else PoseStatus.OK
+            sample = PoseSample("ProbeToReference", 5.0 + 0.02 * i, shifted(float(i), 0.0, 5.0), status)
+            recorder.append("t", sample.t_s, "raw", encode(pose_message(sample, version=2)))
+        for i in range(1, 20):
+            counts = CountSample(5.0 + 0.1 * i, i, 3.0, 0.1, 3.0 * i, 0.1 * i)
+            recorder.append("p", counts.t_s, "raw", encode(counts_sensor_message(counts)))
+    scan = export_scan(tmp_path / "r.record", "a")
+    assert np.flatnonzero(~scan.poses.visible).tolist() == [40]
+    # It lies at 0.8 s: the windows that end there and begin there.
+    assert readings_of(scan, T_probe_probetip=np.eye(4)).unplaced == 2
+
+
+def test_a_head_that_describes_no_sources_is_named(tmp_path: Path) -> None:
+    path = record(tmp_path / "r.record", {"settings": {"sources": {"tracker": {"poses": True}}}})
+    with pytest.raises(InputError, match=r"r\.record: its head does not describe its sources"):
+        export_scan(path, "scan-1")
+
+
+def test_a_source_sends_what_the_case_allowed(tmp_path: Path) -> None:
+    roles = {"tracker": {"poses": True, "counts": False}, "probe": {"poses": False, "counts": False}}
+    path = record(tmp_path / "r.record", {"settings": {"sources": roles}})
+    with pytest.raises(InputError, match="no counts in scan-1"):
+        export_scan(path, "scan-1")
 
 
 def test_any_stretch_can_be_cut_out(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_a_tool_at_other_times_is_interpolated_and_marked() -> None:
     assert found[0].tools["StylusToTracker"].status is PoseStatus.INVALID
 
 
+def test_a_frame_that_the_tool_alone_lacks_is_not_made_up() -> None:
+    """The probe falls silent for one frame of the tracker: filled in, its gap of two intervals would be none."""
+    reference = [pose(1.0 + 0.02 * i, 1.0 * i, name="ReferenceToTracker") for i in range(20)]
+    probe = [pose(1.0 + 0.02 * i, 2.0 * i) for i in range(20) if i != 9]
+    found = list(frames_of(in_order(*reference, *probe)))
+    assert [i for i, f in enumerate(found) if f.tools["ProbeToTracker"].status is PoseStatus.INVALID] == [9]
+
+
 def test_counts_faster_than_poses_get_frames_of_their_own() -> None:
     events = in_order(
         *(pose(10.0 + 0.05 * i, 2.0 * i) for i in range(21)), *counter(10.0 + 0.01 * np.arange(1, 101), 0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +89,17 @@ def test_stamps_in_the_file_are_small(tmp_path: Path) -> None:
 
 
 def test_surface_and_partial_tip_go_along(tmp_path: Path) -> None:
-    surface = np.random.default_rng(1).normal(0.0, 100.0, (23, 3)).tolist()
+    surface = np.random.default_rng(1).normal(0.0, 100.0, (23, 3))
     tip = {"tip_offset_mm": [1.0, 2.0, 3.0], "axis": [0.0, 0.0, 1.0]}
-    source = Record(record(tmp_path / "r.record", {"surface_mm": surface, "tip": tip}))
-    write_sequence(source, tmp_path / "a.mha", phases_of(source))
+    source = Record(record(tmp_path / "r.record", {"tip": tip}))
+    phases = phases_of(source)
+    phases["scan-1"] = replace(phases["scan-1"], surface_mm=surface, count_latency_s=0.09)
+    write_sequence(source, tmp_path / "a.mha", phases)
+    assert open_scan(tmp_path / "a.mha#scan-2").surface_mm is None
     scan = open_scan(tmp_path / "a.mha#scan-1")
     assert scan.surface_mm is not None
-    assert scan.surface_mm.tolist() == surface
+    assert np.array_equal(scan.surface_mm, surface)
+    assert scan.count_latency_s == 0.09
     assert scan.tip == tip
     # The tip lies 3 mm along z and 1, 2 mm across: probe (20 t, 5, -3) in reference (t / 2, -2, 1).
     readings = readings_of(scan)
@@ -307,7 +312,13 @@ def test_a_stamp_that_the_wire_cannot_carry_is_named(tmp_path: Path, t_s: str) -
 
 
 @pytest.mark.parametrize(
-    "field", ["GammaTimeZeroS = soon", "GammaPhase0000 = 7", "GammaSurface0000 = [[1, 2]]", "GammaEpochS = {"]
+    "field",
+    [
+        "GammaTimeZeroS = soon",
+        "GammaPhase0000 = 7",
+        'GammaPhase0000 = {"name": "a", "start_s": "now"}',
+        "GammaEpochS = {",
+    ],
 )
 def test_a_bad_head_is_named(tmp_path: Path, field: str) -> None:
     path = meta(tmp_path / "b.mha", [field, *frame(0, 1.0), *frame(1, 2.0)], 2)
