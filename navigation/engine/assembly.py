@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,17 +78,23 @@ class LiveCase:
         self._resume = resume
 
     def __enter__(self) -> LiveCase:
-        self.publisher.start()
-        try:
+        with ExitStack() as undo:
+            self.publisher.start()
+            undo.callback(self.publisher.stop)
             imager = Imager(self._build)
             self.recorder = self._recorder(imager)
-        except BaseException:
-            self.publisher.stop()
-            raise
-        self.kept = KeptRecorder(self.recorder)
-        self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
+            undo.callback(self._give_up_record)
+            self.kept = KeptRecorder(self.recorder)
+            self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
+            undo.pop_all()
         self.engine.start()
         return self
+
+    def _give_up_record(self) -> None:
+        """A record in which nothing was written yet is not left behind."""
+        self.recorder.close()
+        if not self._resume:
+            self._record.unlink()
 
     def _recorder(self, imager: Imager) -> Recorder:
         if not self._resume:

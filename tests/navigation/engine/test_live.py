@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from tests.navigation.engine.fakes import Devices, build, settings
 from tracking.errors import InputError, SurroundingsError
 from tracking.igtl.codec import Message, decode
 from tracking.igtl.link import Client
+from tracking.ndi.settings import NdiSettings, NdiTool
 from tracking.recording import Record, Replay
 from tracking.recording.export import export_scan
 
@@ -231,3 +232,19 @@ def fakes_command(do: str, **content: object):  # type: ignore[no-untyped-def]
     from navigation.engine.events import json_event
 
     return json_event("user", 0.0, COMMAND, {"do": do, **content})
+
+
+def test_a_source_that_cannot_be_made_leaves_no_record_and_no_port(tmp_path: Path) -> None:
+    good = settings()
+    rom = tmp_path / "probe.rom"
+    rom.write_bytes(b"no tool definition")
+    ndi = NdiSettings((NdiTool("Probe", rom),), "127.0.0.1")
+    tracker = replace(good.sources["tracker"], ndi=ndi)
+    case = LiveCase(
+        replace(good, sources={**good.sources, "tracker": tracker}), tmp_path / RECORD_NAME, 0, build
+    )
+    rom.unlink()
+    with pytest.raises(InputError), case:
+        pass
+    assert not any(tmp_path.iterdir())
+    assert not case.publisher.server.clients
