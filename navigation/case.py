@@ -12,6 +12,7 @@
     latency = "latency.json"                  # optional
     surface = "surface.csv"                   # optional: points touched before
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
+    publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
 
     [tracker]                                 # also: [probe]
     host = "127.0.0.1"
@@ -37,6 +38,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
+    "publish_host",
 }
 
 
@@ -84,6 +87,7 @@ def read_case(path: Path) -> Settings:
         surface_mm=_surface(found, path),
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
+        publish_host=_publish_host(found, path),
     )
 
 
@@ -117,6 +121,15 @@ def _epoch(found: Mapping[str, Any], path: Path) -> float:
     except ValueError:
         raise InputError(f"{path}, reference_time: {text!r} is not an ISO 8601 time") from None
     return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+
+
+def _publish_host(found: Mapping[str, Any], path: Path) -> str:
+    """The address to listen on: this computer's own unless the case names another."""
+    value = found.get("publish_host", HERE[0])
+    try:
+        return str(ip_address(str(value)))
+    except ValueError:
+        raise InputError(f"{path}, publish_host: {value!r} is no address of a network card") from None
 
 
 def _number(found: Mapping[str, Any], key: str, path: Path) -> float | None:

@@ -31,6 +31,7 @@ from tracking.jsonfile import to_json
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 18944
+LOOPBACK = "127.0.0.1"
 HEARTBEAT_S = 0.25
 # STATUS code of a fault that is none of the standard's special ones ("not OK, see the message").
 DEVICE_FAULT = 2
@@ -41,11 +42,12 @@ COLOURS = {"ok": (255, 140, 0, 255), "limited": (255, 215, 90, 255), "unusable":
 class Publisher:
     """Publishes the newest snapshot on a thread of its own; the engine never waits for it.
 
-    Raises SurroundingsError from `start` when the port is in use.
+    `host` is one of this computer's addresses; any but loopback lets other machines in. Raises
+    SurroundingsError from `start` when the port is in use or the address is not this computer's.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT) -> None:
-        self.server = Server(port)
+    def __init__(self, port: int = DEFAULT_PORT, host: str = LOOPBACK) -> None:
+        self.server = Server(port, host, allow_remote=host != LOOPBACK)
         self._news = threading.Condition()
         self._newest: Snapshot | None = None
         self._stopping = False

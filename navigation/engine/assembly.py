@@ -71,7 +71,7 @@ class LiveCase:
     ) -> None:
         self.statistics = LiveStatistics()
         self.session = Session(settings)
-        self.publisher = Publisher(port)
+        self.publisher = Publisher(port, settings.publish_host)
         self.restored: Restored | None = None
         self._record = record
         self._build = build

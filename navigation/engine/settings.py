@@ -75,6 +75,7 @@ class Settings:
     dead_time_s: float | None = None
     continuous_touch: bool = True
     simulated: bool = False
+    publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
         """Everything, so that a replay starts from the same state."""
@@ -98,6 +99,7 @@ class Settings:
             "dead_time_s": self.dead_time_s,
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
+            "publish_host": self.publish_host,
         }
 
     @staticmethod
@@ -120,4 +122,5 @@ class Settings:
             found["dead_time_s"],
             found["continuous_touch"],
             found["simulated"],
+            found.get("publish_host", "127.0.0.1"),  # not in records of the first version
         )

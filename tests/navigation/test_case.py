@@ -45,6 +45,13 @@ def test_a_good_case(tmp_path: Path) -> None:
     assert not settings.simulated
 
 
+def test_only_this_computer_looks_on_unless_the_case_says_so(tmp_path: Path) -> None:
+    assert read_case(case_file(tmp_path)).publish_host == "127.0.0.1"
+    named = read_case(case_file(tmp_path, 'publish_host = "0.0.0.0"\n' + GOOD))
+    assert named.publish_host == "0.0.0.0"
+    assert type(named).from_json(json.loads(json.dumps(named.to_json()))).publish_host == "0.0.0.0"
+
+
 def test_the_settings_survive_the_record(tmp_path: Path) -> None:
     settings = read_case(case_file(tmp_path))
     again = type(settings).from_json(json.loads(json.dumps(settings.to_json())))
@@ -106,6 +113,7 @@ def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
         ('surface = "nowhere.csv"\n' + GOOD, "nowhere.csv"),
         ('calibration = "nowhere.json"\n' + GOOD, "nowhere.json"),
         ("latency = 5\n" + GOOD, "latency"),
+        ('publish_host = "everyone"\n' + GOOD, "publish_host"),
         (GOOD.replace("[probe]", '[probe]\nclock = "mine"'), "probe.clock"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [1, 2]"), "tracker.volume_mm"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [[0, 0, 9], [9, 9, 0]]"), "tracker.volume_mm"),
