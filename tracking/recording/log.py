@@ -45,18 +45,24 @@ def _look(log: Path) -> str | None:
         return "its head is damaged"
     size = _FRAME.size + page
     frames = [data[i : i + size] for i in range(_HEAD.size, len(data) - size + 1, size)]
-    return _damage(frames, (salt_0, salt_1), (sums[0], sums[1]), _WORDS[magic])
+    whole = (len(data) - _HEAD.size) % size == 0
+    return _damage(frames, whole, (salt_0, salt_1), (sums[0], sums[1]), _WORDS[magic])
 
 
-def _damage(frames: list[bytes], salt: Sums, sums: Sums, words: str) -> str | None:
-    """Follow the frames as far as their checksums fit; what lies behind is of an older log, or was lost."""
+def _damage(frames: list[bytes], whole: bool, salt: Sums, sums: Sums, words: str) -> str | None:
+    """Follow the frames as far as their checksums fit; what lies behind is of an older log, or was lost.
+
+    `whole`: the file ends with its last frame, as one that a killed process was writing there would not.
+    """
     for n, frame in enumerate(frames):
         ours = _FRAME.unpack_from(frame)[2:4] == salt
         if ours:
             sums = _summed(frame[:8] + frame[_FRAME.size :], sums, words)
         if not ours or _FRAME.unpack_from(frame)[4:] != sums:
-            lost = any(_FRAME.unpack_from(later)[2:4] == salt or not any(later) for later in frames[n + 1 :])
-            return f"damaged in frame {n + 1}" if lost or not any(frame) else None
+            rest = frames[n + 1 :]
+            lost = any(_FRAME.unpack_from(later)[2:4] == salt or not any(later) for later in rest)
+            last = ours and whole and not rest
+            return f"damaged in frame {n + 1}" if lost or last or not any(frame) else None
     return None
 
 
