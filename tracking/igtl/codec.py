@@ -131,6 +131,7 @@ def decode(raw: bytes) -> Message:
         content = _unpack_content(header.type, body)
         return Message(header.type, header.device, header.t_s, 1, {}, content, 0, header.stamp)
     body, metadata, message_id, extension, indexed = extended.split(body)
+    _check_content_size(header.type, body)
     return Message(
         header.type,
         _full_name(header.device, metadata),
@@ -143,6 +144,12 @@ def decode(raw: bytes) -> Message:
         extension,
         indexed,
     )
+
+
+def _check_content_size(message_type: str, content: bytes) -> None:
+    """The room of the metadata is not the content's."""
+    if len(content) > largest_body_bytes(message_type, 1):
+        raise WireError(f"{message_type} content of {len(content)} bytes is over the limit")
 
 
 def _unpack_content(message_type: str, body: bytes) -> Content:
@@ -178,6 +185,7 @@ def encode(message: Message, version: int | None = None) -> bytes:
 
 def _encode(message: Message, version: int) -> bytes:
     body = message.body.pack()
+    _check_content_size(message.type, body)
     device = message.device
     if version > 1:
         metadata = message.metadata
@@ -186,8 +194,6 @@ def _encode(message: Message, version: int) -> bytes:
             device = _short_name(device)
         parts = extended.Extended(body, metadata, message.message_id, message.extension, message.indexed)
         body = extended.join(parts)
-    if len(body) > largest_body_bytes(message.type, version):
-        raise WireError(f"{message.type} body of {len(body)} bytes is over the limit")
     header = Header(version, message.type, device, _stamp(message), len(body), crc64(body))
     return header.pack() + body
 

@@ -30,7 +30,14 @@ from tracking.igtl import (
     transform_message,
 )
 from tracking.igtl.crc import crc64
-from tracking.igtl.header import HEADER_BYTES, Header, largest_body_bytes, seconds_of, stamp_of
+from tracking.igtl.header import (
+    HEADER_BYTES,
+    METADATA_LARGEST_BYTES,
+    Header,
+    largest_body_bytes,
+    seconds_of,
+    stamp_of,
+)
 
 
 def raw_message(kind: str, body: bytes, version: int = 1) -> bytes:
@@ -264,3 +271,24 @@ def test_contents_are_values() -> None:
     assert SensorContent((1.0,)) == SensorContent((1.0,))
     with pytest.raises(ValueError, match="read-only"):
         TransformContent(POSE).matrix[0, 0] = 5.0
+
+
+def test_the_room_of_the_metadata_is_not_the_contents() -> None:
+    """Also in version 2, whose body may be longer."""
+    limit = largest_body_bytes("NEWTYPE", 1)
+    assert limit + 1 < largest_body_bytes("NEWTYPE", 2)
+    message = Message("NEWTYPE", "x", NOW_S, 2, {}, OpaqueContent(bytes(limit + 1)))
+    with pytest.raises(WireError, match="limit"):
+        encode(message)
+    body = struct.pack(">HHII", 12, 0, 0, 0) + bytes(limit + 1)
+    with pytest.raises(WireError, match="limit"):
+        decode(raw_message("NEWTYPE", body, 2))
+
+
+def test_metadata_over_their_limit_are_refused() -> None:
+    text = b"k" + bytes(METADATA_LARGEST_BYTES)
+    index = struct.pack(">HHHI", 1, 1, 3, len(text) - 1)
+    body = struct.pack(">HHII", 12, len(index), len(text), 0) + bytes(48) + index + text
+    raw = Header(2, "IMAGE", "x", 0, len(body), crc64(body)).pack() + body
+    with pytest.raises(WireError, match="limit"):
+        decode(raw)

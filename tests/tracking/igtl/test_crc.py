@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.igtl.crc import POLYNOMIAL, crc64
+from tracking.igtl.crc import POLYNOMIAL, RunningCrc, crc64
 
 
 def bitwise(data: bytes) -> int:
@@ -51,3 +51,12 @@ def test_what_is_no_buffer_is_refused() -> None:
         crc64("text")  # type: ignore[arg-type]
     with pytest.raises(BufferError):
         crc64(memoryview(bytes(16))[::2])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.binary(max_size=20), max_size=12))
+def test_in_pieces_of_any_size(pieces: list[bytes]) -> None:
+    running = RunningCrc()
+    for piece in pieces:
+        running.update(piece)
+    assert running.value == crc64(b"".join(pieces))
