@@ -109,8 +109,11 @@ def main() -> None:
         run(Session(NdiSettings.from_json(json.loads(sys.argv[1]))), _send, _asked_to_end)
     except BrokenPipeError:
         return
-    except (GammanavError, ImportError) as error:
+    except GammanavError as error:
         _send(status_message(LINK, time.time(), _FAULT, str(error)))
+    except Exception as error:  # noqa: BLE001 - the last door of this process: its parent must hear why
+        _send(status_message(LINK, time.time(), _FAULT, f"the driver failed: {error!r}"))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

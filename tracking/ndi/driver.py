@@ -78,16 +78,24 @@ class Session:
 
     def frames(self) -> tuple[ToolFrame, ...]:
         """Every tool's state as the tracker has it now; nothing when this one reply came damaged."""
+        if not self._ask():
+            return ()
+        t_s = self._clock()
+        return tuple(self._frame(tool, handle, t_s) for tool, handle in self._handles.items())
+
+    def _ask(self) -> bool:
+        """Have the driver fetch a reply and take it apart; False for a single damaged one."""
         try:
             self._api.ndiBX(self._device, TRANSFORMS)
+        except UnicodeDecodeError:  # the driver took the reply apart before it failed to show it as text
+            self._check("BX")
         except OSError as error:
             self._damaged += 1
             if self._error() != _BAD_CRC or self._damaged >= MOST_DAMAGED:
                 raise SurroundingsError(f"{self._settings.where}: {error}") from None
-            return ()
+            return False
         self._damaged = 0
-        t_s = self._clock()
-        return tuple(self._frame(tool, handle, t_s) for tool, handle in self._handles.items())
+        return True
 
     def close(self) -> None:
         """Stop tracking and let go of the line."""

@@ -111,6 +111,44 @@ def test_poses_come_with_status_and_frame_number(kind: type, roms: Path, listene
     assert told.endswith(": Fake Polaris S/N: 0001 made for tests")  # which instrument it was, for the record
 
 
+@pytest.mark.parametrize("tools", [1, 3, 4, 5])
+def test_any_number_of_tools(tools: int, roms: Path, listener: Listener) -> None:
+    """From three tools on a reply is longer than 127 bytes, which the driver cannot show as text."""
+    parts = sorted(path.stem for path in roms.glob("*.rom"))[:tools]
+    fake = TcpPolaris(dict.fromkeys(parts, moving))
+    fake.start()
+    made = NdiSettings(
+        tuple(NdiTool(f"Tool{part}", roms / f"{part}.rom") for part in parts), "127.0.0.1", fake.port
+    )
+    with NdiDevice("tracker", made, listener.on_raw, listener.on_state):
+        listener.wait_for_messages(30 * tools)
+    fake.stop()
+    for part in parts:
+        told = messages(listener, f"Tool{part}ToTracker")
+        frames = [int(m.metadata["FrameNumber"]) for m in told]
+        assert len(frames) >= 29
+        assert frames == list(range(frames[0], frames[0] + len(frames)))
+        assert [m.body.matrix[0, 3] for m in told] == frames  # type: ignore[union-attr]
+
+
+def test_a_damaged_reply_with_many_tools_is_never_a_pose(roms: Path, listener: Listener) -> None:
+    """There the driver itself breaks: its process ends, and a new one takes over."""
+    parts = sorted(path.stem for path in roms.glob("*.rom"))[:3]
+    fake = TcpPolaris(dict.fromkeys(parts, moving))
+    fake.start()
+    tools = tuple(NdiTool(f"Tool{part}", roms / f"{part}.rom") for part in parts)
+    made = NdiSettings(tools, "127.0.0.1", fake.port)
+    with NdiDevice("tracker", made, listener.on_raw, listener.on_state) as device:
+        listener.wait_for_messages(30)
+        fake.damaged = 1
+        assert device.wait_for(DeviceState.LOST, timeout_s=PATIENCE_S)
+        assert device.wait_for(DeviceState.CONNECTED, timeout_s=PATIENCE_S)
+        listener.wait_for_messages(len(listener.raw) + 30)
+    fake.stop()
+    for message in messages(listener, f"Tool{parts[0]}ToTracker"):
+        assert message.body.matrix[0, 3] == int(message.metadata["FrameNumber"])  # type: ignore[union-attr]
+
+
 def test_each_tool_gets_its_own_definition(polaris: TcpPolaris, roms: Path, listener: Listener) -> None:
     with device_for(polaris, roms, listener):
         listener.wait_for_messages(1)
