@@ -111,6 +111,7 @@ class NdiDevice(Device):
             while not self._ending.is_set():
                 if not selector.select(_TICK_S):
                     if time.monotonic() - life.heard_s > life.limit_s:
+                        process.kill()  # it hangs in the driver: there is nothing to wait for
                         return f"{self._settings.where}: no answer for {life.limit_s} s {life.step}".strip()
                     continue
                 data = os.read(process.stdout.fileno(), _READ_BYTES)
