@@ -197,6 +197,7 @@ def _read_poses(path: Path) -> PoseTable:
 
 
 def read_counts_csv(path: Path) -> CountTable:
+    """Counting windows from t_s,counts,window_s, put in order of time. Raises InputError naming file and row."""
     table = read_table(path, COUNT_COLUMNS)
     for i, name in enumerate(COUNT_COLUMNS):
         table.require(np.isfinite(table.values[:, i]), f"{name} is not finite")

@@ -6,6 +6,7 @@ minute. The map is compared with the digest that the live engine wrote down; ful
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,10 @@ from tracking.recording import Event, Record
 
 # What leads up to a scan: a tracker's interval is judged over 1024 frames, 51 s of a slow one.
 LEAD_S = 60.0
+# Messages of two sources may be recorded in another order than they arrived, by a few rows.
+OVERTAKING_ROWS = 64
+# Rows that are always played: all but the messages themselves, and what the engine keeps for others to read.
+KEPT_KINDS = (events.LINK, events.COMMAND, events.TICK, events.RESULT, events.RESUME)
 # Messages of a scan that were still on their way when it was stopped.
 TAIL_S = 1.0
 
@@ -131,11 +136,37 @@ def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
 
 
 def needed(record: Record, stretches: list[tuple[float, float]]) -> Iterator[Event | None]:
-    """Every event but the messages outside the stretches and the last minute; None where some were left out."""
-    last_s = record.last_arrival_s
-    wanted = [*stretches, (last_s - LEAD_S, float("inf"))]
-    for event in record.events():
-        if event.kind != events.RAW or any(low <= event.arrival_s <= high for low, high in wanted):
-            yield event
-        else:
+    """Every event but the messages outside the stretches and the last minute; None where some were left out.
+
+    What is left out is not read either: a day's record is not gone through to bring back its last hour.
+    """
+    orders = deque(record.picked(*KEPT_KINDS))
+    at = 1
+    for first, last in rows_of(record, stretches):
+        if first > at:
             yield None
+        while orders and orders[0].id < first:
+            yield orders.popleft()
+        for event, _ in record.walk(first):
+            if event.id > last:
+                break
+            yield event
+        at = last + 1
+        while orders and orders[0].id < at:
+            orders.popleft()
+    yield from orders
+
+
+def rows_of(record: Record, stretches: list[tuple[float, float]]) -> list[tuple[int, int]]:
+    """The stretches and the last minute as rows [first, last] that do not overlap, in order."""
+    end = record.last_row
+    wanted = sorted([*stretches, (record.last_arrival_s - LEAD_S, float("inf"))])
+    merged: list[tuple[int, int]] = []
+    for low_s, high_s in wanted:
+        first = max(1, record.row_at(low_s) - OVERTAKING_ROWS)
+        last = min(end, record.row_at(high_s) + OVERTAKING_ROWS)
+        if merged and first <= merged[-1][1] + 1:
+            first, last = merged[-1][0], max(last, merged.pop()[1])
+        if first <= last:
+            merged.append((first, last))
+    return merged

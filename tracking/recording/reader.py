@@ -91,6 +91,25 @@ class Record:
         """Arrival of the last row as found, not checked; minus infinity in an empty record."""
         return self._last()[1]
 
+    def row_at(self, arrival_s: float) -> int:
+        """The first row that arrived then or later, as found, not checked; one past the last where none did.
+
+        Rows are taken to be in order of arrival; where threads overtook each other it is right to some rows.
+        """
+        low, high = 1, self.last_row + 1
+        try:
+            with closing(self._open()) as database:
+                while low < high:
+                    middle = (low + high) // 2
+                    row = database.execute(schema.SELECT_ARRIVAL, (middle,)).fetchone()
+                    if row is not None and row[0] < arrival_s:
+                        low = middle + 1
+                    else:
+                        high = middle
+        except (sqlite3.Error, TypeError) as error:
+            raise DamagedRecordError(self.path, 1, f"cannot be read ({error})") from error
+        return low
+
     def events(self, *kinds: str) -> Iterator[Event]:
         """All events, or those of the given kinds, in order.
 
