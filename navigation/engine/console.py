@@ -140,7 +140,7 @@ def run_console(
         if not resume:
             _forget(record)
         role = settings.sources[silent]
-        raise SurroundingsError(f"{silent} at {role.host}:{role.port}: no connection within {wait_s:g} s")
+        raise SurroundingsError(f"{silent} at {role.where}: no connection within {wait_s:g} s")
     say(f"{out}: record and {', '.join(names) or 'no analysed scan'}")
 
 

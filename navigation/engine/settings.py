@@ -29,6 +29,11 @@ class SourceRole:
     ndi: NdiSettings | None = None
 
     @property
+    def where(self) -> str:
+        """Where the instrument or its server stands: for messages."""
+        return self.ndi.where if self.ndi is not None else f"{self.host}:{self.port}"
+
+    @property
     def inputs(self) -> Inputs:
         """The same, as the hub takes it."""
         return Inputs(self.poses, self.counts, self.clock, self.volume)
