@@ -21,6 +21,7 @@ from tracking.igtl.names import GAMMA_PROBE
 from tracking.igtl.poses import poses_from_message
 from tracking.inputs import ClockKind, Inputs, frame_number, within
 from tracking.sample import CountSample, PoseSample, PoseStatus
+from tracking.steady import SteadyWatch
 
 # A source that was silent for this long has lost its claim to a name, so that a reconnect may take it over.
 CLAIM_S = 2.0
@@ -29,13 +30,15 @@ POSE_EXPIRY_S = 0.25
 POSE_EXPIRY_INTERVALS = 3.0
 COUNT_EXPIRY_INTERVALS = 2.5
 MOST_ALARMS = 200
+# A second marker on the patient, which must not move against the reference (H04).
+CHECK = "Check"
 # Sources said to share a clock may differ by this before it is told: 0.6 mm at 30 mm/s; and by half to rearm.
 MOST_DEPARTURE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock."""
+    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock, bump."""
 
     arrival_s: float
     kind: str
@@ -116,6 +119,8 @@ class Hub:
         self.counts = CountStream()
         self.alarms: deque[Alarm] = deque(maxlen=MOST_ALARMS)
         self.refused: Counter[str] = Counter()
+        self.check = SteadyWatch()
+        self._checked_s = -math.inf
         self._inputs = inputs
         self._bridge = bridge_clock_steps
         self._claims: dict[str, _Claim] = {}
@@ -234,7 +239,29 @@ class Hub:
         self.buffer.add(sample)
         if newest is None or sample.t_s > newest:
             self._claims[sample.name].newest_arrival_s = arrival_s
+        if sample.name.startswith(f"{CHECK}To"):
+            self._check_reference(source, arrival_s)
         return ()
+
+    def _check_reference(self, source: str, arrival_s: float) -> None:
+        """Look where the check marker is now that both it and the reference are known."""
+        times = [track.newest_t_s for track in self.buffer.chain(CHECK) if track is not None]
+        newest = min((-math.inf if t is None else t) for t in times)
+        if newest <= self._checked_s:
+            return
+        self._checked_s = newest
+        poses, valid = self.buffer.tool_in_reference(CHECK, [newest])
+        moved = self.check.moved
+        if valid[0]:
+            self.check.take(newest, poses[0])
+        if moved is None and self.check.moved is not None:
+            by = self.check.moved
+            text = f"the reference marker has moved, by at least {by.by_mm:.1f} mm and {by.by_deg:.1f} degrees"
+            self._alarm(arrival_s, "bump", f"{source}: {text}")
+
+    def accept_reference(self) -> None:
+        """The reference is where it should be from now on: the next seconds say where that is."""
+        self.check = SteadyWatch()
 
     def _take_counts(self, source: str, arrival_s: float, sample: CountSample) -> tuple[CountInterval, ...]:
         counts = self.counts

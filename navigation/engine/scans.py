@@ -43,10 +43,12 @@ class ScanState:
     unplaced_counts: float = 0.0
     ticks: int = 0
     ended: bool = False
+    moved_s: float = np.inf  # since when the reference is not where it was: the map is kept, but locked (H04)
     path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def settle(self, desk: ToolDesk, final: bool) -> Readings:
         """The next run of readings that no pose up to 200 ms late can change, times relative to the epoch."""
+        self.moved_s = min(self.moved_s, desk.moved_since_s)
         ready = self._ready(desk, final)
         run = self.intervals[self.settled : self.settled + ready]
         self.settled += ready
@@ -73,7 +75,9 @@ class ScanState:
 
     def _walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         stamps = self.pose_stamps(desk)
-        return stamps, desk.probe_path(stamps)[0]
+        poses = desk.probe_path(stamps)[0]
+        poses[stamps >= self.moved_s] = np.nan
+        return stamps, poses
 
     def take(self, settled: Iterable[CountInterval]) -> None:
         """Keep the intervals that began in the scan."""
@@ -113,7 +117,9 @@ class ScanState:
             window,
             latency,
             live,
-            covers=lambda start, end: desk.buffer.covers(PROBE, start + epoch, end + epoch),
+            covers=lambda start, end: (
+                desk.buffer.covers(PROBE, start + epoch, end + epoch) & (end + epoch < self.moved_s)
+            ),
         )
 
     def pose_stamps(self, desk: ToolDesk) -> NDArray[np.float64]:

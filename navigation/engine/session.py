@@ -205,10 +205,12 @@ class Session:
     def _use_registration(self, content: dict[str, Any]) -> list[Job]:
         matrix = np.array(content["matrix"], dtype=np.float64)
         self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
+        self.hub.accept_reference()
         return []
 
     def _confirm_registration(self, _content: dict[str, Any]) -> list[Job]:
         self.registration = replace(self.registration, restored=False)
+        self.hub.accept_reference()
         return []
 
     def _analyze(self, content: dict[str, Any]) -> list[Job]:

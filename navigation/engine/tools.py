@@ -34,6 +34,12 @@ class ToolDesk:
         self.hub = hub
         self.buffer = hub.buffer
 
+    @property
+    def moved_since_s(self) -> float:
+        """Since when the reference is not where it was; infinity while it is, or nothing watches it (H04)."""
+        moved = self.hub.check.moved
+        return np.inf if moved is None else moved.since_s
+
     def newest_t_s(self, tool: str) -> float | None:
         """Stamp up to which the tool's pose in Reference is known; None before the first."""
         times = [track.newest_t_s for track in self.buffer.chain(tool) if track is not None]
@@ -41,9 +47,9 @@ class ToolDesk:
         return min(known) if len(known) == len(times) else None
 
     def newest(self, tool: str) -> Floats | None:
-        """The newest `T_reference_marker` (4, 4), None while unknown."""
+        """The newest `T_reference_marker` (4, 4), None while unknown or since the reference has moved."""
         newest = self.newest_t_s(tool)
-        if newest is None:
+        if newest is None or newest >= self.moved_since_s:
             return None
         matrices, valid = self.buffer.tool_in_reference(tool, np.array([newest]))
         pose: Floats = matrices[0]
@@ -77,7 +83,8 @@ class ToolDesk:
         age = max(device.age_s + late for device, late in zip(known, behind, strict=True))
         matrix = self.newest(tool)
         valid = matrix is not None and all(device.valid for device in known)
-        return ToolState(name, matrix, valid, newest, age, _word(known, valid), known[0].received)
+        word = _word(known, valid) if newest < self.moved_since_s else PoseStatus.INVALID.value
+        return ToolState(name, matrix, valid, newest, age, word, known[0].received)
 
 
 def _at_tip(marker: ToolState, name: str, T_tool_tip: Floats) -> ToolState:

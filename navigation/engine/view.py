@@ -16,6 +16,7 @@ from tracking.hub import COUNT_EXPIRY_INTERVALS
 SHORT_OF_ROOM_MIN = 30.0
 # A fault is shown this long after it happened.
 FAULT_SHOWN_S = 5.0
+REFERENCE_MOVED = "the reference has moved: nothing is placed until the registration is confirmed"
 # More alarms of the inputs at one time are not read.
 MOST_ALARMS_SHOWN = 3
 
@@ -109,6 +110,7 @@ class Viewer:
         return (
             *_recorder_faults(recorder),
             *(["the registration is restored, unverified"] if registration.unverified else []),
+            *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
             *(f"{name} is not connected" for name in lost),
             *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
             *(text for text, _ in self._faults),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from navigation.engine.events import TICK, EngineEvent, json_event
 from navigation.engine.jobs import Job, TickJob
 from navigation.engine.session import Session
+from navigation.engine.view import REFERENCE_MOVED, Viewer
 from navigation.volume import ScanResult
 from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, stream
 from tests.navigation.engine.fakes import settings as fake_settings
@@ -298,3 +299,49 @@ def test_a_disowned_tool_is_shown_with_its_sender_s_word() -> None:
             session.handle(pose_event("ReferenceToTracker", last, pose(0.0, 1e-6 * (last % 1))))
     tool = session.tools.states(last)["ProbeTipToReference"]
     assert (tool.valid, tool.status) == (False, "OUT_OF_VIEW")
+
+
+def bumped(events: list[EngineEvent], at_s: float) -> list[EngineEvent]:
+    """The stream with a check marker, and a reference that is pushed by 2 mm at `at_s`."""
+    found = []
+    for i, event in enumerate(events):
+        if event.source == TRACKER and b"ReferenceToTracker" in event.payload[:40]:
+            shift = 2.0 if event.arrival_s >= at_s else 0.0
+            found.append(pose_event("ReferenceToTracker", event.arrival_s, pose(shift, 1e-6 * (i % 7))))
+            found.append(pose_event("CheckToTracker", event.arrival_s, pose(80.0, 1e-6 * (i % 5))))
+        else:
+            found.append(event)
+    return found
+
+
+def test_after_a_bump_of_the_reference_the_map_is_locked_until_it_is_confirmed() -> None:
+    """H04: what was placed stays, nothing is added, no tool is shown, and a new scan follows a confirmation."""
+    at_s = EPOCH_S + 10.0 + 8.0
+    events = bumped(list(stream(24.0)), at_s)
+    session = Session(fake_settings())
+    viewer = Viewer(session)
+    session.handle(command("start", mode="scan", name=SCAN))
+    jobs: list[Job] = []
+    shown: list[tuple[float, bool, bool]] = []
+    for i, event in enumerate(events):
+        jobs += session.handle(event)
+        jobs += session.handle(json_event("engine", 0.0, TICK, {"scan": SCAN})) if i % 50 == 49 else []
+        if i == 3200:
+            session.handle(command("confirm_registration"))
+        if i % 100 == 0 and i > 100:
+            snapshot = viewer.snapshot(event.arrival_s)
+            tool = snapshot.tools["ProbeTipToReference"]
+            shown.append((event.arrival_s, tool.valid, REFERENCE_MOVED in snapshot.faults))
+    jobs += session.handle(command("stop"))
+    readings = Readings.joined([job.batch for job in jobs if isinstance(job, TickJob)])
+    confirmed_s = events[3200].arrival_s
+    assert at_s + 1.0 < confirmed_s < at_s + 10.0
+    # Some readings of the half second that it takes to be sure are in; none of later, confirmed or not.
+    latest = readings.t_s.max() + EPOCH_S
+    assert at_s - 0.1 < latest < at_s + 0.7
+    for t, valid, told in shown:
+        if at_s + 0.7 < t < confirmed_s:
+            assert (valid, told) == (False, True)
+        elif t < at_s or t > confirmed_s + 0.1:
+            assert (valid, told) == (True, False)
+    assert [a.kind for a in session.hub.alarms] == ["bump"]
