@@ -41,7 +41,7 @@ TOP = {
         "navigation.cli.plus_config:command", "PlusServer's configuration for this program."
     ),
     "replay": Entry("navigation.cli.replay:command", "The same engine on a record."),
-    "import": Entry("navigation.cli.records:import_command", "Scan folder into a record."),
+    "import": Entry("navigation.cli.records:import_command", "Scan folder or PLUS sequence into a record."),
     "export": Entry("navigation.cli.records:export_command", "Record into files others open."),
     "verify": Entry("navigation.cli.verify:command", "Is a record whole and as it was written?"),
     "reconstruct": Entry("navigation.cli.reconstruct:command", "Map and foci of one scan, offline."),

@@ -177,6 +177,8 @@ def export_command(record: Path, form: str, out: Path, force: bool) -> None:
     """
     from tracking.recording.export import open_source, phases_of
 
+    if record.is_dir():
+        raise InputError(f"{record}: is a folder, not a record: `gammanav import` makes one of a scan folder")
     source, name = open_source(record)
     phases = phases_of(source)
     if name and name not in phases:

@@ -143,9 +143,14 @@ class SequenceRecord:
         if nuclide is None:
             raise InputError(f"{self.path}: names no nuclide for its counts: --nuclide does")
         if options.counts is not None:
-            return _samples_of(options.counts, self._zero_s + options.counts_offset_s, nuclide)
-        samples = [self._sample(frame, nuclide) for frame in sorted(inside)]
-        return sorted(_totalled(samples), key=lambda s: s.t_s)
+            samples = _samples_of(options.counts, self._zero_s + options.counts_offset_s, nuclide)
+        else:
+            samples = _totalled([self._sample(frame, nuclide) for frame in sorted(inside)])
+        wild = [s.t_s for s in samples if not 0.0 <= s.t_s < LATEST_STAMP_S]
+        if wild:
+            hint = "" if inside else ": --counts-offset-s moves them"
+            raise InputError(f"{self.path}: counts at {wild[0]:g} s, negative or beyond any clock{hint}")
+        return sorted(samples, key=lambda s: s.t_s)
 
     def _sample(self, frame: int, nuclide: str) -> CountSample:
         found = self._sequence.counts[frame]
@@ -208,10 +213,7 @@ class SequenceRecord:
 def _samples_of(counts: CountTable, offset_s: float, nuclide: str) -> list[CountSample]:
     """A table of counts as samples, its stamps plus `offset_s`."""
     rows = zip(counts.t_s.tolist(), counts.counts.tolist(), counts.window_s.tolist(), strict=True)
-    samples = [CountSample(t + offset_s, -1, n, window, np.nan, np.nan, nuclide) for t, n, window in rows]
-    if samples and samples[0].t_s < 0.0:
-        raise InputError(f"the counts would begin at {samples[0].t_s:g} s: --counts-offset-s is too small")
-    return _totalled(samples)
+    return _totalled([CountSample(t + offset_s, -1, n, w, np.nan, np.nan, nuclide) for t, n, w in rows])
 
 
 def _totalled(samples: list[CountSample]) -> list[CountSample]:

@@ -157,6 +157,8 @@ def test_options_for_sequences_are_refused_with_a_folder(
     (tmp_path / "scan").mkdir()
     assert run(["import", str(tmp_path / "scan"), "--probe", "A", "--out", str(tmp_path / "r.gnav")]) == 2
     assert "a scan folder says itself" in one_line(capsys)
+    assert run(["export", str(tmp_path / "scan"), "--out", str(tmp_path / "x")]) == 2
+    assert "is a folder, not a record" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,11 @@ def test_counts_that_cannot_be_are_refused(tmp_path: Path) -> None:
         InputError, match=r"poses \(345.000 to 347.450 s\) and the counts \(0.400 to 0.500 s\)"
     ):
         SequenceRecord(path, ImportOptions(counts=table([0.5]), nuclide="Tc-99m"))
-    with pytest.raises(InputError, match="--counts-offset-s is too small"):
-        SequenceRecord(path, ImportOptions(counts=table([0.5]), nuclide="Tc-99m", counts_offset_s=-9.0))
+    for offset_s in (-9.0, 1e12, float("nan")):
+        with pytest.raises(InputError, match="negative or beyond any clock: --counts-offset-s"):
+            SequenceRecord(
+                path, ImportOptions(counts=table([0.5]), nuclide="Tc-99m", counts_offset_s=offset_s)
+            )
     within = meta(
         tmp_path / "b.mha", [*frame(0, 1.0), "Seq_Frame0000_Counts = 3", "Seq_Frame0000_IntervalS = 0.1"], 1
     )
