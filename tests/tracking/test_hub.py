@@ -59,6 +59,13 @@ def test_both_forms_of_counts_are_the_same() -> None:
     assert forms[0] == forms[1]
 
 
+def test_a_source_that_changes_its_form_goes_on_counting() -> None:
+    hub = Hub()
+    intervals = [i for k in range(1, 11) for i in hub.handle(PROBE, 0.1 * k, count_bytes(k, sensor=k < 5))]
+    assert [i.counts for i in intervals] == [10.0] * 10
+    assert (hub.counts.gaps, hub.counts.restarts, hub.counts.duplicates) == (0, 0, 0)
+
+
 def test_devices_expire() -> None:
     hub = Hub()
     playing(hub)  # the newest pose arrived at 0.5
