@@ -136,7 +136,12 @@ def head_of(settings: Settings) -> dict[str, Any]:
 
 def settings_of(record: Record) -> Settings:
     """The settings in a record's head. Raises InputError when it was not written by the engine."""
+    found = record.meta.get(SETTINGS_KEY)
+    if found is None:
+        raise InputError(
+            f"{record.path}: not a record of a live case; a scan imported with --calibration can be replayed"
+        )
     try:
-        return Settings.from_json(record.meta[SETTINGS_KEY])
-    except (KeyError, TypeError, ValueError) as error:
+        return Settings.from_json(found)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{record.path}: not a record of a live case ({error!r})") from error
