@@ -27,6 +27,8 @@ from tests.navigation.engine.room_stream import (
     scanned,
     sent,
 )
+from tracking.igtl.codec import decode
+from tracking.igtl.poses import poses_from_message
 from tracking.inputs import ClockKind
 from tracking.sample import CountSample, PoseStatus, Readings
 
@@ -299,6 +301,29 @@ def test_a_disowned_tool_is_shown_with_its_sender_s_word() -> None:
             session.handle(pose_event("ReferenceToTracker", last, pose(0.0, 1e-6 * (last % 1))))
     tool = session.tools.states(last)["ProbeTipToReference"]
     assert (tool.valid, tool.status) == (False, "OUT_OF_VIEW")
+
+
+@pytest.mark.parametrize("tool", ["Probe", "Reference"])
+def test_a_frozen_driver_places_no_count(tool: str) -> None:
+    """Bit-identical poses for a second: unplaced back to the first repeat, of tool or reference (H02, H05)."""
+    name, first, events = f"{tool}ToTracker", None, []
+    for event in stream(3.0):
+        if event.source == TRACKER and event.payload[14:34].rstrip(b"\0") == name.encode():
+            t = event.arrival_s - EPOCH_S - 10.0
+            first = event if first is None or not 1.0 <= t < 2.0 else first
+            matrix = poses_from_message(decode(first.payload))[0].matrix
+            events.append(pose_event(name, event.arrival_s, matrix))
+        else:
+            events.append(event)
+    session, readings = placed(events)
+    state = session.scans[SCAN]
+    # 29 intervals of 3 s less the last frame's; those that reach into the frozen second find no place.
+    assert len(readings) + state.unplaced == 29
+    middle = readings.t_s - 10.0
+    assert not ((middle > 0.96) & (middle < 2.04)).any()
+    assert 10 <= state.unplaced <= 12
+    assert state.unplaced_counts == 7.0 * state.unplaced
+    assert session.hub.buffer.track(name).stale >= 58
 
 
 def bumped(events: list[EngineEvent], at_s: float) -> list[EngineEvent]:
