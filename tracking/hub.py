@@ -178,18 +178,22 @@ class Hub:
             counts.lost_s,
             counts.rate_cps(),
             dict(self.refused),
-            tuple(
-                ClockStats(
-                    source,
-                    self._inputs_of(source).clock,
-                    clock.offset_s,
-                    clock.drift_ppm,
-                    clock.uncertainty_s,
-                    len(clock.steps),
-                    clock.held_since_s is not None,
-                )
-                for source, clock in self._clocks.items()
-            ),
+            self.clocks(),
+        )
+
+    def clocks(self) -> tuple[ClockStats, ...]:
+        """The clocks of the sources heard so far."""
+        return tuple(
+            ClockStats(
+                source,
+                self._inputs_of(source).clock,
+                clock.offset_s,
+                clock.drift_ppm,
+                clock.uncertainty_s,
+                len(clock.steps),
+                clock.held_since_s is not None,
+            )
+            for source, clock in self._clocks.items()
         )
 
     def _inputs_of(self, source: str) -> Inputs:
@@ -256,7 +260,9 @@ class Hub:
             self.check.take(newest, poses[0])
         if moved is None and self.check.moved is not None:
             by = self.check.moved
-            text = f"the reference marker has moved, by at least {by.by_mm:.1f} mm and {by.by_deg:.1f} degrees"
+            text = (
+                f"the reference marker has moved, by at least {by.by_mm:.1f} mm and {by.by_deg:.1f} degrees"
+            )
             self._alarm(arrival_s, "bump", f"{source}: {text}")
 
     def accept_reference(self) -> None:

@@ -33,12 +33,22 @@ class ToolState:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A connection to a tracker or probe reader."""
+    """A connection to a tracker or probe reader, and its clock: `offset_s` + its stamps = our time.
+
+    The offset is known to `offset_uncertainty_s` and changes by `drift_ppm` (positive: the source gains);
+    None while unknown. While `clock_judged` its messages wait until it is sure whether its clock was set.
+    """
 
     connected: bool
     messages: int
     refused: int
     age_s: float | None
+    clock: str = "shared"
+    offset_s: float | None = None
+    offset_uncertainty_s: float | None = None
+    drift_ppm: float | None = None
+    clock_steps: int = 0
+    clock_judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.session import BED, SURFACE, Session
 from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
-from tracking.hub import COUNT_EXPIRY_INTERVALS
+from tracking.hub import COUNT_EXPIRY_INTERVALS, ClockStats
 
 # Time enough to find another disk before the record ends.
 SHORT_OF_ROOM_MIN = 30.0
@@ -118,15 +119,18 @@ class Viewer:
 
     def _sources(self, now_s: float) -> dict[str, SourceState]:
         session = self._session
-        return {
-            name: SourceState(
+        clocks = {clock.source: clock for clock in session.hub.clocks()}
+        found = {}
+        for name, role in session.settings.sources.items():
+            state = SourceState(
                 session.links.get(name, False),
                 session.messages[name],
                 session.hub.refused[name],
                 now_s - session.heard_s[name] if name in session.heard_s else None,
+                role.clock.value,
             )
-            for name in session.settings.sources
-        }
+            found[name] = _with_clock(state, clocks[name]) if name in clocks else state
+        return found
 
     def _counts(self, now_s: float) -> CountState:
         log, session = self._session.counts, self._session
@@ -156,3 +160,14 @@ def _recorder_faults(recorder: RecorderState) -> list[str]:
     if recorder.minutes_left is not None and recorder.minutes_left < SHORT_OF_ROOM_MIN:
         faults.append(f"the disk has room for {recorder.minutes_left:.0f} minutes of recording")
     return faults
+
+
+def _with_clock(state: SourceState, clock: ClockStats) -> SourceState:
+    return replace(
+        state,
+        offset_s=clock.offset_s,
+        offset_uncertainty_s=clock.uncertainty_s,
+        drift_ppm=clock.drift_ppm,
+        clock_steps=clock.steps,
+        clock_judged=clock.judging,
+    )

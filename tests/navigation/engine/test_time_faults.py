@@ -12,6 +12,7 @@ from navigation.engine.events import TICK, EngineEvent, json_event
 from navigation.engine.jobs import Job, TickJob
 from navigation.engine.session import Session
 from navigation.engine.view import REFERENCE_MOVED, Viewer
+from navigation.engine.words import status_words
 from navigation.volume import ScanResult
 from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, stream
 from tests.navigation.engine.fakes import settings as fake_settings
@@ -157,6 +158,10 @@ def test_a_tracker_on_another_host_moves_no_spot(faultless: Scanned, expected: S
     (tracker, _) = found.session.hub.stats(begin_s() + SCAN_S).clocks
     assert tracker.drift_ppm == pytest.approx(200.0, abs=20.0)
     assert tracker.offset_s == pytest.approx(-37.0 - 2e-4 * SCAN_S, abs=2e-3)
+    shown = status_words(Viewer(found.session).snapshot(begin_s() + SCAN_S))["sources"][TRACKER]
+    assert shown["clock"] == "own"
+    assert shown["offset_s"] == pytest.approx(tracker.offset_s, abs=1e-3)
+    assert shown["offset_uncertainty_s"] < 0.003
 
 
 def test_loss_only_lowers_the_exposure(faultless: Scanned) -> None:
