@@ -4,6 +4,7 @@
 
     GammanavError
     ├── InputError (ValueError)         a file, option or value from outside is wrong: exit 2
+    │   └── DamagedRecordError          rows of a record are not what was written (`tracking.recording`)
     ├── SurroundingsError (OSError)     port in use, peer gone, no display, disk full: exit 2
     ├── GateRefusedError                a quality gate refuses the use of a result: exit 3
     ├── FrameMismatchError (ValueError) two transforms do not meet in the same frame: our fault, exit 1

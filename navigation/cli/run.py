@@ -22,7 +22,10 @@ import click
     help="Seconds to wait for the sources.",
 )
 @click.option("--resume", is_flag=True, help="Go on after a crash in the record that is there.")
-def command(case: Path, out: Path | None, headless: bool, port: int, wait: float, resume: bool) -> None:
+@click.option("--key", type=click.Path(path_type=Path), help="File with a key that signs the record.")
+def command(
+    case: Path, out: Path | None, headless: bool, port: int, wait: float, resume: bool, key: Path | None
+) -> None:
     """Run the live case in CASE, a TOML file: record everything, map, publish.
 
     Words on standard input: `surface` or `bed` (outline with the stylus), `scan [NAME]`, `stop`, `touch`,
@@ -30,5 +33,7 @@ def command(case: Path, out: Path | None, headless: bool, port: int, wait: float
     Ctrl-C or SIGTERM and writes the results then.
     """
     from navigation.engine.console import run_console
+    from tracking.recording import read_key
 
-    run_console(case, out or case.with_suffix(""), headless, port, wait, click.echo, resume)
+    signing = None if key is None else read_key(key)
+    run_console(case, out or case.with_suffix(""), headless, port, wait, click.echo, resume, signing)

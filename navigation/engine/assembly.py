@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +20,12 @@ from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Snapshot
 from navigation.publish import Publisher
 from tracking.errors import InputError
-from tracking.recording import Record, Recorder
+from tracking.recording import DamagedRecordError, Record, Recorder
 
+logger = logging.getLogger(__name__)
+
+# More alarms of the recorder between two snapshots say the same.
+MOST_ALARMS = 20
 RECORD_NAME = "record.gnav"
 SETTINGS_KEY = "settings"
 
@@ -62,12 +68,19 @@ class LiveStatistics:
 class LiveCase:
     """A running case as a context; with `resume` one that goes on in its record after a crash.
 
-    Entering raises SurroundingsError when the port is in use or the record cannot be written, and InputError
-    when the record exists, or with `resume` when it does not or is none of a live case.
+    `key` signs the record when it is closed. Entering raises SurroundingsError when the port is in use or the
+    record cannot be written, and InputError when the record exists, or with `resume` when it does not or is
+    none of a live case.
     """
 
     def __init__(
-        self, settings: Settings, record: Path, port: int, build: Build, resume: bool = False
+        self,
+        settings: Settings,
+        record: Path,
+        port: int,
+        build: Build,
+        resume: bool = False,
+        key: bytes | None = None,
     ) -> None:
         self.statistics = LiveStatistics()
         self.session = Session(settings)
@@ -76,13 +89,14 @@ class LiveCase:
         self._record = record
         self._build = build
         self._resume = resume
+        self._key = key
+        self._alarms: deque[str] = deque(maxlen=MOST_ALARMS)
 
     def __enter__(self) -> LiveCase:
         with ExitStack() as undo:
             self.publisher.start()
             undo.callback(self.publisher.stop)
-            imager = Imager(self._build)
-            self.recorder = self._recorder(imager)
+            self.recorder, imager = self._taken_up() if self._resume else self._begun()
             undo.callback(self._give_up_record)
             self.kept = KeptRecorder(self.recorder)
             self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
@@ -96,17 +110,38 @@ class LiveCase:
         if not self._resume:
             self._record.unlink()
 
-    def _recorder(self, imager: Imager) -> Recorder:
-        if not self._resume:
-            self._record.parent.mkdir(parents=True, exist_ok=True)
-            return Recorder(self._record, head_of(self.session.settings))
-        recorder = Recorder.resume(self._record)
+    def _begun(self) -> tuple[Recorder, Imager]:
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        head = head_of(self.session.settings)
+        recorder = Recorder(self._record, head, key=self._key, on_alarm=self._alarm)
+        return recorder, Imager(self._build)
+
+    def _taken_up(self) -> tuple[Recorder, Imager]:
+        """The record goes on; if rows in its middle are damaged, what precedes them does."""
         try:
-            self.restored = restore(Record(self._record), self.session, imager)
+            imager = self._restored()
+            return self._reopened(whole=False), imager
+        except DamagedRecordError:
+            recorder = self._reopened(whole=True)
+        try:
+            return recorder, self._restored()
         except BaseException:
             recorder.close()
             raise
-        return recorder
+
+    def _restored(self) -> Imager:
+        self.session = Session(self.session.settings)
+        imager = Imager(self._build)
+        self.restored = restore(Record(self._record), self.session, imager)
+        return imager
+
+    def _reopened(self, whole: bool) -> Recorder:
+        return Recorder.resume(self._record, key=self._key, on_alarm=self._alarm, whole=whole)
+
+    def _alarm(self, kind: str, text: str) -> None:
+        """An alarm of the recorder, on one of its threads; a lasting fault is in its health, too."""
+        logger.warning("recorder, %s: %s", kind, text)
+        self._alarms.append(f"recorder: {text}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,6 +151,8 @@ class LiveCase:
         self.recorder.close()
 
     def _show(self, snapshot: Snapshot) -> None:
+        while self._alarms:
+            self.engine.viewer.fault(self._alarms.popleft())
         self.statistics.take(snapshot)
         self.publisher.show(snapshot)
         self.kept.show(snapshot)

@@ -114,19 +114,26 @@ class Console:
 
 
 def run_console(
-    path: Path, out: Path, headless: bool, port: int, wait_s: float, say: Say, resume: bool = False
+    path: Path,
+    out: Path,
+    headless: bool,
+    port: int,
+    wait_s: float,
+    say: Say,
+    resume: bool = False,
+    key: bytes | None = None,
 ) -> None:
     """Run the case file until `quit`, end by a signal, or for good when standard input ends.
 
-    With `resume` the case goes on in its record, with the settings kept there. Raises InputError for the case
-    file or an existing record, SurroundingsError for a silent source.
+    With `resume` the case goes on in its record, with the settings kept there; `key` signs it. Raises
+    InputError for the case file or an existing record, SurroundingsError for a silent source.
     """
     from navigation.engine.reconstruct import build_imaging
 
     record = out / RECORD_NAME
     settings = _settings(path, record, resume)
     names: tuple[str, ...] = ()
-    with LiveCase(settings, record, port, build_imaging, resume) as case:
+    with LiveCase(settings, record, port, build_imaging, resume, key) as case:
         if case.restored is not None:
             say(_taken_up(case, case.restored))
         silent = case.engine.wait_connected(wait_s)

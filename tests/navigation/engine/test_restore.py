@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Registration
 from tests.navigation.engine.fakes import EPOCH_S, Devices, build, settings, stream
 from tracking.errors import InputError
-from tracking.recording import Event, Record, Recorder, Replay
+from tracking.recording import Event, Record, Recorder, Replay, verify
 
 BEGIN_S = EPOCH_S + 10.0
 DEADLINE_S = 20.0
@@ -55,10 +57,10 @@ def a_case(idle_s: float = 90.0) -> list[EngineEvent]:
     return sorted([*first, *idle, *second, *orders], key=lambda e: e.arrival_s)
 
 
-def recorded(path: Path, case: list[EngineEvent], spoil: bool = False) -> Session:
+def recorded(path: Path, case: list[EngineEvent], spoil: bool = False, key: bytes | None = None) -> Session:
     """The case as the live engine writes it, with the digests of its results; its session at the end."""
     session, imager = Session(registered()), Imager(build)
-    with Recorder(path, head_of(session.settings)) as recorder:
+    with Recorder(path, head_of(session.settings), key=key) as recorder:
         for event in case:
             recorder.append(event.source, event.arrival_s, event.kind, event.payload)
             for job in session.handle(event):
@@ -181,3 +183,33 @@ def test_what_is_no_record_is_not_resumed(tmp_path: Path) -> None:
     ):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def test_a_record_damaged_in_its_middle_goes_on_with_what_precedes(tmp_path: Path) -> None:
+    path = tmp_path / RECORD_NAME
+    recorded(path, a_case(5.0))
+    with closing(sqlite3.connect(path)) as database, database:
+        rows = database.execute("SELECT max(id) FROM event").fetchone()[0]
+        # In the second scan: the first is whole.
+        database.execute("UPDATE event SET payload = x'00' WHERE id = ?", (rows - 300,))
+    with Devices(1.0) as devices:
+        where = settings(devices.tracker.port, devices.probe.port)
+        live = replace(registered(), sources=where.sources)
+        with LiveCase(live, path, 0, build, resume=True) as case:
+            assert set(case.session.scans) == {"scan-1", "scan-2"}
+            assert len(case.session.scans["scan-1"].intervals) >= 39
+    assert sum(1 for _ in Record(path).events()) >= rows - 301
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".damaged")]
+
+
+def test_a_signed_record_is_signed_after_a_crash_too(tmp_path: Path) -> None:
+    path, key = tmp_path / RECORD_NAME, b"sixteen bytes or more"
+    recorded(path, a_case(5.0), key=key)
+    with Devices(1.0) as devices:
+        where = settings(devices.tracker.port, devices.probe.port)
+        live = replace(registered(), sources=where.sources)
+        with LiveCase(live, path, 0, build, resume=True, key=key):
+            pass
+    assert verify(path, key).signed
+    with pytest.raises(InputError, match="not signed with this key"):
+        verify(path, b"another key, as long")
