@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -104,4 +105,13 @@ def write(path: Path | None, results: dict[str, Any]) -> None:
     """Everything as JSON, if asked for."""
     if path is not None:
         head = {"machine": machine(), "python": platform.python_version()}
-        path.write_text(json.dumps({**head, **results}, indent=2) + "\n")
+        path.write_text(json.dumps(_plain({**head, **results}), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: a figure that could not be measured is null."""
+    if isinstance(value, dict):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

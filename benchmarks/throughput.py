@@ -330,7 +330,7 @@ def main() -> None:
             ("sent = recorded = received", str(r["complete"]), "True"),
             ("gaps", str(r["gaps"]), "0"),
             (
-                "processor, all seven processes",
+                "processor, all six processes",
                 f"{100 * r['share_of_two_cores']:.1f} % of two cores",
                 "<= 60 %",
             ),
