@@ -170,7 +170,7 @@ class Hub:
         """The inputs at `now_s`, on the clock of the arrivals."""
         counts = self.counts
         return HubStats(
-            tuple(self._device(name, claim, now_s) for name, claim in self._claims.items()),
+            tuple(self._device(name, claim, now_s) for name, claim in list(self._claims.items())),
             counts.gaps,
             counts.missing,
             counts.duplicates,

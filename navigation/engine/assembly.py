@@ -83,6 +83,7 @@ class LiveCase:
         key: bytes | None = None,
     ) -> None:
         self.statistics = LiveStatistics()
+        self.newest: Snapshot | None = None
         self.session = Session(settings)
         self.publisher = Publisher(port, settings.publish_host)
         self.restored: Restored | None = None
@@ -153,6 +154,7 @@ class LiveCase:
     def _show(self, snapshot: Snapshot) -> None:
         while self._alarms:
             self.engine.viewer.fault(self._alarms.popleft())
+        self.newest = snapshot
         self.statistics.take(snapshot)
         self.publisher.show(snapshot)
         self.kept.show(snapshot)

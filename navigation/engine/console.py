@@ -103,7 +103,9 @@ class Console:
         return "no finding" if check is None else check.statement
 
     def _status(self) -> str:
-        snapshot = self.case.engine.viewer.snapshot(self.case.engine.clock())
+        snapshot = self.case.newest  # the engine's own: its state is not to be read from this thread
+        if snapshot is None:
+            return "starting"
         rate = snapshot.counts.rate_cps
         tools = ", ".join(f"{n} {'seen' if t.valid else 'not seen'}" for n, t in snapshot.tools.items())
         counts = "no counts" if rate is None else f"{rate:.0f} cps"

@@ -82,12 +82,16 @@ def test_poses_and_counts_reach_the_record(
         bufsize=1,
     )
     assert talk.stdin is not None and talk.stdout is not None
+    rescue = threading.Timer(2 * PATIENCE_S, talk.kill)  # a command that no longer answers fails the test
+    rescue.start()
     assert talk.stdout.readline().startswith("connected")
     status, deadline = "", time.monotonic() + PATIENCE_S
+    # Asked as fast as it answers, while the devices are only just appearing.
     while not ("ProbeToReference seen" in status and "cps" in status) and time.monotonic() < deadline:
         talk.stdin.write("status\n")
         status = talk.stdout.readline()
     out, err = talk.communicate("quit\n", timeout=PATIENCE_S)
+    rescue.cancel()
     assert (talk.returncode, err) == (0, ""), out
     assert "ProbeToReference seen" in status
     hub = Hub()
