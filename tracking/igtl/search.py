@@ -15,7 +15,7 @@ from tracking.igtl.header import HEADER_BYTES, Header, largest_body_bytes
 
 # Look-alikes whose bodies have not come yet. More only come from somebody who makes them; then those that
 # would end last are given up.
-_MOST_OPEN = 1024
+MOST_OPEN = 1024
 # CRC work that one received byte pays for, and bodies that are small enough to be checked for nothing.
 _CHECKED_PER_BYTE = 16
 _CHEAP_BYTES = 4096
@@ -47,6 +47,11 @@ class Search:
         self._open: list[tuple[int, int, Header]] = []
         self._seen = 0
         self._credit = 0
+
+    @property
+    def open_count(self) -> int:
+        """Look-alikes whose bodies are waited for."""
+        return len(self._open)
 
     def find(self, buffer: bytearray) -> tuple[int, int, bool] | None:
         """Go on with what has come since; None when more is needed."""
@@ -84,7 +89,7 @@ class Search:
             end = start + HEADER_BYTES + header.body_bytes
             if end > len(view):
                 insort(self._open, (end, start, header), key=lambda candidate: candidate[:2])
-                del self._open[_MOST_OPEN:]
+                del self._open[MOST_OPEN:]
             elif self._can_pay(header.body_bytes) and is_intact(view, start, end, header):
                 return start, end, header.crc != 0
         self._scanned = max(self._scanned, last + 1)

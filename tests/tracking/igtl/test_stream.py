@@ -21,6 +21,7 @@ from tracking.igtl import (
 )
 from tracking.igtl.crc import crc64
 from tracking.igtl.header import HEADER_BYTES, OTHER_LARGEST_BYTES, Header, largest_body_bytes
+from tracking.igtl.search import MOST_OPEN, Search
 from tracking.igtl.stream import HELD_LARGEST_BYTES, SKIPPED_LARGEST_BYTES
 
 # No body ends in a zero, with which the next message begins: cut by one byte it would be complete again.
@@ -331,9 +332,34 @@ def test_garbage_is_not_kept() -> None:
     assert splitter.garbage_bytes + splitter.pending_bytes == 200 * 256 * 64
 
 
-def test_an_empty_message_in_garbage_proves_nothing() -> None:
-    """Behind one, a header that lies about a large body is not followed."""
+@pytest.mark.parametrize("body", [b"", bytes(10)])
+@pytest.mark.parametrize("at", [1 + HEADER_BYTES, 1 + HEADER_BYTES + 5, 300])
+def test_an_empty_message_in_garbage_proves_nothing(body: bytes, at: int) -> None:
+    """Behind one, a header that lies about a large body is not followed, in whatever pieces it comes."""
+    empty = fake_header("GET_STATUS", len(body)) + body
+    stream = b"x" + empty + fake_header("VIDEO", 1 << 24) + MESSAGES[0]
     splitter = StreamSplitter()
-    stream = b"x" + fake_header("GET_STATUS", 0) + fake_header("VIDEO", 1 << 24) + MESSAGES[0]
-    assert splitter.feed(stream) == [fake_header("GET_STATUS", 0), MESSAGES[0]]
+    assert feed_all(splitter, [stream[:at], stream[at:]]) == [empty, MESSAGES[0]]
     assert splitter.garbage_bytes == 1 + HEADER_BYTES
+
+
+def test_a_lie_within_a_lie_hides_nothing() -> None:
+    splitter = StreamSplitter()
+    lie = fake_header("VIDEO", SKIPPED_LARGEST_BYTES)
+    assert splitter.feed(lie + MESSAGES[0] + lie + MESSAGES[1]) == []
+    splitter.distrust()
+    assert splitter.feed(b"") == MESSAGES[:2]
+
+
+def test_look_alikes_that_are_kept_open_are_bounded() -> None:
+    """Those that would end last are given up, not the message that will be there first."""
+    near = encode(string_message("Near", "x" * 60_000, 1.0))
+    flood = fake_header("IMAGE", 1 << 24) * (MOST_OPEN + 5)
+    search = Search(None, 0)
+    buffer = bytearray(near[:200])
+    assert search.find(buffer) is None
+    assert search.find(buffer + flood) is None
+    assert search.open_count == MOST_OPEN
+    # what follows is the rest of the message after all
+    buffer += near[200:]
+    assert search.find(buffer) == (0, len(near), True)
