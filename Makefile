@@ -55,6 +55,9 @@ N ?= 1
 campaign: $(VENV)/.core $(VENV)/.dev
 	$(bin)/python -m tests.campaign.kill --n $$((500 * $(N)))
 	$(bin)/python -m tests.campaign.torn --n $$((1000 * $(N)))
+	$(bin)/python -m tests.campaign.links --n $$((2000 * $(N)))
+	$(bin)/python -m tests.campaign.sequences --n $$((10000 * $(N)))
+	$(bin)/python -m tests.campaign.soak --hours $$((24 * $(N)))
 	$(bin)/python -m tests.campaign.fuzz --n $$((100000000 * $(N)))
 
 clean:

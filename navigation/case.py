@@ -18,6 +18,7 @@
     host = "127.0.0.1"
     port = 18954
     clock = "shared"                          # or "own": stamps of another computer's clock, laid on ours
+    silence_s = 2.5                           # connected anew after saying nothing at all for so long
     volume_mm = [[-500, -500, -2400], [500, 500, -900]]   # optional: two corners of where the tracker measures
 
     [tracker]                                 # an NDI Polaris or Vega without PlusServer between
@@ -50,12 +51,15 @@ from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
 from navigation.engine.tools import Tips
 from tracking.errors import InputError
+from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, WorkingVolume
 from tracking.jsonfile import read_json
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
 
 HIGHEST_PORT = 65535
+# A source that is silent for longer is better looked at than waited for.
+LONGEST_SILENCE_S = 60.0
 OPENIGTLINK = "openigtlink"
 # Names of this computer.
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -184,6 +188,7 @@ def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
             counts,
             bool(table.get("metadata", True)),
             volume=volume,
+            silence_s=_silence(table, f"{path}, {name}.silence_s"),
         )
     hosts = {_host(role) for role in sources.values()}
     return {
@@ -198,6 +203,13 @@ def _kind(table: Mapping[str, Any], poses: bool, where: str) -> str:
     if kind not in allowed:
         raise InputError(f"{where}: {kind!r} is none of {', '.join(allowed)}")
     return str(kind)
+
+
+def _silence(table: Mapping[str, Any], where: str) -> float:
+    value = table.get("silence_s", SILENCE_S)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < LONGEST_SILENCE_S:
+        raise InputError(f"{where}: {value!r} is no number of seconds below {LONGEST_SILENCE_S:g}")
+    return float(value)
 
 
 def _host(role: SourceRole) -> str:

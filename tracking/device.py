@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import final
 
 from tracking.errors import GammanavError
-from tracking.igtl.link import Client, LinkState
+from tracking.igtl.link import SILENCE_S, Client, LinkState
 from tracking.recording.reader import Event, Record
 from tracking.recording.replay import MAX_SPEED, Replay
 
@@ -136,7 +136,7 @@ _LINK_STATES = {
 
 
 class IgtlDevice(Device):
-    """An OpenIGTLink server at host:port, reconnected for as long as the device runs."""
+    """An OpenIGTLink server at host:port, reconnected for as long as the device runs; options as of `Client`."""
 
     def __init__(
         self,
@@ -147,10 +147,22 @@ class IgtlDevice(Device):
         on_state: OnState | None = None,
         *,
         hello: bool = True,
+        silence_s: float | None = SILENCE_S,
+        largest_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name, on_raw, on_state)
-        self._client = Client(host, port, name, self._deliver, self._on_link, hello=hello, clock=clock)
+        self._client = Client(
+            host,
+            port,
+            name,
+            self._deliver,
+            self._on_link,
+            hello=hello,
+            silence_s=silence_s,
+            largest_bytes=largest_bytes,
+            clock=clock,
+        )
 
     def _on_link(self, name: str, state: LinkState, detail: str) -> None:
         if state in _LINK_STATES:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
+from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.ndi.settings import NdiSettings
 
@@ -27,6 +28,7 @@ class SourceRole:
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None  # where the tracker measures
     ndi: NdiSettings | None = None
+    silence_s: float = SILENCE_S  # a source that says nothing at all for so long is connected anew
 
     @property
     def where(self) -> str:
@@ -50,6 +52,7 @@ class SourceRole:
             "clock": self.clock.value,
             "volume_mm": volume,
             "ndi": None if self.ndi is None else self.ndi.to_json(),
+            "silence_s": self.silence_s,
         }
 
     @staticmethod

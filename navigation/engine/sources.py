@@ -13,6 +13,8 @@ from tracking.ndi.settings import DEFAULT_BAUD, DEFAULT_PORT, NdiSettings, NdiTo
 
 NDI_KEYS = ("kind", "host", "port", "serial", "baud", "roms", "clock", "volume_mm")
 HIGHEST_PORT = 65535
+# No pose and no count is larger; the images of a source that has some pass by, unheld and unrecorded (H39).
+LARGEST_BYTES = 1 << 20
 
 
 def device_for(
@@ -26,7 +28,17 @@ def device_for(
         from tracking.ndi import NdiDevice
 
         return NdiDevice(name, role.ndi, on_raw, on_state, clock)
-    return IgtlDevice(name, role.host, role.port, on_raw, on_state, hello=role.metadata, clock=clock)
+    return IgtlDevice(
+        name,
+        role.host,
+        role.port,
+        on_raw,
+        on_state,
+        hello=role.metadata,
+        silence_s=role.silence_s,
+        largest_bytes=LARGEST_BYTES,
+        clock=clock,
+    )
 
 
 def ndi_settings(table: Mapping[str, Any], folder: Path, where: str) -> NdiSettings:

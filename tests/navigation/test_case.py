@@ -115,6 +115,7 @@ def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
         ("latency = 5\n" + GOOD, "latency"),
         ('publish_host = "everyone"\n' + GOOD, "publish_host"),
         (GOOD.replace("[probe]", '[probe]\nclock = "mine"'), "probe.clock"),
+        (GOOD.replace("[probe]", "[probe]\nsilence_s = 0"), "probe.silence_s"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [1, 2]"), "tracker.volume_mm"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [[0, 0, 9], [9, 9, 0]]"), "tracker.volume_mm"),
     ],

@@ -117,7 +117,7 @@ def stream(seconds: float, start_s: float = EPOCH_S + 10.0, first_seq: int = 1) 
     seq = first_seq
     for i in range(round(seconds / TRACKER_S)):
         t = start_s + i * TRACKER_S
-        along = 20.0 * (t - EPOCH_S - 10.0)
+        along = 20.0 * ((t - EPOCH_S - 10.0) % 400.0)  # back before the room ends
         yield pose_event("ReferenceToTracker", t, pose(0.0, 1e-6 * (i % 7)))
         yield pose_event("ProbeToTracker", t, pose(along))
         yield pose_event("StylusToTracker", t, pose(along, 0.1))
