@@ -65,9 +65,20 @@ class Sent:
         return encode(pose_message(sample, version=2))
 
 
+_chosen = ["occult", 3]
+
+
+def choose(name: str, seed: int) -> None:
+    """Another scene from now on."""
+    _chosen[:] = [name, seed]
+    for cached in (scene, sent, calibration):
+        cached.cache_clear()
+
+
 @cache
 def scene() -> Scene:
-    return build_scene("occult", 3)
+    name, seed = _chosen
+    return build_scene(str(name), int(seed))
 
 
 @cache
