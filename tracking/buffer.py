@@ -103,6 +103,12 @@ class PoseTrack:
         times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
         return bracket(self._locked_usable(_earliest(times)), times)[0]
 
+    def measured_at(self, t_s: ArrayLike) -> Bools:
+        """(n,) bool: whether a usable frame has exactly this stamp, for times (n,)."""
+        times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
+        known: Bools = np.isin(times, self._locked_usable(_earliest(times)).t_s)
+        return known
+
     def covers(self, start_s: ArrayLike, end_s: ArrayLike) -> Bools:
         """(n,) bool: whether every time of the closed windows [start, end] (n,) is valid."""
         start = np.atleast_1d(np.asarray(start_s, dtype=np.float64))

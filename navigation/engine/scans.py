@@ -68,7 +68,8 @@ class ScanState:
     def walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Stamps (n,) in Unix seconds and `T_reference_probetip` (n, 4, 4), NaN where not visible.
 
-        Frames that came after the scan was ended are there too, until those of its beginning are forgotten.
+        Frames that came after the scan was ended are there too, until those of its beginning are forgotten. One
+        in which the probe alone is lost stays lost: made up, it would bridge gaps that the rule leaves open.
         """
         now = self._walked(desk)
         return now if self.path is None or len(now[0]) >= len(self.path[0]) else self.path
@@ -76,7 +77,7 @@ class ScanState:
     def _walked(self, desk: ToolDesk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         stamps = self.pose_stamps(desk)
         poses = desk.probe_path(stamps)[0]
-        poses[stamps >= self.moved_s] = np.nan
+        poses[(stamps >= self.moved_s) | ~desk.probe_measured(stamps)] = np.nan
         return stamps, poses
 
     def take(self, settled: Iterable[CountInterval]) -> None:

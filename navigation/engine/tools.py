@@ -63,6 +63,10 @@ class ToolDesk:
         """Stamps (n,) of the probe's frames between two stamps, visible or not."""
         return self.buffer.chain(PROBE)[0].frame_times(start_s, end_s)
 
+    def probe_measured(self, t_s: Floats) -> NDArray[np.bool_]:
+        """Whether the probe itself was seen in the frames with these stamps (n,)."""
+        return self.buffer.chain(PROBE)[0].measured_at(t_s)
+
     def states(self, now_s: float) -> dict[str, ToolState]:
         """Every tool as the publishing table names it."""
         devices = {device.name: device for device in self.hub.stats(now_s).devices}

@@ -19,7 +19,7 @@ from tests.navigation.engine.fakes import (
     stream,
 )
 from tracking.errors import InputError
-from tracking.igtl.codec import encode
+from tracking.igtl.codec import decode, encode
 from tracking.igtl.counts import counts_sensor_message
 from tracking.sample import CountSample, PoseStatus, Readings
 
@@ -184,3 +184,19 @@ def test_a_kilohertz_counter_gives_ten_readings_a_second() -> None:
     assert readings.counts.tolist() == [100.0] * 30
     assert readings.unplaced == 0
     assert session.scans["scan-1"].placed == 30
+
+
+def test_a_frame_in_which_the_probe_was_lost_stays_lost_on_disk() -> None:
+    lost_s = START_S + 1.0
+    events = [
+        pose_event(m.device, m.t_s, np.eye(4), PoseStatus.MISSING)
+        if m.device == "ProbeToTracker" and abs(m.t_s - lost_s) < 1e-3
+        else e
+        for e in stream(2.0)
+        for m in [decode(e.payload)]
+    ]
+    session, _ = scanned(events)
+    stamps, poses = session.scans["scan-1"].walked(session.tools)
+    unseen = np.isnan(poses).any(axis=(1, 2))
+    assert unseen.sum() == 1
+    assert stamps[unseen][0] == pytest.approx(lost_s, abs=1e-3)
