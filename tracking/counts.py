@@ -22,6 +22,8 @@ HIGHEST_RATE_CPS = 1e7
 COUNT_ROUNDING = 0.5
 # Counters wrap around at the end of these numbers; the sum goes on.
 WRAPS = (float(1 << 16), float(1 << 32))
+# A counter that was live for less than this share of a gap made a pause, and its few counts say nothing.
+LEAST_LIVE_SHARE = 0.1
 # Intervals the displayed rate is averaged over: 0.5 s at 10 Hz calms the figure without lagging a hand.
 RATE_INTERVALS = 5
 
@@ -101,8 +103,9 @@ class CountStream:
 
     def rate_cps(self) -> float | None:
         """Mean rate of the newest intervals; None before the first."""
-        live_s = sum(i.live_s for i in self._recent)
-        return sum(i.counts for i in self._recent) / live_s if live_s > 0.0 else None
+        recent = tuple(self._recent)  # another thread may ask while more comes in
+        live_s = sum(i.live_s for i in recent)
+        return sum(i.counts for i in recent) / live_s if live_s > 0.0 else None
 
     def _run(self) -> list[CountInterval]:
         """Settle the samples that follow the last one without a gap."""
@@ -147,7 +150,13 @@ class CountStream:
         if not 0.0 < window_s <= LONGEST_GAP_S or counts < -COUNT_ROUNDING:
             self.lost_s += max(window_s, 0.0)
             return []
-        live_s = min(live_s, window_s) if live_s > 0.0 else window_s
+        if sample.live_time_s <= last.live_time_s:
+            live_s = window_s  # the sender does not fill its live time
+        elif live_s < LEAST_LIVE_SHARE * window_s:
+            # It did not count then: no counts of no time, not a place that is cold.
+            self.lost_s += window_s
+            return []
+        live_s = min(live_s, window_s)
         return [CountInterval(end_s, max(counts, 0.0), window_s, arrival_s, live_s)]
 
     def _note_restart(self, sample: CountSample, last: CountSample) -> None:

@@ -85,6 +85,24 @@ def test_a_gap_is_one_interval_over_the_missing_time() -> None:
     assert (stream.gaps, stream.missing) == (1, 3)
 
 
+def test_a_pause_of_the_counter_is_no_cold_place() -> None:
+    # Numbers 4 and 5 never were: the counter stood still for 0.2 s, and its totals and live time with it.
+    stream = CountStream()
+    before = [CountSample(0.1 * i, i, 9.0, 0.1, 9.0 * i, 0.1 * i) for i in (1, 2, 3)]
+    after = [CountSample(0.1 * i, i, 9.0, 0.1, 9.0 * (i - 2), 0.1 * (i - 2)) for i in range(6, 12)]
+    intervals = fed(stream, [*before, *after])
+    assert [i.counts for i in intervals] == [9.0] * 9
+    assert (stream.gaps, stream.lost_s) == (1, pytest.approx(0.2))
+
+
+def test_a_sender_without_live_time_still_loses_no_counts() -> None:
+    stream = CountStream()
+    kept = [CountSample(0.1 * i, i, 9.0, 0.1, 9.0 * i, 0.0) for i in (1, 2, 3, 5, 6, 7, 8, 9)]
+    intervals = fed(stream, kept)
+    assert sum(i.counts for i in intervals) == 81.0
+    assert sum(i.live_s for i in intervals) == pytest.approx(0.9)
+
+
 def test_a_gap_waits_for_a_late_sample_but_not_for_ever() -> None:
     stream, s = CountStream(), samples()
     settled = [len(stream.add(s[i], 0.0)) for i in (0, 1, 3, 4, 5, 6)]
