@@ -134,7 +134,7 @@ def engine(pipe: Pipe, record: str, ports: dict[str, int], seconds: float) -> No
     """Sources in, record and three clients out, a map twice a second."""
     this = Engine(Path(record), ports)
     pipe.send(this.server.port)
-    while len(this.server.clients) < CLIENTS:
+    while [client.version for client in this.server.clients] != [2] * CLIENTS:  # they have said hello
         time.sleep(0.01)
     pipe.send("ready")
     pipe.recv()
