@@ -18,6 +18,7 @@
     host = "127.0.0.1"
     port = 18954
     clock = "shared"                          # or "own": stamps of another computer's clock, laid on ours
+    devices = ["ProbeToTracker", "ReferenceToTracker"]   # optional: nothing else is taken from it
     silence_s = 2.5                           # connected anew after saying nothing at all for so long
     volume_mm = [[-500, -500, -2400], [500, 500, -900]]   # optional: two corners of where the tracker measures
 
@@ -188,6 +189,7 @@ def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
             counts,
             bool(table.get("metadata", True)),
             volume=volume,
+            devices=_devices(table, f"{path}, {name}.devices"),
             silence_s=_silence(table, f"{path}, {name}.silence_s"),
         )
     hosts = {_host(role) for role in sources.values()}
@@ -203,6 +205,13 @@ def _kind(table: Mapping[str, Any], poses: bool, where: str) -> str:
     if kind not in allowed:
         raise InputError(f"{where}: {kind!r} is none of {', '.join(allowed)}")
     return str(kind)
+
+
+def _devices(table: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
+    value = table.get("devices")
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise InputError(f"{where}: {value!r} is no list of names")
+    return None if value is None else tuple(value)
 
 
 def _silence(table: Mapping[str, Any], where: str) -> float:

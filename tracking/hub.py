@@ -223,6 +223,9 @@ class Hub:
         if not allowed:
             self._refuse(source, arrival_s, "refused", f"{source} may not send {name}")
             return False
+        if not self._inputs_of(source).allows(name):
+            self._refuse(source, arrival_s, "refused", f"{source} may not send {name}: it is not on its list")
+            return False
         claim = self._claims.get(name)
         if claim is not None and claim.source != source and arrival_s - claim.arrival_s <= CLAIM_S:
             self._refuse(source, arrival_s, "rival", f"{name} comes from {claim.source}, now also {source}")

@@ -39,12 +39,20 @@ class WorkingVolume:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a source may send (H40), everything else from it is refused; its clock, and where it can see."""
+    """What a source may send (H40), everything else from it is refused; its clock, and where it can see.
+
+    `devices` lists the only device names that are taken from it; None: any that the kinds allow.
+    """
 
     poses: bool = True
     counts: bool = True
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None
+    devices: tuple[str, ...] | None = None
+
+    def allows(self, device: str) -> bool:
+        """Whether the source may send a device of this name."""
+        return self.devices is None or device in self.devices
 
     @staticmethod
     def from_json(role: Mapping[str, Any]) -> Inputs:
@@ -52,7 +60,9 @@ class Inputs:
         corners = role.get("volume_mm")
         volume = None if corners is None else WorkingVolume(tuple(corners[0]), tuple(corners[1]))
         clock = ClockKind(role.get("clock", ClockKind.SHARED))
-        return Inputs(bool(role["poses"]), bool(role["counts"]), clock, volume)
+        names = role.get("devices")
+        devices = None if names is None else tuple(str(name) for name in names)
+        return Inputs(bool(role["poses"]), bool(role["counts"]), clock, volume, devices)
 
 
 def frame_number(metadata: Mapping[str, str]) -> int | None:

@@ -17,6 +17,7 @@ COMMAND = "command"  # the user's wish
 TICK = "tick"  # the reconstruction takes the readings placed so far
 PHASE = "phase"  # where a scan begins and ends; follows from the commands, the engine does not read it
 RESUME = "resume"  # the case goes on after a crash: what was on its way then is gone
+ALARM = "alarm"  # what the inputs gave cause to tell; follows from the messages, a restored case looks there
 RESULT = "result"  # what a tick or an analysis gave: digests only, for comparison
 
 

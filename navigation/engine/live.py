@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from navigation.engine.sources import device_for
 from navigation.engine.view import Viewer
 from tracking.device import DeviceState
 from tracking.errors import GammanavError
+from tracking.hub import Alarm
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class LiveEngine:
         self._restored = restored
         self._deferred: deque[Job] = deque()
         self._hurry = False
+        session.new_alarms()  # of what was restored: they are in the record
         self._devices = [
             device_for(role, name, self._on_raw, self._on_state, self.clock)
             for name, role in session.settings.sources.items()
@@ -212,12 +214,17 @@ class LiveEngine:
             self._refuse(error, future)
             return
         self._mark_phases(before, event.arrival_s)
+        self._keep_alarms()
         for job in jobs[:-1]:
             self._put(job, None)
         if jobs:
             self._put(jobs[-1], future)
         elif future is not None:
             future.set_result(None)
+
+    def _keep_alarms(self) -> None:
+        for kept in alarm_events(self.session.new_alarms()):
+            self._recorder.append(kept.source, kept.arrival_s, kept.kind, kept.payload)
 
     def _mark_phases(self, before: tuple[str, str | None], arrival_s: float) -> None:
         """Tell the record where a scan began and ended, for whoever cuts scans out of it."""
@@ -278,6 +285,11 @@ class LiveEngine:
         if not isinstance(outcome.job, TickJob) or outcome.job.last:
             self.outcomes.append(outcome)
         self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, result_content(outcome)), None))
+
+
+def alarm_events(alarms: Iterable[Alarm]) -> list[EngineEvent]:
+    """Alarms of the inputs as they stand in the record."""
+    return [json_event(ENGINE, a.arrival_s, events.ALARM, {"alarm": a.kind, "text": a.text}) for a in alarms]
 
 
 def withheld(outcome: Outcome, recorder: RecorderState) -> Outcome:

@@ -82,7 +82,7 @@ def restore(record: Record, session: Session, imager: Imager) -> Restored:
 def _play(record: Record, session: Session) -> _Played:
     played = _Played()
     skipped = False
-    stretches = stretches_of(record.picked(events.COMMAND))
+    stretches = [*stretches_of(record.picked(events.COMMAND)), *clocks_set(record.picked(events.ALARM))]
     for event in needed(record, stretches):
         if event is None:
             skipped = True
@@ -133,6 +133,15 @@ def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
     if began_s is not None:
         found.append((began_s - LEAD_S, float("inf")))
     return found
+
+
+def clocks_set(alarms: Iterable[Event]) -> list[tuple[float, float]]:
+    """Times of arrival round each step of a source's clock: what follows is on a line that begins there."""
+    return [
+        (event.arrival_s - LEAD_S, event.arrival_s + TAIL_S)
+        for event in alarms
+        if event.content().get("alarm") == "clock"
+    ]
 
 
 def needed(record: Record, stretches: list[tuple[float, float]]) -> Iterator[Event | None]:

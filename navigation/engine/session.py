@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from tracking.errors import InputError
-from tracking.hub import Hub
+from tracking.hub import Alarm, Hub
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 READING = (SCAN, SWEEP)
@@ -50,6 +51,7 @@ class Session:
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
         self._stylus_t_s: float | None = None
+        self._last_alarm: Alarm | None = None
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
             "stop": self._stop,
@@ -78,6 +80,13 @@ class Session:
         elif event.kind == events.RESUME:
             self._resume()
         return []
+
+    def new_alarms(self) -> list[Alarm]:
+        """What the inputs gave cause to tell since this was asked last, in order."""
+        alarms = self.hub.alarms
+        news = list(takewhile(lambda alarm: alarm is not self._last_alarm, reversed(alarms)))
+        self._last_alarm = alarms[-1] if alarms else None
+        return news[::-1]
 
     def rejoin(self) -> None:
         """The streams go on after a hole: what they sent in between is unknown, not lost on the way."""

@@ -28,6 +28,7 @@ class SourceRole:
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None  # where the tracker measures
     ndi: NdiSettings | None = None
+    devices: tuple[str, ...] | None = None  # the only names taken from it
     silence_s: float = SILENCE_S  # a source that says nothing at all for so long is connected anew
 
     @property
@@ -38,7 +39,7 @@ class SourceRole:
     @property
     def inputs(self) -> Inputs:
         """The same, as the hub takes it."""
-        return Inputs(self.poses, self.counts, self.clock, self.volume)
+        return Inputs(self.poses, self.counts, self.clock, self.volume, self.devices)
 
     def to_json(self) -> dict[str, Any]:
         """Everything."""
@@ -52,6 +53,7 @@ class SourceRole:
             "clock": self.clock.value,
             "volume_mm": volume,
             "ndi": None if self.ndi is None else self.ndi.to_json(),
+            "devices": None if self.devices is None else list(self.devices),
             "silence_s": self.silence_s,
         }
 
@@ -61,10 +63,10 @@ class SourceRole:
         role = dict(found)
         ndi = role.pop("ndi", None)
         what = Inputs.from_json(role)
-        for key in ("clock", "volume_mm"):
+        for key in ("clock", "volume_mm", "devices"):
             role.pop(key, None)
         driver = None if ndi is None else NdiSettings.from_json(ndi)
-        return SourceRole(**role, clock=what.clock, volume=what.volume, ndi=driver)
+        return SourceRole(**role, clock=what.clock, volume=what.volume, devices=what.devices, ndi=driver)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

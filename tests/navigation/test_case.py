@@ -53,7 +53,8 @@ def test_only_this_computer_looks_on_unless_the_case_says_so(tmp_path: Path) -> 
 
 
 def test_the_settings_survive_the_record(tmp_path: Path) -> None:
-    settings = read_case(case_file(tmp_path))
+    settings = read_case(case_file(tmp_path, GOOD.replace("[probe]", '[probe]\ndevices = ["GammaProbe"]')))
+    assert settings.sources["probe"].inputs.devices == ("GammaProbe",)
     again = type(settings).from_json(json.loads(json.dumps(settings.to_json())))
     assert again.to_json() == settings.to_json()
     assert np.array_equal(again.tips.probe, settings.tips.probe)
@@ -116,6 +117,7 @@ def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
         ('publish_host = "everyone"\n' + GOOD, "publish_host"),
         (GOOD.replace("[probe]", '[probe]\nclock = "mine"'), "probe.clock"),
         (GOOD.replace("[probe]", "[probe]\nsilence_s = 0"), "probe.silence_s"),
+        (GOOD.replace("[probe]", '[probe]\ndevices = "GammaProbe"'), "probe.devices"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [1, 2]"), "tracker.volume_mm"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [[0, 0, 9], [9, 9, 0]]"), "tracker.volume_mm"),
     ],

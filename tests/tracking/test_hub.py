@@ -135,6 +135,16 @@ def test_a_source_sends_only_what_it_may() -> None:
     ]
 
 
+def test_only_what_is_on_the_list_of_a_source_is_taken() -> None:
+    hub = Hub({TRACKER: Inputs(counts=False, devices=("ProbeToTracker",))})
+    for i in range(3):
+        hub.handle(TRACKER, 100.0 + i, pose_bytes("ProbeToTracker", 100.0 + i))
+        hub.handle(TRACKER, 100.0 + i, pose_bytes("ReferenceToTracker", 100.0 + i))
+    assert hub.buffer.names == ("ProbeToTracker",)
+    assert hub.refused[TRACKER] == 3
+    assert [a.text for a in hub.alarms] == ["tracker may not send ReferenceToTracker: it is not on its list"]
+
+
 def test_rubbish_is_counted_and_changes_nothing() -> None:
     hub = Hub()
     playing(hub)

@@ -15,6 +15,7 @@ from navigation.engine.assembly import RECORD_NAME, LiveCase, head_of
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import AnalyzeJob, TickJob, result_content
+from navigation.engine.live import alarm_events
 from navigation.engine.replay import ReplayEngine
 from navigation.engine.restore import LEAD_S, Restored, restore, stretches_of
 from navigation.engine.session import Session
@@ -22,6 +23,7 @@ from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Registration
 from tests.navigation.engine.fakes import EPOCH_S, Devices, build, settings, stream
 from tracking.errors import InputError
+from tracking.igtl.codec import decode, encode
 from tracking.recording import Event, Record, Recorder, Replay, verify
 
 BEGIN_S = EPOCH_S + 10.0
@@ -57,13 +59,21 @@ def a_case(idle_s: float = 90.0) -> list[EngineEvent]:
     return sorted([*first, *idle, *second, *orders], key=lambda e: e.arrival_s)
 
 
+def an_hour_on(raw: bytes) -> bytes:
+    message = decode(raw)
+    return encode(replace(message, t_s=message.t_s + 3600.0))
+
+
 def recorded(path: Path, case: list[EngineEvent], spoil: bool = False, key: bytes | None = None) -> Session:
     """The case as the live engine writes it, with the digests of its results; its session at the end."""
     session, imager = Session(registered()), Imager(build)
     with Recorder(path, head_of(session.settings), key=key) as recorder:
         for event in case:
             recorder.append(event.source, event.arrival_s, event.kind, event.payload)
-            for job in session.handle(event):
+            jobs = session.handle(event)
+            for alarm in alarm_events(session.new_alarms()):
+                recorder.append(alarm.source, alarm.arrival_s, alarm.kind, alarm.payload)
+            for job in jobs:
                 content = result_content(imager.run(job))
                 content["map"] = "00" if spoil else content["map"]
                 result = json_event("engine", event.arrival_s, events.RESULT, content)
@@ -98,6 +108,22 @@ def test_the_map_is_the_recorded_one_and_analyses_wait(tmp_path: Path) -> None:
     assert isinstance(job, TickJob)
     assert (job.basis.scan, job.tick) == ("scan-2", 3)
     assert [(type(j), j.basis.scan) for j in restored.deferred] == [(AnalyzeJob, "scan-1")]
+
+
+def test_a_clock_set_while_nothing_was_scanned_is_not_forgotten(tmp_path: Path) -> None:
+    # Both devices' clock is set forward by an hour 80 s before the second scan, of which only 60 s are played.
+    case = [
+        replace(event, payload=an_hour_on(event.payload))
+        if event.kind == events.RAW and event.arrival_s > BEGIN_S + 15.0
+        else event
+        for event in a_case(90.0)
+    ]
+    before = recorded(tmp_path / "r", case)
+    session, _, restored = brought_back(tmp_path / "r")
+    assert [a.kind for a in before.hub.alarms].count("clock") == 2
+    assert session.scans["scan-2"].intervals == before.scans["scan-2"].intervals
+    assert session.scans["scan-2"].intervals[0].t_end_s < BEGIN_S + 100.0
+    assert restored.same is True
 
 
 def test_another_map_than_the_recorded_one_is_noticed(tmp_path: Path) -> None:
