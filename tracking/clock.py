@@ -153,7 +153,7 @@ class PeerClock(Generic[Payload]):
         advance_s = stamp_s + self._shift_s - self._newest[0]
         passed_s = arrival_s - self._newest[1]
         rhythm_s = median(self._intervals) if self._intervals else 0.0
-        if lateness_s < -(JUMP_S + MOST_DRIFT * passed_s):
+        if lateness_s < -(JUMP_S + MOST_DRIFT * self.envelope.unsure_since(arrival_s)):
             return advance_s > max(passed_s, rhythm_s) + JUMP_S
         # Late alone is a backlog, however long: a clock set back shows in a stamp that goes back, or elsewhere.
         went_back = advance_s < rhythm_s - JUMP_S

@@ -33,6 +33,7 @@ class DelayEnvelope:
         self._best: Point | None = None
         self._began_s = 0.0
         self._anchor: Point | None = None
+        self._least: Point | None = None
 
     @property
     def mature(self) -> bool:
@@ -40,16 +41,27 @@ class DelayEnvelope:
         return bool(self._bins)
 
     def at(self, arrival_s: float) -> float | None:
-        """The least delay to be expected at `arrival_s`; None before the first message."""
-        if self._anchor is None:
+        """The least delay to be expected at `arrival_s`; None before the first message.
+
+        A backlog that outlasts the seconds kept does not raise it by more than a clock can drift meanwhile.
+        """
+        if self._anchor is None or self._least is None:
             return None
-        return self._anchor[1] + self.drift * (arrival_s - self._anchor[0])
+        line = self._anchor[1] + self.drift * (arrival_s - self._anchor[0])
+        return min(line, self._least[1] + MOST_DRIFT * abs(arrival_s - self._least[0]))
+
+    def unsure_since(self, arrival_s: float) -> float:
+        """For how long no message came that may have been undelayed, in s: so long the clock may have drifted."""
+        return 0.0 if self._least is None else arrival_s - self._least[0]
 
     def add(self, arrival_s: float, delay_s: float) -> None:
         """Take one message; the first of a new second draws the line anew."""
         base = self.at(arrival_s)
         if base is None or delay_s < base:
             self._anchor = (arrival_s, delay_s)
+        least = self._least
+        if least is None or delay_s <= least[1] + MOST_DRIFT * (arrival_s - least[0]):
+            self._least = (arrival_s, delay_s)
         if self._best is not None and arrival_s - self._began_s >= BIN_S:
             self._bins.append(self._best)
             self._best = None

@@ -117,6 +117,28 @@ def test_a_backlog_that_stays_is_no_step(backlog_s: float, growth_s: float) -> N
     assert not clock.steps
 
 
+@pytest.mark.parametrize(
+    ("began_s", "stall_s", "catch_up_s"), [(4.0, 3.0, 2.2), (4.0, 15.0, 4.0), (8.0, 40.0, 26.0)]
+)
+def test_a_stall_whose_backlog_is_thrown_away_is_no_step(
+    began_s: float, stall_s: float, catch_up_s: float
+) -> None:
+    """Messages come late, hardly faster than they were sent, and then the rest is skipped: stamps leap."""
+    sent = times(80.0)
+    arrivals = sent + delays(len(sent))
+    since = sent - BEGIN_S - began_s
+    held = (since >= 0.0) & (since < stall_s)
+    arrivals[held] = BEGIN_S + began_s + stall_s + 0.8 * since[held]
+    arrives = np.maximum.accumulate(arrivals)
+    over = BEGIN_S + began_s + stall_s + catch_up_s
+    kept = (arrives < over) & (sent < over - 1.0) | (sent >= over)
+    clock: PeerClock[int] = PeerClock()
+    found = played(clock, sent[kept], arrives[kept])
+    assert not clock.steps
+    assert clock.refused == 0
+    assert [found[i] for i in sorted(found)] == sent[kept].tolist()  # all of them, as they were stamped
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_overtaking_amid_a_backlog_is_no_step(seed: int) -> None:
     rng = np.random.default_rng(seed)
