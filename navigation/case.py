@@ -36,7 +36,6 @@ has its own.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,6 +56,7 @@ from tracking.inputs import ClockKind, WorkingVolume
 from tracking.jsonfile import read_json
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
+from tracking.tomlfile import read_toml
 
 HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
@@ -76,7 +76,7 @@ def read_case(path: Path) -> Settings:
 
     Raises InputError naming the file and the key, GateRefusedError for a calibration that may not be used.
     """
-    found = _table(path)
+    found = read_toml(path)
     unknown = sorted(found.keys() - KEYS)
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
@@ -94,17 +94,6 @@ def read_case(path: Path) -> Settings:
         simulated=bool(found.get("simulated", False)),
         publish_host=_publish_host(found, path),
     )
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
 
 
 def _nuclide(found: Mapping[str, Any], path: Path) -> str:

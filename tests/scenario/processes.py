@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+ANSWER_S = 60.0
 COMMAND = (sys.executable, "-m", "navigation.cli.main")
 
 
@@ -67,3 +68,41 @@ def wait_for_child(session: int, timeout_s: float = 30.0) -> int:
             return others[0]
         time.sleep(0.05)
     raise AssertionError("the command started no child")
+
+
+class Conversation:
+    """`gammanav run` on `folder`/setup/case.toml with its lines; what it leaves goes to `folder`/case."""
+
+    def __init__(self, folder: Path, *more: str) -> None:
+        (port,) = free_ports(1)
+        where = [str(folder / "setup" / "case.toml"), "--headless", "--out", str(folder / "case")]
+        self.process = subprocess.Popen(
+            [*COMMAND, "run", *where, "--port", str(port), *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def say(self, words: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(words + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def until(self, words: str, wanted: str) -> str:
+        deadline = time.monotonic() + ANSWER_S
+        while wanted not in (answer := self.say(words)):
+            assert time.monotonic() < deadline, answer
+        return answer
+
+    def end(self) -> tuple[str, str]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("quit\n")
+        return self.process.communicate(timeout=ANSWER_S)

@@ -19,7 +19,7 @@ from navigation.demo.simulator import Simulator
 from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.events import RAW, RESUME, TICK
 from tests.navigation.engine.fakes import build
-from tests.scenario.processes import COMMAND, free_ports
+from tests.scenario.processes import COMMAND, Conversation
 from tracking.recording import Record, verify
 
 DEADLINE_S = 60.0
@@ -53,37 +53,6 @@ def simulator(tmp_path: Path, calibration: Path) -> Iterator[Simulator]:
         yield child
 
 
-class Command:
-    """`gammanav run` with its lines."""
-
-    def __init__(self, folder: Path, *more: str) -> None:
-        (port,) = free_ports(1)
-        where = [str(folder / "setup" / "case.toml"), "--headless", "--out", str(folder / "case")]
-        self.process = subprocess.Popen(
-            [*COMMAND, "run", *where, "--port", str(port), *more],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-
-    def hear(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def say(self, words: str) -> str:
-        assert self.process.stdin is not None
-        self.process.stdin.write(words + "\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def end(self) -> tuple[str, str]:
-        assert self.process.stdin is not None
-        self.process.stdin.write("quit\n")
-        return self.process.communicate(timeout=DEADLINE_S)
-
-
 def ticks(record: Path) -> int:
     return sum(1 for _ in Record(record).picked(TICK))
 
@@ -97,7 +66,7 @@ def until(condition: object, what: str) -> None:
 
 def test_a_case_killed_in_mid_scan_goes_on_and_replays_as_one(simulator: Simulator, tmp_path: Path) -> None:
     record = tmp_path / "case" / RECORD_NAME
-    first = Command(tmp_path)
+    first = Conversation(tmp_path)
     assert first.hear().startswith("connected")
     simulator.phase("touch", 3.0)
     assert first.say("surface").startswith("outlining")
@@ -126,7 +95,7 @@ def test_a_case_killed_in_mid_scan_goes_on_and_replays_as_one(simulator: Simulat
     assert refused.returncode == 2
     assert "--resume goes on with it" in refused.stderr
 
-    second = Command(tmp_path, "--resume")
+    second = Conversation(tmp_path, "--resume")
     told = second.hear()
     assert re.fullmatch(r"goes on after \d+ events: scan scan-1; its map is as recorded", told), told
     assert second.hear().startswith("connected")

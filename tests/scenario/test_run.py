@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from navigation.demo.simulator import Simulator
 from navigation.engine.assembly import RECORD_NAME
-from tests.scenario.processes import COMMAND, free_ports, members, start
+from tests.scenario.processes import Conversation, members, start
 from tracking.recording import Record
 
 DEADLINE_S = 40.0
@@ -24,40 +23,8 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
         yield child
 
 
-class Conversation:
-    """`gammanav run` with its lines."""
-
-    def __init__(self, case: Path, out: Path) -> None:
-        (port,) = free_ports(1)
-        self.process = subprocess.Popen(
-            [*COMMAND, "run", str(case), "--headless", "--out", str(out), "--port", str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            start_new_session=True,
-        )
-
-    def hear(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def say(self, words: str) -> str:
-        assert self.process.stdin is not None
-        self.process.stdin.write(words + "\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def until(self, words: str, wanted: str) -> str:
-        deadline = time.monotonic() + DEADLINE_S
-        while wanted not in (answer := self.say(words)):
-            assert time.monotonic() < deadline, answer
-        return answer
-
-
 def test_a_case_is_recorded_and_what_makes_no_sense_is_refused(simulator: Simulator, tmp_path: Path) -> None:
-    talk = Conversation(tmp_path / "setup" / "case.toml", tmp_path / "case")
+    talk = Conversation(tmp_path)
     assert talk.hear().startswith("connected; publishing on port")
     assert talk.say("scan") == "refused: no detector calibration is loaded"
     assert talk.say("dance").startswith("refused: 'dance' is none of")

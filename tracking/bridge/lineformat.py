@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.errors import InputError
+from tracking.tomlfile import read_toml
 
 SHIPPED = ("interval", "rate", "cumulative")
 KINDS = SHIPPED
@@ -97,14 +98,7 @@ def shipped_text(name: str) -> str:
 
 def read_format(path: Path) -> LineFormat:
     """The format in a TOML file. Raises InputError naming the file and the key."""
-    try:
-        return _format(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
+    return _format(read_toml(path), str(path))
 
 
 def _format(found: dict[str, Any], source: str) -> LineFormat:
