@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -89,10 +90,11 @@ def import_command(
 def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
     import numpy as np
 
+    from tracking.recording.phases import name_of
     from tracking.scandevice import scan_epoch_s
     from tracking.scanfolder import MARKER_POSES, TIP_POSES, read_scan
 
-    scan = read_scan(folder)
+    scan, name = read_scan(folder), name_of(folder.resolve())
     tip = None
     if calibration is not None and scan.pose_name == TIP_POSES:
         scan, tip = replace(scan, pose_name=MARKER_POSES), np.eye(4).tolist()
@@ -103,11 +105,10 @@ def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
         "dead_time_s": scan.dead_time_s,
         "count_latency_s": scan.count_latency_s,
         "simulated": scan.simulated,
-        "imported_from": folder.resolve().name,
+        "imported_from": name,
         "tip": scan.tip,
         "T_probe_probetip": tip,
     }
-    name = folder.resolve().name
     return _write_record(
         out, {k: v for k, v in head.items() if v is not None}, _scan_events(name, scan), calibration
     )
@@ -131,13 +132,14 @@ def _scan_events(name: str, scan: Scan) -> Iterator[Event]:
 def _write_record(out: Path, head: dict[str, Any], events: Iterable[Event], calibration: Path | None) -> int:
     """Write a record whole or not at all; returns the number of wire messages in it."""
     from tracking.recording import Recorder
+    from tracking.recording.store import supersede
 
     count = 0
     if calibration is not None:
         from navigation.engine.imported import as_case
 
         head, events = as_case(head, events, "import", calibration)
-    with _whole(out) as partial, Recorder(partial, head) as recorder:
+    with _whole(out, supersede) as partial, Recorder(partial, head) as recorder:
         for event in events:
             while recorder.waiting > MOST_WAITING:
                 time.sleep(WAIT_S)
@@ -147,18 +149,20 @@ def _write_record(out: Path, head: dict[str, Any], events: Iterable[Event], cali
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A path to write to that becomes `out` when all went well."""
+def _whole(out: Path, place: Callable[[Path, Path], object] = os.replace) -> Iterator[Path]:
+    """A path to write to that becomes `out`, by `place`, when all went well."""
+    from tracking.recording.store import with_companions
+
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".partial-{out.name}")
-    partial.unlink(missing_ok=True)
+    for left in with_companions(partial):
+        left.unlink(missing_ok=True)
     try:
         yield partial
-        partial.replace(out)
+        place(partial, out)
     finally:
-        for rest in out.parent.iterdir():
-            if rest.name.startswith(partial.name):
-                rest.unlink(missing_ok=True)
+        for rest in with_companions(partial):
+            rest.unlink(missing_ok=True)
 
 
 @click.command("export", epilog="Example: gammanav export demo-out/record.gnav --to mha --out case.igs.mha")
@@ -184,6 +188,7 @@ def export_command(record: Path, form: str, out: Path, force: bool) -> None:
     if name and name not in phases:
         raise InputError(f"{source.path}: has no phase {name!r}; it holds {', '.join(phases) or 'no scan'}")
     wanted = {name: phases[name]} if name else phases
+    _check_names(source, wanted)
     if form == "csv":
         _export_folders(source, wanted, out, force)
     elif out.suffix and not out.is_dir():
@@ -195,6 +200,13 @@ def export_command(record: Path, form: str, out: Path, force: bool) -> None:
         click.echo(f"{out}: {count} {'messages' if form == 'mcap' else 'frames'}")
     else:
         _export_files(source, form, wanted, out, force)
+
+
+def _check_names(source: Source, names: Iterable[str]) -> None:
+    """Raise InputError for a scan whose name is no name of a file: it would be written somewhere else."""
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or not name.isprintable():
+            raise InputError(f"{source.path}: the scan name {name!r} cannot be the name of a file")
 
 
 def _export_folders(source: Source, phases: dict[str, Phase], out: Path, force: bool) -> None:

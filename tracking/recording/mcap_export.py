@@ -16,7 +16,7 @@ import numpy as np
 from tracking.errors import InputError, SurroundingsError
 from tracking.poses import quaternions_of
 from tracking.recording.frames import Frame, ToolPose, frames_of
-from tracking.recording.phases import Phase, Source, inputs_of
+from tracking.recording.phases import Phase, Source, inputs_of, name_of
 from tracking.recording.reader import Event
 from tracking.sample import CountSample
 from tracking.transform import frames_of as frames_of_name
@@ -97,7 +97,7 @@ def _metadata(source: Source) -> dict[str, str]:
     meta = source.meta
     known = {k: str(meta[k]) for k in ("nuclide", "epoch_s", "dead_time_s") if meta.get(k) is not None}
     stamp = {"Simulation": "SIMULATION"} if meta.get("simulated") else {}
-    return {"record": source.path.name, "length_unit": "mm", **known, **stamp}
+    return {"record": name_of(source.path), "length_unit": "mm", **known, **stamp}
 
 
 class _Writing:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from sys import float_info
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,6 +99,11 @@ def points_of(value: object, where: str) -> NDArray[np.float64] | None:
     return points
 
 
+def name_of(path: Path) -> str:
+    """A file's name as text that can be written anywhere; bytes of it that are no UTF-8 become "?"."""
+    return path.name.encode("utf-8", "replace").decode("utf-8")
+
+
 def inputs_of(source: Source) -> dict[str, Inputs] | None:
     """What each source may send and on whose clock, as the head of a live case says; None of any other.
 
@@ -120,6 +126,6 @@ def inside(interval: CountInterval, phase: Phase) -> bool:
 
 def _stamp_of(content: Mapping[str, Any], event: Event) -> float:
     value = content.get("t_s", event.arrival_s)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float_info.max:
         raise InputError(f"event {event.id} (phase): t_s is {value!r}, not a number")
     return float(value)

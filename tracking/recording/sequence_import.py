@@ -18,7 +18,7 @@ from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_string_message
 from tracking.igtl.poses import pose_message
 from tracking.recording import sequence_head
-from tracking.recording.phases import Phase
+from tracking.recording.phases import Phase, name_of
 from tracking.recording.reader import Event
 from tracking.recording.sequence_tools import choose_tools
 from tracking.sample import CountSample, PoseSample, PoseStatus
@@ -173,7 +173,7 @@ class SequenceRecord:
         first = min((float(t.min()) for t in self._times.values() if len(t)), default=self._zero_s)
         head.setdefault("epoch_s", float(np.floor(first)))
         head.setdefault("unix_time", head["epoch_s"] >= EARLIEST_UNIX_S)
-        head["imported_from"] = self.path.name
+        head["imported_from"] = name_of(self.path)
         if self._samples:
             head["nuclide"] = self._samples[0].nuclide
         elif self._options.nuclide is not None:
@@ -193,7 +193,7 @@ class SequenceRecord:
         starts = [s.t_s - s.interval_s for s in self._samples]
         stamps = [*self._times.values(), np.array(starts), np.array([s.t_s for s in self._samples])]
         every = np.concatenate(stamps)
-        name = self.path.name.partition(".")[0] or "scan"
+        name = name_of(self.path).partition(".")[0] or "scan"
         return [Phase(name, max(0.0, float(every.min())), float(every.max()))]
 
     def _require_overlap(self) -> None:

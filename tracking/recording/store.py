@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from tracking.errors import InputError, SurroundingsError
 from tracking.recording import schema
+from tracking.recording.ballast import ballast_of
 from tracking.recording.chain import head_digest, link, sealed
 
 Row = tuple[float, str, str, bytes]  # arrival_s, source, kind, payload
@@ -33,6 +34,26 @@ RECORDER = "recorder"
 def beside(path: Path, ending: str) -> Path:
     """The file with the record's name and `ending`."""
     return path.with_name(path.name + ending)
+
+
+def with_companions(path: Path) -> tuple[Path, ...]:
+    """The record and every file that may lie beside it while it is written."""
+    return path, beside(path, LOG), beside(path, INDEX), ballast_of(path)
+
+
+def supersede(new: Path, old: Path) -> None:
+    """Put the closed record `new` in the place of `old`: whose log would else be taken for that of `new`.
+
+    Raises SurroundingsError when somebody records into `old`.
+    """
+    lock = WriteLock(old) if old.exists() else None
+    try:
+        for left in with_companions(old)[1:]:
+            left.unlink(missing_ok=True)
+        os.replace(new, old)
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def recorder_row(arrival_s: float, event: str, **content: Any) -> Row:
@@ -125,6 +146,10 @@ class Store:
         try:
             store = cls(path, lock, 0, head_digest(meta))
             store._begin(meta)
+        except UnicodeEncodeError as error:
+            lock.release()
+            path.unlink()
+            raise InputError(f"{path}: its head would hold a text that is no Unicode ({error})") from None
         except (sqlite3.Error, OSError) as error:
             lock.release()
             for ending in ("", LOG, INDEX):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 from navigation.cli.main import run
 from tests.tracking.recording.scene import record
 from tests.tracking.recording.test_sequences import old_sequence
+from tracking.recording import Record, Recorder, read_meta
 from tracking.scanfolder import read_scan
 from tracking.sequence import read_sequence
 
@@ -198,3 +202,57 @@ def test_an_imported_scan_replays_to_a_map(tmp_path: Path, test_data: Path) -> N
     assert len(spots) == 1
     # A point fit that knows the background has 3.3 mm median error here; three times that is no chance hit.
     assert np.linalg.norm(np.subtract(spots[0]["position_mm"], truth)) < 10.0
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "..", "a\\x00b", "\\ud800"])
+@pytest.mark.parametrize("form", ["csv", "mha"])
+def test_a_scan_is_written_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, name: str
+) -> None:
+    path = tmp_path / "r.gnav"
+    payload = f'{{"phase": "{name}", "action": "start"}}'.replace("\\x", "\\u00")
+    with Recorder(path, {"nuclide": "Tc-99m"}) as recorder:
+        recorder.append("engine", 0.0, "phase", payload.encode())
+        for event in Record(record(tmp_path / "good.gnav")).events("raw"):
+            recorder.append(event.source, event.arrival_s, event.kind, event.payload)
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["export", str(path), "--to", form, "--out", str(tmp_path / "a" / "b")]) == 2
+    assert "cannot be the name of a file" in one_line(capsys)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_import_leaves_nothing_of_the_record_it_overwrites(tmp_path: Path) -> None:
+    file, out = tmp_path / "case.mha", tmp_path / "r.gnav"
+    assert run(["export", str(record(tmp_path / "first.gnav")), "--to", "mha", "--out", str(file)]) == 0
+    with Recorder(tmp_path / "open.gnav", {"nuclide": "F-18"}) as recorder:
+        recorder.append("s", 1.0, "note", b"{}")
+        while recorder.waiting:
+            time.sleep(0.001)
+        for ending in ("", "-wal"):  # as a crash would leave them
+            shutil.copyfile(f"{tmp_path / 'open.gnav'}{ending}", f"{out}{ending}")
+    assert read_meta(out)["nuclide"] == "F-18"
+    assert run(["import", str(file), "--out", str(out), "--force"]) == 0
+    assert read_meta(out)["nuclide"] == "Tc-99m"
+    assert [e.kind for e in Record(out).events("raw", "note")].count("note") == 0
+    assert [p.name for p in tmp_path.glob("r.gnav*")] == ["r.gnav"]
+
+
+def test_a_record_that_is_being_written_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "case.mha", tmp_path / "r.gnav"
+    assert run(["export", str(record(tmp_path / "first.gnav")), "--to", "mha", "--out", str(file)]) == 0
+    with Recorder(out, {"nuclide": "F-18"}) as recorder:
+        assert run(["import", str(file), "--out", str(out), "--force"]) == 2
+        assert "recording into it" in one_line(capsys)
+        assert recorder.append("s", 1.0, "note", b"{}")
+    assert [e.kind for e in Record(out).events()] == ["note"]
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.mha")
+    assert run(["export", str(record(tmp_path / "r.gnav")), "--to", "mha", "--out", str(file)]) == 0
+    out = tmp_path / os.fsdecode(b"caf\xe9.gnav")
+    assert run(["import", str(file), "--out", str(out)]) == 0
+    assert read_meta(out)["imported_from"] == "caf?.mha"
+    assert run(["export", str(out), "--to", "mcap", "--out", str(tmp_path / "m")]) == 0

@@ -356,3 +356,10 @@ def test_a_failing_end_leaves_an_open_record_that_can_be_read(tmp_path: Path) ->
     breaker.close()
     assert [e.payload for e in read_events(path)] == [b"kept"]
     assert Record(path).seal is None
+
+
+def test_a_head_that_is_no_unicode_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no Unicode"):
+        Recorder(tmp_path / "r.gnav", {"name": "\udce9"})
+    assert list(tmp_path.iterdir()) == []
+    Recorder(tmp_path / "r.gnav", {"name": "e"}).close()
