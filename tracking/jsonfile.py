@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def number_of(values: Mapping[str, Any], key: str, path: Path, lowest: float | N
     value = values.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float_info.max:
         raise InputError(f"{path}, {key}: {value!r} is not a number")
     if lowest is not None and value < lowest:
         raise InputError(f"{path}, {key}: {value} is below {lowest:g}")

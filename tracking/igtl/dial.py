@@ -45,7 +45,7 @@ class Dialer:
     def _addresses(self, timeout_s: float) -> list[_Address]:
         try:
             return _looked_up(self._host, self._port, socket.AI_NUMERICHOST)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
             return self._asked(timeout_s)
 
     def _asked(self, timeout_s: float) -> list[_Address]:

@@ -75,7 +75,7 @@ class _Layout:
         self.group: _Element | None = None
         self.root_end = 0
         self._path: list[str] = []
-        self._parser = expat.ParserCreate()
+        self._parser = expat.ParserCreate("utf-8")  # whatever it declares, which may be no encoding at all
         self._parser.StartDoctypeDeclHandler = self._refuse
         self._parser.EntityDeclHandler = self._refuse
         self._parser.StartElementHandler = self._begin

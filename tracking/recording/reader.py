@@ -22,6 +22,8 @@ from tracking.recording.store import LOG, beside
 
 # Longer than any payload a recorder takes: a damaged length must not make SQLite allocate a gigabyte.
 LONGEST_VALUE = 256 << 20
+# Some 1,900 years from 1970: no clock says so, and calendars end beyond.
+FARTHEST_S = 6e10
 
 
 class DamagedRecordError(InputError):
@@ -300,6 +302,8 @@ def _parsed_seal(row: tuple[Any, ...] | None) -> tuple[Seal | None, str | None]:
     kinds_fit = isinstance(rows, int) and isinstance(chain, bytes) and isinstance(closed_s, float)
     if not kinds_fit or not isinstance(signature, bytes | None) or len(chain) != DIGEST_BYTES:
         return None, "changed (not the types of a seal)"
+    if not abs(closed_s) < FARTHEST_S:
+        return None, f"changed (closed at {closed_s:g} s)"
     return Seal(rows, chain, closed_s, signature), None
 
 

@@ -42,11 +42,6 @@ SELECT e.id, e.arrival_s, e.source, e.kind, e.payload, e.chain, p.chain
 FROM event e LEFT JOIN event p ON p.id = e.id - 1
 WHERE e.kind IN (SELECT value FROM json_each(?)) ORDER BY e.id
 """
-SELECT_PICKED = """
-SELECT e.id, e.arrival_s, e.source, e.kind, e.payload, e.chain, p.chain
-FROM event e LEFT JOIN event p ON p.id = e.id - 1
-WHERE e.kind IN (SELECT value FROM json_each(?)) ORDER BY e.id
-"""
 SELECT_ARRIVAL = "SELECT arrival_s FROM event WHERE id = ?"
 SELECT_CHAIN = "SELECT chain FROM event WHERE id = ?"
 SELECT_LAST = "SELECT id, arrival_s FROM event ORDER BY id DESC LIMIT 1"

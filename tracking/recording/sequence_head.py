@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,6 @@ def _parsed(fields: Mapping[str, str], name: str, path: Path) -> Any:
 
 
 def _number(value: object, name: str, path: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float_info.max:
         raise InputError(f"{path}: {name} is {value!r}, not a number")
     return float(value)

@@ -28,6 +28,7 @@ STATUS = "Status"
 NO_STATUS, NOT_RIGID, IDENTITY = "no status", "not rigid", "identity"
 PREFIX = "seq_frame"
 _FRAME_FIELD = re.compile(r"seq_frame(\d{1,9})_(.+)", re.IGNORECASE)
+_SIZE = re.compile(r"[0-9]{1,18}")
 _TRANSFORM = re.compile(r"(.+)Transform(Status)?", re.IGNORECASE)
 # What the C library of Windows prints for what is no number.
 _NO_NUMBER = re.compile(r"[+-]?(1\.#\w+|nan\(\w*\))", re.IGNORECASE)
@@ -224,4 +225,4 @@ def _announced(fields: Mapping[str, str]) -> int | None:
     if kinds and not lists:
         return None
     chosen = lists[0] if lists else sizes[-1]
-    return int(chosen) if chosen.isdigit() else None
+    return int(chosen) if _SIZE.fullmatch(chosen) else None

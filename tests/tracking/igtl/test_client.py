@@ -248,3 +248,15 @@ def test_intake_refuses_endless_garbage() -> None:
     assert all(intake.feed(bytes(1 << 14)) == [] for _ in range(64))
     with pytest.raises(WireError, match="does not speak"):
         intake.feed(bytes(1 << 14))
+
+
+@pytest.mark.parametrize("host", ["tracker..local", "a" * 64])
+def test_a_host_that_can_be_no_name_is_told(host: str) -> None:
+    collector = Collector()
+    client = Client(host, 1, "tracker", collector.on_raw, collector.on_state)
+    client.start()
+    try:
+        assert collector.wait(lambda c: any("is not known" in detail for _, detail in c.states))
+    finally:
+        client.stop()
+    assert collector.state_names[-1] == "stopped"

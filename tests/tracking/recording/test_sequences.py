@@ -318,6 +318,7 @@ def test_a_stamp_that_the_wire_cannot_carry_is_named(tmp_path: Path, t_s: str) -
     "field",
     [
         "GammaTimeZeroS = soon",
+        f"GammaTimeZeroS = {10**400}",
         "GammaPhase0000 = 7",
         'GammaPhase0000 = {"name": "a", "start_s": "now"}',
         "GammaEpochS = {",

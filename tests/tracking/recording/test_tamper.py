@@ -95,6 +95,7 @@ WHOLE: dict[str, tuple[str, str]] = {
     "seal counts less": ("UPDATE seal SET rows = 39", "row 40: added"),
     "seal counts more": ("UPDATE seal SET rows = 41", "row 41: missing"),
     "seal of another chain": ("UPDATE seal SET chain = zeroblob(32)", "seal: changed"),
+    "seal of a time beyond any calendar": ("UPDATE seal SET closed_s = 1e300", "seal: changed"),
     "seal of another type": ("UPDATE seal SET rows = 'forty'", "seal: changed"),
 }
 

@@ -160,6 +160,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, lines: list[str], says: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("size", ["\xb2", "9" * 5000], ids=["superscript", "long"])
+def test_a_size_that_is_no_number_announces_nothing(tmp_path: Path, size: str) -> None:
+    path = meta(tmp_path / "a.mha", frame(0, 1.0), 1)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 1 1 1", f"DimSize = 1 1 {size}".encode("latin-1")))
+    assert size.encode("latin-1") in path.read_bytes()
+    assert read_sequence(path).missing == 0
+
+
 def test_a_matrix_told_twice_is_named(tmp_path: Path) -> None:
     lines = [f"Seq_Frame0001_AToBTransform = {matrix(x)}" for x in (1.0, 2.0)]
     with pytest.raises(InputError, match="Seq_Frame0001_AToBTransform appears twice"):
