@@ -9,6 +9,7 @@ import click
 
 from tracking.errors import InputError
 
+DEFAULT_PORT = 18954
 KINDS = ("vega", "polaris", "fake")
 
 
@@ -20,7 +21,9 @@ KINDS = ("vega", "polaris", "fake")
 @click.option(
     "--serial-port", type=click.IntRange(0), help="The tracker's serial port: 5 for COM5 (polaris)."
 )
-@click.option("--port", default=18954, show_default=True, type=click.IntRange(1, 65535), help="To listen on.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535), help="To listen on."
+)
 @click.option("--probe-rom", help="Tool definition, relative to the configuration.")
 @click.option("--stylus-rom", help="Likewise.")
 @click.option("--reference-rom", help="Likewise.")
@@ -45,6 +48,8 @@ def command(
 
     if (kind is None) == (into is None):
         raise InputError("plus-config needs either KIND or --into")
+    if into is not None:
+        _refuse_ignored(out, places)
     tips = [_tip(tool, file) for tool, file in (("Probe", tip), ("Stylus", stylus)) if file is not None]
     if kind is not None:
         if out is None:
@@ -54,6 +59,15 @@ def command(
     for tool, matrix, error_mm in tips:
         write_coordinate_definition(into, f"{tool}Tip", tool, matrix, error_mm)
     click.echo(str(into))
+
+
+def _refuse_ignored(out: Path | None, places: dict[str, Any]) -> None:
+    """Raise InputError for what only a new configuration takes."""
+    given = [key for key, value in {"out": out, **places}.items() if value not in (None, DEFAULT_PORT)]
+    if given:
+        raise InputError(
+            f"plus-config --into changes a file in place: --{given[0].replace('_', '-')} is not for it"
+        )
 
 
 def _write_new(kind: str, out: Path, force: bool, places: dict[str, Any]) -> Path:

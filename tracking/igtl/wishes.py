@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 IMAGE = "IMAGE"
+# Types of which a client's wishes are kept, more than there are: one that asks for invented ones gets no more.
+MOST_TYPES = 64
 
 
 @dataclass(slots=True)
@@ -25,12 +27,13 @@ class Wishes:
         """Send a type, at most once in `interval_s` for each device (0: all of it)."""
         self.muted.discard(message_type)
         self.interval_s.pop(message_type, None)
-        if interval_s > 0.0:
+        if interval_s > 0.0 and len(self.interval_s) < MOST_TYPES:
             self.interval_s[message_type] = interval_s
 
     def stop(self, message_type: str) -> None:
         """Send no more of a type."""
-        self.muted.add(message_type)
+        if len(self.muted) < MOST_TYPES:
+            self.muted.add(message_type)
 
     def carries(self, message_type: str) -> bool:
         """Whether messages of that type go over this connection at all."""

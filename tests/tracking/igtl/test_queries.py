@@ -22,7 +22,7 @@ from tracking.igtl import (
     tdata_message,
     transform_message,
 )
-from tracking.igtl.wishes import Wishes
+from tracking.igtl.wishes import MOST_TYPES, Wishes
 
 
 @pytest.fixture
@@ -115,6 +115,17 @@ def test_pace() -> None:
     assert sum(wishes.admit("TRANSFORM", "B", float(t)) for t in times) > 190
     # after a pause there is no burst
     assert [wishes.admit("TRANSFORM", "A", t) for t in (300.0, 300.001, 300.002)] == [True, False, False]
+
+
+def test_invented_types_take_no_memory() -> None:
+    wishes = Wishes()
+    for i in range(10 * MOST_TYPES):
+        wishes.start(f"S{i}", 1.0)
+        wishes.stop(f"T{i}")
+    assert len(wishes.interval_s) <= MOST_TYPES
+    assert len(wishes.muted) <= MOST_TYPES
+    wishes.start("T0", 0.0)
+    assert wishes.admit("T0", "", 0.0)
 
 
 def test_tracking_data_bundles_the_poses(server: Server, client: RawClient) -> None:

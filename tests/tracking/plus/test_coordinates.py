@@ -112,6 +112,8 @@ BOMB = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10 if i else "lol"}">' for i in
         ("<html></html>", "no PLUS configuration but <html>"),
         ("<PlusConfiguration/>", "empty PLUS configuration"),
         ("", "no element found"),
+        ('<?xml version="1.0" encoding="none"?><PlusConfiguration/>', "empty PLUS configuration"),
+        ('<?xml version="1.0" encoding="utf-7"?><PlusConfiguration/>', "empty PLUS configuration"),
         ("<PlusConfiguration>" + " " * (4 << 20) + "</PlusConfiguration>", "more than 4194304 bytes"),
     ],
 )
@@ -220,6 +222,11 @@ def test_the_command_takes_a_calibration_there_and_back(
     np.testing.assert_allclose(found["StylusTipToStylus"].matrix[:3, 2], [0, 0, -1], atol=1e-12)
     assert run(["plus-config", "--into", str(tmp_path / "none.xml"), "--tip", str(tip)]) == 2
     assert "none.xml" in capsys.readouterr().err
+    before = path.read_bytes()
+    for option, value in (("--out", str(tmp_path / "other.xml")), ("--host", "10.0.0.1"), ("--port", "3")):
+        assert run([*words, option, value]) == 2
+        assert f"{option} is not for it" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_a_scan_is_placed_with_the_tip_of_a_plus_file(tmp_path: Path) -> None:
