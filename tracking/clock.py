@@ -33,6 +33,10 @@ LONGEST_HOLD_S = 3.0
 MOST_HELD = 3000
 # Sources on one clock see the same step: within these bounds it is given the same size, to the last bit.
 SAME_STEP_S, SAME_STEP_WITHIN_S = 0.02, 10.0
+# Messages that come so much earlier than the line says prove it wrong: 1 mm at 50 mm/s. It is laid anew then.
+MOST_AHEAD_S = 0.02
+# Between what was laid wrongly and what comes after lies a hole that no pose bridges, nor any count.
+HOLE_S = 0.5
 # What an undelayed message needs on a local network at most; no stream of stamps can show it.
 NETWORK_DELAY_S = 1e-3
 # How many steps are kept for the log, and intervals for the stream's rhythm.
@@ -79,7 +83,9 @@ class PeerClock(Generic[Payload]):
     `bridge` the time line then goes on as if there had been none.
 
     With `own` times are those of our clock: stamp + offset, the offset steered along the least delays, and
-    the first messages held until it is known. `steps` is shared by the sources that have one clock.
+    the first messages held until it is known. If those were all delayed, which an earlier one proves later, the
+    line is laid anew (`laid_anew`), and what would fall into times given before is dropped: nothing is told
+    twice of one moment. `steps` is shared by the sources that have one clock.
     """
 
     def __init__(self, bridge: bool = True, own: bool = False, steps: deque[ClockStep] | None = None) -> None:
@@ -95,6 +101,8 @@ class PeerClock(Generic[Payload]):
         self._newest: tuple[float, float] | None = None
         self._intervals: deque[float] = deque(maxlen=RHYTHM)
         self._calm_delay_s: float | None = None
+        self.laid_anew = 0
+        self._broken_at_s, self._resumes_s = math.inf, -math.inf
 
     @property
     def offset_s(self) -> float | None:
@@ -134,7 +142,7 @@ class PeerClock(Generic[Payload]):
             self._held.append(_Held(stamp_s, arrival_s, lateness, payload))
             return self._judge()
         released = self._release()
-        return [*released, self._accept(stamp_s, arrival_s, payload)]
+        return [*released, *self._accept(stamp_s, arrival_s, payload)]
 
     def forget_held(self) -> None:
         """Drop what waits for a judgement: the stream goes on after a hole."""
@@ -231,12 +239,13 @@ class PeerClock(Generic[Payload]):
         held, self._held = self._held, []
         good = [h for h in held if h.lateness_s > -JUMP_S]
         self.refused += len(held) - len(good)
-        return [self._accept(h.stamp_s, h.arrival_s, h.payload) for h in good]
+        return [timed for h in good for timed in self._accept(h.stamp_s, h.arrival_s, h.payload)]
 
-    def _accept(self, stamp_s: float, arrival_s: float, payload: Payload) -> Timed[Payload]:
+    def _accept(self, stamp_s: float, arrival_s: float, payload: Payload) -> list[Timed[Payload]]:
         t_s = stamp_s + self._shift_s
         drawn = self.envelope.drawn
         self.envelope.add(arrival_s, arrival_s - t_s)
+        self._lay_anew_if_wrong(arrival_s)
         if self._newest is None or t_s > self._newest[0]:
             if self._newest is not None:
                 self._intervals.append(t_s - self._newest[0])
@@ -244,8 +253,28 @@ class PeerClock(Generic[Payload]):
         if self.envelope.drawn > drawn:
             self._steer()
         if self._line is not None:
-            return Timed(self._line.to_ours(t_s), arrival_s, payload)
-        return Timed(t_s if self._bridge else stamp_s, arrival_s, payload)
+            ours_s = self._line.to_ours(t_s)
+            return [Timed(ours_s, arrival_s, payload)] if self._may_tell(t_s, ours_s) else []
+        return [Timed(t_s if self._bridge else stamp_s, arrival_s, payload)]
+
+    def _may_tell(self, t_s: float, ours_s: float) -> bool:
+        """Whether a message is not of times that were given, wrongly, to others before it."""
+        return t_s <= self._broken_at_s or ours_s > self._resumes_s
+
+    def _lay_anew_if_wrong(self, arrival_s: float) -> None:
+        """No message comes before it was sent: one that seems to shows that all before were delayed."""
+        base = self.envelope.at(arrival_s)
+        if self._line is None or self._newest is None or base is None:
+            return
+        newest_s = self._newest[0]
+        again = self._line.to_ours(newest_s) <= self._resumes_s  # nothing was told of this piece yet
+        if self._line.ahead_s(newest_s, base) <= (0.0 if again else MOST_AHEAD_S):
+            return
+        if not again:
+            self.laid_anew += 1
+            self._broken_at_s = newest_s
+            self._resumes_s = self._line.to_ours(newest_s) + HOLE_S
+        self._line.lay_anew(newest_s, base, self.envelope.drift, again)
 
     def _steer(self) -> None:
         """The line under the delays was drawn anew."""

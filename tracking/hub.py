@@ -145,7 +145,7 @@ class Hub:
             return ()
         self._arrival_s = max(self._arrival_s, arrival_s)
         clock = self._clock(source)
-        before = (len(clock.steps), clock.refused, clock.envelope.drawn)
+        before = (len(clock.steps), clock.refused, clock.envelope.drawn, clock.laid_anew)
         settled: list[CountInterval] = []
         for timed in clock.take(message.t_s, arrival_s, samples):
             for sample in timed.payload:
@@ -288,7 +288,7 @@ class Hub:
         self,
         source: str,
         clock: PeerClock[tuple[Sample, ...]],
-        before: tuple[int, int, int],
+        before: tuple[int, int, int, int],
         arrival_s: float,
     ) -> None:
         if len(clock.steps) > before[0]:
@@ -297,6 +297,10 @@ class Hub:
             self._refuse(source, arrival_s, "clock", f"{source}: a stamp ahead of all others")
         if clock.envelope.drawn > before[2]:
             self._compare_shared(arrival_s)
+        if clock.laid_anew > before[3]:
+            self._alarm(arrival_s, "clock", f"{source}: was late until now, and so is what was placed of it")
+            if GAMMA_PROBE in self._claims and self._claims[GAMMA_PROBE].source == source:
+                self.counts.rejoin()  # stamps on either side tell nothing of the time between
 
     def _compare_shared(self, arrival_s: float) -> None:
         """Tell when sources that are said to share a clock drift apart, once."""

@@ -1,10 +1,11 @@
-"""A peer's time line laid on ours: one continuous function of the stamp, steered slowly, never bent backwards.
+"""A peer's time line laid on ours: a function of the stamp, steered slowly; only proof of an error breaks it.
 
 What a stamp was mapped to once it is mapped to always, so a message that comes late or twice finds its place.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -43,6 +44,17 @@ class TimeLine:
         """Our time, in s, for the peer's. Before the first knot the first piece goes on backwards."""
         knot = next((k for k in reversed(self._knots) if k.t_s <= t_s), self._knots[0])
         return t_s + knot.offset_at(t_s)
+
+    def ahead_s(self, t_s: float, offset_s: float) -> float:
+        """By how much the newest piece of the line at the peer's `t_s` exceeds the offset that is right now."""
+        return self._knots[-1].offset_at(t_s) - offset_s if self._knots else 0.0
+
+    def lay_anew(self, after_s: float, offset_s: float, drift: float, again: bool) -> None:
+        """Beyond the stamp `after_s` the offset is another; `again` if nothing came of the newest piece."""
+        start_s = math.nextafter(after_s, math.inf)
+        if again:
+            start_s = self._knots.pop().t_s
+        self._knots.append(_Knot(start_s, offset_s - drift * (after_s - start_s), drift))
 
     def steer(self, newest_s: float, offset_s: float, drift: float) -> None:
         """From the newest stamp on, head for an offset that is `offset_s` now and changes by `drift`."""

@@ -225,6 +225,26 @@ def test_a_clock_of_its_own_is_laid_on_ours(ppm: float) -> None:
     assert 1e-3 <= clock.uncertainty_s < 3e-3
 
 
+@pytest.mark.parametrize(("late_s", "until_s"), [(0.3, 1.0), (0.8, 1.0), (0.08, 5.0), (2.5, 3.0)])
+def test_a_beginning_that_was_late_is_no_lasting_shift(late_s: float, until_s: float) -> None:
+    """A backlog at the connection looks like another clock; the first message that is prompt shows it."""
+    sent = times(30.0)
+    arrivals = sent + delays(len(sent)) + np.where(sent < BEGIN_S + until_s, late_s, 0.0)
+    arrivals = np.maximum.accumulate(arrivals)
+    clock: PeerClock[int] = PeerClock(own=True)
+    found = played(clock, sent + 37.0, arrivals)
+    # Right once the backlog is worked off; lost are the moments that had been told already, and a hole.
+    right_s = BEGIN_S + until_s + 1.0
+    error = np.array([found[i] - sent[i] for i in sorted(found) if sent[i] > right_s])
+    assert np.abs(error).max() < 5e-3
+    told = np.array([found[i] for i in sorted(found)])
+    assert (np.diff(told) > 0.0).all()
+    assert np.diff(told).max() == pytest.approx(0.5, abs=0.05)
+    assert len(sent) - len(found) == pytest.approx((late_s + 0.5) * HZ, abs=5.0)
+    assert clock.laid_anew == 1
+    assert not clock.steps
+
+
 def test_the_same_stamp_is_the_same_time_however_late() -> None:
     sent = times(30.0)
     stamps = sent * (1.0 + 2e-4) + 37.0

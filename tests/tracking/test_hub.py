@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tracking.counts import CountInterval
 from tracking.hub import CLAIM_S, DeviceStats, Hub
 from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_sensor_message, counts_string_message
@@ -226,6 +227,20 @@ def test_clocks_of_two_hosts_are_laid_on_ours() -> None:
     assert tracker.drift_ppm == pytest.approx(200.0, abs=20.0)
     assert tracker.uncertainty_s < 3e-3
     assert not hub.alarms
+
+
+def test_a_counter_that_was_late_at_first_is_told_and_its_rate_stays() -> None:
+    """A second late for its first two: the time that is told once only is no second's counts in half of one."""
+    hub = Hub({PROBE: Inputs(poses=False, clock=ClockKind.OWN)})
+    settled: list[CountInterval] = []
+    for i in range(1, 100):
+        t = 0.1 * i
+        arrival_s = 3.0 + 1e-4 * i if 20 <= i < 30 else t + (1.0 if i < 20 else 0.0)
+        settled += hub.handle(PROBE, arrival_s, count_bytes(i))
+    assert [a.kind for a in hub.alarms] == ["clock"]
+    assert "late until now" in hub.alarms[0].text
+    assert [i.counts / i.window_s for i in settled] == pytest.approx([100.0] * len(settled))
+    assert len({round(i.t_end_s, 3) for i in settled}) == len(settled) >= 75
 
 
 def test_clocks_said_to_be_one_are_told_when_they_drift_apart() -> None:
