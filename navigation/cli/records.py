@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMS = ("csv", "mha", "nrrd", "mcap")
 SUFFIXES = {"mha": ".mha", "nrrd": ".nrrd", "mcap": ".mcap"}
+SEQUENCE_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
 # By these names Slicer and PLUS know a sequence from an image.
 SEQUENCE_SUFFIXES = {"mha": ".igs.mha", "nrrd": ".seq.nrrd", "mcap": ".mcap"}
 # The recorder takes events faster than a disk; an import can wait for it.
@@ -63,6 +64,9 @@ def import_command(
     """
     if out.exists() and not force:
         raise InputError(f"{out}: already exists (--force overwrites it)")
+    _refuse_source(source, out)
+    if out.suffix.lower() in SEQUENCE_ENDINGS:
+        raise InputError(f"{out}: a record by such a name would be taken for a sequence")
     notes: tuple[str, ...] = ()
     if source.is_dir():
         if counts or nuclide or tips or probe or reference:
@@ -196,10 +200,17 @@ def export_command(record: Path, form: str, out: Path, force: bool) -> None:
             raise InputError(f"{out}: the name of a file in this form ends in {SUFFIXES[form]}")
         if out.exists() and not force:
             raise InputError(f"{out}: already exists (--force overwrites it)")
+        _refuse_source(source.path, out)
         count = _write_file(source, form, out, wanted, wanted[name] if name else None)
         click.echo(f"{out}: {count} {'messages' if form == 'mcap' else 'frames'}")
     else:
         _export_files(source, form, wanted, out, force)
+
+
+def _refuse_source(source: Path, out: Path) -> None:
+    """Raise InputError where the result would take the place of what it is made of."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"{out}: is the source itself, which is never overwritten")
 
 
 def _check_names(source: Source, names: Iterable[str]) -> None:

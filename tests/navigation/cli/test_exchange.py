@@ -256,3 +256,20 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
     assert run(["import", str(file), "--out", str(out)]) == 0
     assert read_meta(out)["imported_from"] == "caf?.mha"
     assert run(["export", str(out), "--to", "mcap", "--out", str(tmp_path / "m")]) == 0
+
+
+def test_nothing_takes_the_place_of_its_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "case.mha"
+    assert run(["export", str(record(tmp_path / "r.gnav")), "--to", "mha", "--out", str(file)]) == 0
+    before = file.read_bytes()
+    capsys.readouterr()
+    (tmp_path / "link.gnav").symlink_to(file)
+    for words in (["import"], ["export", "--to", "mha"]):
+        assert run([*words, str(file), "--out", str(file), "--force"]) == 2
+        assert "the source itself" in one_line(capsys)
+    assert run(["import", str(file), "--out", str(tmp_path / "link.gnav"), "--force"]) == 2
+    assert "the source itself" in one_line(capsys)
+    assert run(["import", str(file), "--out", str(tmp_path / "new.nrrd")]) == 2
+    assert "taken for a sequence" in one_line(capsys)
+    assert file.read_bytes() == before
+    assert not (tmp_path / "new.nrrd").exists()
