@@ -160,6 +160,13 @@ class Hub:
         for clock in self._clocks.values():
             clock.forget_held()
 
+    def resume(self) -> None:
+        """After a crash: a hole, and our clock is another one, so what is laid on it is measured anew."""
+        self.rejoin()
+        for source in list(self._clocks):
+            if self._inputs_of(source).clock is ClockKind.OWN:
+                del self._clocks[source]
+
     @property
     def judging(self) -> bool:
         """Whether samples of a live source wait until it is sure whether its clock was set."""

@@ -94,7 +94,7 @@ class Session:
 
     def _resume(self) -> None:
         """After a crash nobody has seen whether the patient stayed where they were."""
-        self.rejoin()
+        self.hub.resume()
         self.links.clear()
         self.registration = replace(self.registration, restored=True)
 

@@ -229,6 +229,22 @@ def test_clocks_of_two_hosts_are_laid_on_ours() -> None:
     assert not hub.alarms
 
 
+def test_after_a_crash_a_clock_of_its_own_is_laid_on_the_clock_of_the_new_process() -> None:
+    """Ours was set by 2 s while nobody ran: without a new look poses would lie 2 s before the counts."""
+    hub = Hub({TRACKER: Inputs(counts=False, clock=ClockKind.OWN)})
+    name = "ProbeToReference"
+    for i in range(1, 60 * 80):
+        t = STEP_S * i
+        if i == 60 * 60:
+            hub.resume()
+        set_s = 2.0 if i >= 60 * 60 else 0.0
+        hub.handle(TRACKER, t + set_s, pose_bytes(name, 37.0 + t, x_mm=30.0 * t))
+    places, valid = hub.buffer.tool_in_reference("Probe", [50.0, 72.0])
+    assert valid.all()
+    # 30 mm/s of true time: at 72 s of the new clock 70 s have passed.
+    assert places[:, 0, 3] == pytest.approx([1500.0, 2100.0], abs=0.1)
+
+
 def test_a_counter_that_was_late_at_first_is_told_and_its_rate_stays() -> None:
     """A second late for its first two: the time that is told once only is no second's counts in half of one."""
     hub = Hub({PROBE: Inputs(poses=False, clock=ClockKind.OWN)})
