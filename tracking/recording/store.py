@@ -95,6 +95,13 @@ class WriteLock:
             raise SurroundingsError(f"{path}: another process is recording into it") from None
         self._held.add(self._file)
 
+    def is_at(self, path: Path) -> bool:
+        """Whether what is held is what lies at `path` now."""
+        try:
+            return self._file == _file_of(os.stat(path))
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Give it up; harmless when repeated."""
         handle, self._handle = self._handle, -1
@@ -201,6 +208,11 @@ class Store:
     def sync(self) -> None:
         """Force what is committed to the disk; any thread may call it."""
         os.fdatasync(self._log)
+
+    @property
+    def in_place(self) -> bool:
+        """False when the file was removed or replaced: SQLite would go on writing into what nobody can open."""
+        return self._lock.is_at(self.path)
 
     def tidy(self) -> None:
         """Move a log that has grown into the database while commits go on; for one other thread."""

@@ -46,7 +46,7 @@ class Recorder:
     counts the events that were not kept, and the record says so itself where it goes on. What was accepted is
     written even to a full disk, for which a ballast of `ballast_bytes` (None: 16 MiB, less on a small disk)
     keeps the room. `on_alarm(kind, text)` is called from the recorder's threads and must return at once; kinds:
-    "full", "disk", "behind", "sync", "space", "damage", and "recovered" when everything is kept again. `key`
+    "full", "disk", "behind", "sync", "gone", "space", "damage", and "recovered" when everything is kept again. `key`
     signs the seal. Raises InputError when `path` exists, SurroundingsError when it cannot be made.
     """
 
@@ -235,6 +235,7 @@ class Recorder:
             committed = self.committed
             if committed > self._durable and self._sync_fault is None:
                 self._force(committed)
+            self._look_for_the_file()
             self._tidy()
             self._watch()
 
@@ -247,6 +248,11 @@ class Recorder:
             self._alarm("sync", f"{self.path}: {self._sync_fault}")
         else:
             self._durable = committed
+
+    def _look_for_the_file(self) -> None:
+        if self._sync_fault is None and not self._store.in_place:
+            self._sync_fault = "the record was removed or replaced: what comes is lost with this process"
+            self._alarm("gone", f"{self.path}: {self._sync_fault}")
 
     def _tidy(self) -> None:
         try:
@@ -292,6 +298,7 @@ class Recorder:
             self._alarm("damage", str(error))
 
     def _finish(self) -> None:
+        self._look_for_the_file()
         try:
             self._ballast.release()
             try:

@@ -363,3 +363,25 @@ def test_a_head_that_is_no_unicode_leaves_no_file(tmp_path: Path) -> None:
         Recorder(tmp_path / "r.gnav", {"name": "\udce9"})
     assert list(tmp_path.iterdir()) == []
     Recorder(tmp_path / "r.gnav", {"name": "e"}).close()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "at the end"])
+def test_a_record_that_is_taken_away_is_told(tmp_path: Path, how: str) -> None:
+    path, alarms = tmp_path / "r.gnav", []
+    recorder = Recorder(path, {}, on_alarm=lambda kind, text: alarms.append((kind, text)))
+    recorder.append("s", 1.0, "note", b"{}")
+    if how == "replaced":
+        path.rename(tmp_path / "else.gnav")
+        path.write_bytes(b"")
+    elif how == "removed":
+        path.unlink()
+    deadline = time.monotonic() + 10.0
+    while how != "at the end" and recorder.fault is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    if how == "at the end":
+        path.unlink()
+    with pytest.raises(SurroundingsError, match="removed or replaced"):
+        recorder.close()
+    assert [kind for kind, _ in alarms] == ["gone"]
+    assert str(path) in alarms[0][1]
