@@ -57,6 +57,7 @@ campaign: $(VENV)/.core $(VENV)/.dev
 	$(bin)/python -m tests.campaign.torn --n $$((1000 * $(N)))
 	$(bin)/python -m tests.campaign.links --n $$((2000 * $(N)))
 	$(bin)/python -m tests.campaign.sequences --n $$((10000 * $(N)))
+	$(bin)/python -m tests.campaign.time_faults --n $$((20 * $(N)))
 	$(bin)/python -m tests.campaign.soak --hours $$((24 * $(N)))
 	$(bin)/python -m tests.campaign.fuzz --n $$((100000000 * $(N)))
 

@@ -25,6 +25,7 @@ LIBRARIES = (
     ("click", "click", ""),
     ("tqdm", "tqdm", ""),
     ("pyigtl", "pyigtl", ""),
+    ("serial", "pyserial", ""),
     ("pydicom", "pydicom", ""),
     ("SimpleITK", "SimpleITK", ""),
     ("open3d", "open3d", "libgl1 libegl1 libglib2.0-0 libusb-1.0-0 libx11-6 libgomp1"),
@@ -32,6 +33,8 @@ LIBRARIES = (
     ("matplotlib", "matplotlib", ""),
     ("reportlab", "reportlab", ""),
 )
+# What only some cases need: the module, its distribution, and the extra that brings it.
+OPTIONAL = (("ndicapy", "ndicapi", "ndi"), ("mcap", "mcap", "mcap"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Finding:
 @click.command("doctor", epilog="Example: gammanav doctor")
 def command() -> None:
     """Say what is installed, what is missing and how to get it; code 2 when something needed is missing."""
-    findings = [*_ours(), *(_library(*row) for row in LIBRARIES), *_surroundings()]
+    extras = [_extra(*row) for row in OPTIONAL]
+    findings = [*_ours(), *(_library(*row) for row in LIBRARIES), *extras, *_surroundings()]
     for finding in findings:
         mark = "ok     " if finding.ok else "MISSING" if finding.needed else "absent "
         click.echo(f"{mark} {finding.name:<16} {finding.words}")
@@ -83,6 +87,13 @@ def _library(module: str, distribution: str, system_packages: str) -> Finding:
         return Finding(distribution, True, version)
     hint = f"; apt-get install {system_packages}" if system_packages else ""
     return Finding(distribution, False, f"{version} does not import: {fault}{hint}")
+
+
+def _extra(module: str, distribution: str, extra: str) -> Finding:
+    found = _library(module, distribution, "")
+    absent = found.words.startswith("pip install")
+    words = f"pip install 'gammanav[{extra}]'" if absent else found.words
+    return Finding(distribution, found.ok, words, needed=False)
 
 
 def _import_fault(module: str) -> str | None:
