@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-# The least delayed message of every second stands for it.
+# The least delayed message of every second stands for it; seconds are those of our clock, so that who comes
+# later to the same messages finds the same line.
 BIN_S = 1.0
 # Half a minute: 200 ppm move a clock by 6 ms in it, well above the jitter of the best message of a second.
 MOST_BINS = 30
@@ -37,8 +38,8 @@ class DelayEnvelope:
 
     @property
     def mature(self) -> bool:
-        """Whether a whole second was seen: before, a first message that was late is all there is."""
-        return bool(self._bins)
+        """Whether a whole second was surely seen: before, a first message that was late is all there is."""
+        return len(self._bins) >= FLAT_BINS
 
     def at(self, arrival_s: float) -> float | None:
         """The least delay to be expected at `arrival_s`; None before the first message.
@@ -62,7 +63,7 @@ class DelayEnvelope:
         least = self._least
         if least is None or delay_s <= least[1] + MOST_DRIFT * (arrival_s - least[0]):
             self._least = (arrival_s, delay_s)
-        if self._best is not None and arrival_s - self._began_s >= BIN_S:
+        if self._best is not None and arrival_s // BIN_S > self._began_s // BIN_S:
             self._bins.append(self._best)
             self._best = None
             self._draw()

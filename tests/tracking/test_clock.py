@@ -245,6 +245,24 @@ def test_a_beginning_that_was_late_is_no_lasting_shift(late_s: float, until_s: f
     assert not clock.steps
 
 
+@pytest.mark.parametrize("hole_s", [200.0, 200.37])
+def test_a_minute_after_a_hole_the_line_is_that_of_who_heard_all(hole_s: float) -> None:
+    """A case brought back skips what lies between its scans, and must find the map of before bit for bit."""
+    began_s = (
+        1.7e9  # Unix seconds, which float64 resolves to 0.2 us: what is left after a minute is far below
+    )
+    sent = began_s + times(300.0)
+    stamps = sent * (1.0 + 1e-4) - 1e-4 * began_s + 37.0
+    arrivals = np.maximum.accumulate(sent + delays(len(sent)))
+    whole = played(PeerClock(own=True), stamps, arrivals)
+    heard = (sent - sent[0] < 20.0) | (sent - sent[0] > 20.0 + hole_s)
+    part = played(PeerClock(own=True), stamps[heard], arrivals[heard])
+    rows = np.flatnonzero(heard)
+    late = [i for i in part if sent[rows[i]] - sent[0] > 20.0 + hole_s + 60.0]
+    assert len(late) > 900
+    assert [part[i] for i in late] == [whole[int(rows[i])] for i in late]
+
+
 def test_the_same_stamp_is_the_same_time_however_late() -> None:
     sent = times(30.0)
     stamps = sent * (1.0 + 2e-4) + 37.0
