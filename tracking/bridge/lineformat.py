@@ -43,6 +43,8 @@ SHORTEST_SILENCE_S = 0.5
 SILENT_INTERVALS = 2.5
 # No probe's line is longer; a longer one is noise or a wrong speed.
 LONGEST_TEXT = 512
+# The fastest that Linux has a name for.
+FASTEST_BAUD = 4_000_000
 _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "": {"name": str, "line": dict, "poll": dict, "message": dict, "counts": dict},
     "line": {"baud": int, "data_bits": int, "parity": str, "stop_bits": (int, float), "terminator": str},
@@ -181,7 +183,7 @@ def _compiled(text: object, what: str) -> re.Pattern[str]:
 
 
 def _one_of(value: Any, allowed: tuple[Any, ...] | None, what: str) -> Any:
-    good = value in allowed if allowed is not None else value > 0
+    good = value in allowed if allowed is not None else 0 < value <= FASTEST_BAUD
     if not good:
         raise InputError(f"{what}: {value!r} is none of {allowed or 'the speeds of a line'}")
     return value
@@ -208,7 +210,7 @@ def _window(counts: Mapping[str, Any], source: str) -> tuple[float, float] | Non
     if (
         len(window) != 2
         or not all(isinstance(x, int | float) for x in window)
-        or not 0 <= window[0] < window[1]
+        or not 0 <= window[0] < window[1] < math.inf
     ):
         raise InputError(f"{source}, counts.window_kev: {window!r} is no pair of energies")
     return float(window[0]), float(window[1])
