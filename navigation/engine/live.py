@@ -198,7 +198,8 @@ class LiveEngine:
             self._take(json_event(ENGINE, now, events.TICK, {"scan": session.current}), None)
         idle = session.mode != SCAN or self._hurry
         if self._deferred and idle and self._asked == self._done:
-            self._put(self._deferred.popleft(), None)
+            self._put(self._deferred[0], None)
+            self._deferred.popleft()
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
             self._on_snapshot(self.viewer.snapshot(now))
@@ -260,18 +261,21 @@ class LiveEngine:
             item = self._jobs.get()
             if item is None:
                 return
-            job, future = item
             try:
-                outcome = self.imager.run(job)
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked; the engine goes on without this result
-                self._failed(job, error, future)
-                continue
+                self._carry_out(*item)
             finally:
-                self._done += 1
-            outcome = withheld(outcome, self._recorder.state)
-            self._report(outcome)
-            if future is not None:
-                future.set_result(outcome)
+                self._done += 1  # not before the outcome is where those who wait for it look
+
+    def _carry_out(self, job: Job, future: Future[Outcome | None] | None) -> None:
+        try:
+            outcome = self.imager.run(job)
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked; the engine goes on without this result
+            self._failed(job, error, future)
+            return
+        outcome = withheld(outcome, self._recorder.state)
+        self._report(outcome)
+        if future is not None:
+            future.set_result(outcome)
 
     def _failed(self, job: Job, error: Exception, future: Future[Outcome | None] | None) -> None:
         logger.error("%s of %s failed", type(job).__name__, job.basis.scan, exc_info=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from navigation.engine import events
 from navigation.engine.assembly import RECORD_NAME, LiveCase, head_of
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
-from navigation.engine.jobs import AnalyzeJob, TickJob, result_content
+from navigation.engine.jobs import AnalyzeJob, Outcome, TickJob, result_content
+from navigation.engine.keeping import KeptRecorder
 from navigation.engine.live import alarm_events
 from navigation.engine.replay import ReplayEngine
 from navigation.engine.restore import LEAD_S, Restored, restore, stretches_of
@@ -201,6 +203,31 @@ def test_a_live_case_goes_on_in_its_record_and_replays_as_one(tmp_path: Path) ->
     assert Replay(Record(path).events(), again.on_event).run()
     assert again.comparison.compared >= 8
     assert again.comparison.differing == []
+
+
+def test_an_analysis_is_done_when_its_outcome_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are written when nothing is deferred any more; an outcome on its way to the record is not there."""
+    path = tmp_path / RECORD_NAME
+    recorded(path, a_case(5.0))
+    go_on, keeping, keep = threading.Event(), threading.Event(), KeptRecorder.keep
+
+    def keep_slowly(kept: KeptRecorder, outcome: Outcome, now_s: float) -> None:
+        if outcome.result is None:
+            return
+        keeping.set()
+        assert go_on.wait(DEADLINE_S)
+        keep(kept, outcome, now_s)
+
+    monkeypatch.setattr(KeptRecorder, "keep", keep_slowly)
+    with LiveCase(registered(), path, 0, build, resume=True) as case:
+        case.engine.command("stop")
+        assert keeping.wait(DEADLINE_S)
+        assert not case.engine.finish_deferred(0.2)
+        go_on.set()
+        assert case.engine.finish_deferred(DEADLINE_S)
+        assert [o.job.basis.scan for o in case.engine.outcomes if o.result is not None] == ["scan-1"]
 
 
 def test_what_is_no_record_is_not_resumed(tmp_path: Path) -> None:
