@@ -51,11 +51,12 @@ class Session:
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
         self._stylus_t_s: float | None = None
+        self._asked_s = 0.0
         self._last_alarm: Alarm | None = None
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
             "stop": self._stop,
-            "touch": self._touch,
+            "touch": self._touch_now,
             "points": self._points,
             "calibration": self._use_calibration,
             "latency": self._use_latency,
@@ -74,6 +75,7 @@ class Session:
         elif event.kind == events.LINK:
             self.links[event.source] = bool(event.content()["connected"])
         elif event.kind == events.COMMAND:
+            self._asked_s = event.arrival_s
             return self._command(event.content())
         elif event.kind == events.TICK:
             return self._tick(str(event.content()["scan"]))
@@ -193,6 +195,13 @@ class Session:
         if tip is not None and pose is not None:
             self.touched[self.mode].add((pose @ tip)[:3, 3])
         return []
+
+    def _touch_now(self, content: dict[str, Any]) -> list[Job]:
+        """A touch by command: where the stylus was some time ago is not where it is."""
+        stylus = self.tools.states(self._asked_s).get("StylusTipToReference")
+        if self.mode in TOUCHING and (stylus is None or not stylus.valid):
+            raise InputError("the stylus is not seen: nothing was touched")
+        return self._touch(content)
 
     def _points(self, content: dict[str, Any]) -> list[Job]:
         what = content["what"]

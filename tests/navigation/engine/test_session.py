@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,20 @@ def test_outlining_keeps_touched_points_apart() -> None:
     # 60 mm at 4 mm apart: 15 points, one more or less at the ends.
     assert len(points) == pytest.approx(15, abs=1)
     assert np.diff(points[:, 0]).min() > 3.99  # float32 on the wire
+
+
+def test_a_stylus_that_is_not_seen_touches_nothing() -> None:
+    session = Session(replace(settings(), continuous_touch=False))
+    session.handle(command("start", mode="surface"))
+    messages = list(stream(2.0))
+    play(session, messages)
+    last_s = max(event.arrival_s for event in messages)
+    touch = command("touch")
+    session.handle(replace(touch, arrival_s=last_s + 0.1))
+    assert len(session.touched["surface"]) == 1
+    with pytest.raises(InputError, match="not seen"):
+        session.handle(replace(touch, arrival_s=last_s + 1.0))
+    assert len(session.touched["surface"]) == 1
 
 
 def test_commands_that_make_no_sense_are_refused() -> None:
