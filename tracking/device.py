@@ -115,6 +115,8 @@ class Device(ABC):
     def _report(self, state: DeviceState, detail: str = "") -> None:
         """Tell a change of state; a back end calls nothing else to do so."""
         with self._changed:
+            if self._state in ENDED:
+                return
             self._state = state
             self._changed.notify_all()
         self._on_state(self.name, state, detail)

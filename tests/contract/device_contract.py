@@ -97,6 +97,21 @@ class DeviceContract(ABC):
         assert device.state in (DeviceState.STOPPED, DeviceState.FINISHED)
         assert {name for name, _, _ in listener.states} == {device.name}
 
+    def test_it_may_be_stopped_by_its_listener(self, listener: Listener) -> None:
+        made: list[Device] = []
+
+        def hear(source: str, arrival_s: float, raw: bytes) -> None:
+            listener.on_raw(source, arrival_s, raw)
+            made[0].stop()
+
+        made.append(self.make(hear, listener.on_state))
+        made[0].start()
+        listener.wait_for_messages(1)
+        made[0].stop()  # from here it waits for the end of the device's thread
+        assert made[0].state is DeviceState.STOPPED
+        assert [state for _, state, _ in listener.states][-1] is DeviceState.STOPPED
+        assert len(listener.raw) == made[0].messages == 1
+
     def test_stop_may_be_repeated_and_come_first(self, listener: Listener) -> None:
         device = self.make(listener.on_raw, listener.on_state)
         device.stop()

@@ -11,7 +11,10 @@ import pytest
 
 from navigation.cli.main import run
 from tests.tracking.recording.test_resume import old_record
-from tracking.igtl.codec import encode
+from tracking.errors import WireError
+from tracking.igtl.codec import decode, encode
+from tracking.igtl.crc import crc64
+from tracking.igtl.header import Header
 from tracking.igtl.poses import pose_message
 from tracking.recording import Record, Recorder
 from tracking.sample import PoseSample
@@ -135,3 +138,16 @@ def test_a_message_that_fails_its_own_checksum_is_named(tmp_path: Path, say: Say
         recorder.append("tracker", 1000.0, "raw", bytes(raw))
     code, line = say(tmp_path / "r.gnav")
     assert (code, "r.gnav, row 1: " in line) == (2, True)
+
+
+def test_what_a_source_sent_wrongly_is_no_fault_of_the_record(tmp_path: Path, say: Say) -> None:
+    path = tmp_path / "r.gnav"
+    body = bytes(71)  # TDATA comes in rows of 70 bytes
+    raw = Header(1, "TDATA", "T", 0, len(body), crc64(body)).pack() + body
+    with pytest.raises(WireError):
+        decode(raw)
+    with Recorder(path, {}) as recorder:
+        recorder.append("tracker", 1000.0, "raw", raw)
+    code, line = say(path)
+    assert code == 0
+    assert "1 rows (1 raw), chain whole" in line
