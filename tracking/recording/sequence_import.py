@@ -31,6 +31,8 @@ LATEST_STAMP_S = float(1 << 32)
 # Stamps from the year 2001 on are taken for Unix time; PLUS's own start with the computer or the program.
 EARLIEST_UNIX_S = 1e9
 NO_POSE = np.eye(4)
+# Totals are sums in float64 of counts that need not be whole: some thousand roundings of 1e-16.
+TOTAL_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +219,22 @@ def _samples_of(counts: CountTable, offset_s: float, nuclide: str) -> list[Count
 
 
 def _totalled(samples: list[CountSample]) -> list[CountSample]:
-    """With numbers and totals, the samples' own where every one has all of them."""
-    if all(s.seq >= 0 and np.isfinite([s.counts_total, s.live_time_s]).all() for s in samples):
-        return samples
-    totals = np.cumsum([s.counts for s in samples]).tolist()
-    live = np.cumsum([s.interval_s for s in samples]).tolist()
-    return [
-        replace(s, seq=i + 1, counts_total=totals[i], live_time_s=live[i])
-        for i, s in enumerate(sorted(samples, key=lambda s: s.t_s))
-    ]
+    """With numbers and totals, the samples' own where they add up."""
+    ordered = sorted(samples, key=lambda s: s.t_s)
+    if _adds_up(ordered):
+        return ordered
+    totals = np.cumsum([s.counts for s in ordered]).tolist()
+    live = np.cumsum([s.interval_s for s in ordered]).tolist()
+    return [replace(s, seq=i + 1, counts_total=totals[i], live_time_s=live[i]) for i, s in enumerate(ordered)]
+
+
+def _adds_up(samples: list[CountSample]) -> bool:
+    """Whether numbers and totals rise as the counts say: else whoever reads the messages would drop some."""
+    rows = [(s.seq, s.counts, s.counts_total, s.live_time_s) for s in samples]
+    seq, counts, total, live = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    if not np.isfinite(total + live).all() or (seq < 0).any() or (total < counts).any():
+        return False
+    steps, gained, told = np.diff(seq), np.diff(total), counts[1:]
+    agree = np.abs(gained - told) <= TOTAL_ROUNDING * total[1:]
+    agree |= (steps > 1) & (gained > told)
+    return bool((steps >= 1).all() and (np.diff(live) > 0.0).all() and agree.all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -362,3 +362,33 @@ def test_a_real_scan_through_a_sequence(test_data: Path, tmp_path: Path) -> None
     assert (len(one), one.unplaced) == (len(two), two.unplaced)
     assert np.array_equal(one.counts, two.counts)
     np.testing.assert_allclose(one.mid_poses[:, :3, 3], two.mid_poses[:, :3, 3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        lambda i: (i, 10 * i, 0.1 * i),
+        lambda i: (1, 10 * i, 0.1 * i),  # the same number again and again
+        lambda i: (20 - i, 10 * i, 0.1 * i),
+        lambda i: (i % 4, 10 * i, 0.1 * i),  # files put together
+        lambda i: (i, 0, 0.1 * i),
+        lambda i: (i, 10 * (20 - i), 0.1 * i),
+        lambda i: (i, 1000 * i, 0.1 * i),
+        lambda i: (i, 10 * i, 0.0),
+    ],
+)
+def test_numbers_that_do_not_add_up_cost_no_count(
+    tmp_path: Path, numbers: Callable[[int], tuple[int, int, float]]
+) -> None:
+    lines = ["GammaNuclide = Tc-99m", *frame(0, 1.0)]
+    for i in range(1, 10):
+        seq, total, live_s = numbers(i)
+        named = {"Counts": 10, "IntervalS": 0.1, "Seq": seq, "CountsTotal": total, "LiveTimeS": live_s}
+        lines += [*frame(i, 1.0 + 0.1 * i), *(f"Seq_Frame{i:04d}_{k} = {v}" for k, v in named.items())]
+    source = SequenceRecord(meta(tmp_path / "a.mha", lines, 10), ImportOptions(probe="ProbeToTracker"))
+    hub = Hub()
+    intervals = [i for e in source.events("raw") for i in hub.handle(e.source, e.arrival_s, e.payload)]
+    intervals += hub.counts.flush()
+    # nine intervals of 10 counts in 0.1 s, each told once
+    assert [i.counts for i in intervals] == [10.0] * 9
+    np.testing.assert_allclose([i.window_s for i in intervals], 0.1, rtol=0, atol=1e-9)
