@@ -6,6 +6,7 @@ sequence, played back, asks for the same jobs with the same numbers.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,8 @@ from tracking.hub import Alarm, Hub
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 READING = (SCAN, SWEEP)
 TOUCHING = (SURFACE, BED)
+# What else lies in the folder of a case: the record with its log, results, pictures, what the demonstration began with.
+RESERVED = re.compile(r"record\.gnav|.*\.(json|html|pdf|png)$|(pictures|study|setup)$", re.IGNORECASE)
 
 
 class Session:
@@ -150,7 +153,7 @@ class Session:
         mode = str(content["mode"])
         jobs: list[Job] = []
         if mode in READING:
-            name = str(content["name"])
+            name = _scan_name(content["name"])
             if name in self.scans:
                 raise InputError(f"there is a scan {name!r} already")
             if mode == SCAN and self.calibration is None:
@@ -257,3 +260,11 @@ class Session:
         if surface is None or probe is None:
             return surface, None
         return surface, expected_poses(surface, probe[:3, 3])
+
+
+def _scan_name(value: object) -> str:
+    """A scan's name, which becomes that of a folder. Raises InputError when it cannot."""
+    name = str(value)
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or RESERVED.match(name):
+        raise InputError(f"the scan name {name!r} cannot be that of a folder of its own")
+    return name

@@ -215,3 +215,14 @@ def test_a_frame_in_which_the_probe_was_lost_stays_lost_on_disk() -> None:
     unseen = np.isnan(poses).any(axis=(1, 2))
     assert unseen.sum() == 1
     assert stamps[unseen][0] == pytest.approx(lost_s, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/tmp/x", "a/b", "a\nb", "a\0b", "record.gnav", "Study", "x.json"]
+)
+def test_a_scan_is_named_as_a_folder_can_be(name: str) -> None:
+    session = Session(settings())
+    with pytest.raises(InputError, match="scan name"):
+        session.handle(command("start", mode="scan", name=name))
+    assert session.mode == "idle"
+    assert not session.scans
