@@ -14,7 +14,7 @@ from typing import Any
 from navigation.engine import events
 from navigation.engine.comparison import NO_RESULT, Key, key_of
 from navigation.engine.events import EngineEvent
-from navigation.engine.imaging import Imager
+from navigation.engine.imaging import SPOT_READINGS, Imager
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, TickJob, result_content
 from navigation.engine.session import Session
 from tracking.errors import GammanavError
@@ -110,13 +110,27 @@ def _rebuild(
     """The map at the newest tick whose digest is known, then the readings that came after it."""
     known = [i for i, tick in enumerate(ticks) if ("TickJob", tick.basis.scan, tick.tick) in recorded]
     last = known[-1] if known else len(ticks) - 1
-    for tick in ticks[:last]:
-        imager.load(tick)
+    foci = _sought_last(ticks[:last], recorded)
+    for i, tick in enumerate(ticks[:last]):
+        if i == foci:
+            imager.run(tick)
+        else:
+            imager.load(tick)
     outcome = imager.run(ticks[last])
     same = outcome.digest == recorded[key_of(result_content(outcome))] if known else None
     for tick in ticks[last + 1 :]:
-        imager.load(tick)
+        imager.run(tick)  # their results were lost on the way to the record; a replay has them
     return outcome, same
+
+
+def _sought_last(ticks: list[TickJob], recorded: dict[Key, dict[str, Any]]) -> int | None:
+    """Which of the ticks was the last that sought foci: the next ones follow from its number of readings."""
+    since, found = -SPOT_READINGS, None
+    for i, tick in enumerate(ticks):
+        digest = recorded.get(("TickJob", tick.basis.scan, tick.tick), {})
+        if "map" in digest and digest["readings"] - since >= SPOT_READINGS:
+            since, found = digest["readings"], i
+    return found
 
 
 def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ import pytest
 from navigation.engine import events
 from navigation.engine.assembly import RECORD_NAME, LiveCase, head_of
 from navigation.engine.events import EngineEvent, json_event
-from navigation.engine.imaging import Imager
+from navigation.engine.imaging import Build, Imager
 from navigation.engine.jobs import AnalyzeJob, Outcome, TickJob, result_content
 from navigation.engine.keeping import KeptRecorder
 from navigation.engine.live import alarm_events
@@ -23,7 +23,8 @@ from navigation.engine.restore import LEAD_S, Restored, restore, stretches_of
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Registration
-from tests.navigation.engine.fakes import EPOCH_S, Devices, build, settings, stream
+from navigation.volume import Spot
+from tests.navigation.engine.fakes import EPOCH_S, Devices, SumImaging, build, settings, spot, stream
 from tracking.errors import InputError
 from tracking.igtl.codec import decode, encode
 from tracking.recording import Event, Record, Recorder, Replay, verify
@@ -66,9 +67,15 @@ def an_hour_on(raw: bytes) -> bytes:
     return encode(replace(message, t_s=message.t_s + 3600.0))
 
 
-def recorded(path: Path, case: list[EngineEvent], spoil: bool = False, key: bytes | None = None) -> Session:
+def recorded(
+    path: Path,
+    case: list[EngineEvent],
+    spoil: bool = False,
+    key: bytes | None = None,
+    foci: Build = build,
+) -> Session:
     """The case as the live engine writes it, with the digests of its results; its session at the end."""
-    session, imager = Session(registered()), Imager(build)
+    session, imager = Session(registered()), Imager(foci)
     with Recorder(path, head_of(session.settings), key=key) as recorder:
         for event in case:
             recorder.append(event.source, event.arrival_s, event.kind, event.payload)
@@ -110,6 +117,27 @@ def test_the_map_is_the_recorded_one_and_analyses_wait(tmp_path: Path) -> None:
     assert isinstance(job, TickJob)
     assert (job.basis.scan, job.tick) == ("scan-2", 3)
     assert [(type(j), j.basis.scan) for j in restored.deferred] == [(AnalyzeJob, "scan-1")]
+
+
+class Foci(SumImaging):
+    """Foci that tell when they were sought."""
+
+    def quick_spots(self) -> tuple[Spot, ...]:
+        return (replace(spot(), activity_kbq=self.total),)
+
+
+def test_foci_between_two_searches_are_those_of_the_last_one(tmp_path: Path) -> None:
+    """Foci are sought once in ten readings: at 10 of the second scan, and not at 14 and 19, where it ends."""
+    ticks = [tick(BEGIN_S + 10.0 + t, "scan-2") for t in (1.9, 2.3, 2.7)]
+    case = [e for e in a_case(5.0) if e.arrival_s < BEGIN_S + 13.2]
+    case = sorted([*(e for e in case if e.arrival_s != BEGIN_S + 12.5), *ticks], key=lambda e: e.arrival_s)
+    recorded(tmp_path / "r", case, foci=Foci)
+    restored = restore(Record(tmp_path / "r"), Session(registered()), Imager(Foci))
+    assert restored.outcome is not None
+    assert restored.same is True
+    assert restored.outcome.map is not None
+    total = float(restored.outcome.map.activity.max())
+    assert restored.outcome.spots[0].activity_kbq < total
 
 
 def test_a_clock_set_while_nothing_was_scanned_is_not_forgotten(tmp_path: Path) -> None:
