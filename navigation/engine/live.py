@@ -299,13 +299,15 @@ def alarm_events(alarms: Iterable[Alarm]) -> list[EngineEvent]:
 def withheld(outcome: Outcome, recorder: RecorderState) -> Outcome:
     """The outcome as it may be told: without a record there is no statement that nothing was found (H35)."""
     check = outcome.bed_check
-    if check is None or recorder.fault is None or check.finding == RESIDUAL_SUSPECTED:
+    if check is None or check.finding == RESIDUAL_SUSPECTED or not (recorder.fault or recorder.lost):
         return outcome
-    reason = f"the recorder is down ({recorder.fault}): nothing proves later what this rests on"
+    what = "is down" if recorder.fault else "has lost events"
+    words = recorder.fault or f"{recorder.lost} events"
+    reason = f"the recorder {what} ({words}): nothing proves later what this rests on"
     told = replace(
         check,
         finding="not-assessed",
-        statement="The bed is not assessed: the recorder is down.",
+        statement=f"The bed is not assessed: the recorder {what}.",
         reasons=(*check.reasons, reason),
     )
     return replace(outcome, bed_check=told)

@@ -53,6 +53,7 @@ class Session:
         self.messages: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
+        self.frame = 0  # counts the places that the reference marker had on the patient
         self._stylus_t_s: float | None = None
         self._asked_s = 0.0
         self._last_alarm: Alarm | None = None
@@ -165,6 +166,7 @@ class Session:
                 self.counts.newest_t_s,
                 self.latency.count_latency_s,
                 *self._surface(),
+                frame=self.frame,
             )
             self.current = name
         elif mode in TOUCHING:
@@ -226,8 +228,15 @@ class Session:
     def _use_registration(self, content: dict[str, Any]) -> list[Job]:
         matrix = np.array(content["matrix"], dtype=np.float64)
         self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
+        if self.hub.check.moved is not None:
+            self._leave_frame()
         self.hub.accept_reference()
         return []
+
+    def _leave_frame(self) -> None:
+        """The reference has moved: what was touched before lies elsewhere in its frame now (H04)."""
+        self.frame += 1
+        self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
 
     def _confirm_registration(self, _content: dict[str, Any]) -> list[Job]:
         self.registration = replace(self.registration, restored=False)
@@ -245,8 +254,9 @@ class Session:
             raise InputError("no bed is outlined")
         bed = Bed(points, float(content["depth_mm"]))
         before = content.get("before")
-        if before is not None:
-            self.scan(str(before))
+        for name in (scan.name, before):
+            if name is not None and self.scan(str(name)).frame != self.frame:
+                raise InputError(f"the reference was moved after {name}: it cannot be compared with this bed")
         return [
             BedJob(
                 self.basis(scan), bed, float(content["threshold_kbq"]), float(content["confidence"]), before

@@ -38,6 +38,15 @@ def test_without_a_record_nothing_is_called_assessed(finding: str) -> None:
     assert any("disk full" in reason for reason in told.reasons)
 
 
+def test_a_record_with_a_hole_proves_nothing_either() -> None:
+    told = withheld(checked("none-above"), RecorderState(None, 12)).bed_check
+    assert told is not None
+    assert (told.finding, told.statement) == (
+        "not-assessed",
+        "The bed is not assessed: the recorder has lost events.",
+    )
+
+
 def test_a_suspected_residual_is_told_with_or_without_a_record() -> None:
     outcome = checked("residual-suspected")
     assert withheld(outcome, RecorderState("disk full", 12)) is outcome

@@ -28,6 +28,7 @@ from tests.navigation.engine.room_stream import (
     scanned,
     sent,
 )
+from tracking.errors import InputError
 from tracking.igtl.codec import decode
 from tracking.igtl.poses import poses_from_message
 from tracking.inputs import ClockKind
@@ -375,3 +376,24 @@ def test_after_a_bump_of_the_reference_the_map_is_locked_until_it_is_confirmed()
         elif t < at_s or t > confirmed_s + 0.1:
             assert (valid, told) == (True, False)
     assert [a.kind for a in session.hub.alarms] == ["bump"]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_bed_is_not_compared_over_a_reference_that_moved(moved: bool) -> None:
+    """A new registration says that the reference moved; a confirmed one that it was the check marker."""
+    session = Session(fake_settings())
+    session.handle(command("points", what="surface", points_mm=[[0, 0, 0], [9, 0, 0], [0, 9, 0]]))
+    session.handle(command("start", mode="scan", name=SCAN))
+    for event in bumped(list(stream(16.0)), EPOCH_S + 18.0):
+        session.handle(event)
+    session.handle(command("stop"))
+    registered = command("registration", id="new", matrix=np.eye(4).tolist())
+    session.handle(registered if moved else command("confirm_registration"))
+    assert len(session.touched["surface"]) == (0 if moved else 3)
+    session.handle(command("points", what="bed", points_mm=[[0, 0, 0], [9, 0, 0], [0, 9, 0]]))
+    check = command("check_bed", scan=SCAN, threshold_kbq=4.0, confidence=0.95, depth_mm=10.0)
+    if moved:
+        with pytest.raises(InputError, match="the reference was moved after"):
+            session.handle(check)
+    else:
+        assert len(session.handle(check)) == 1
