@@ -26,6 +26,8 @@ LEAD_S = 60.0
 OVERTAKING_ROWS = 64
 # Rows that are always played: all but the messages themselves, and what the engine keeps for others to read.
 KEPT_KINDS = (events.LINK, events.COMMAND, events.TICK, events.RESULT, events.RESUME)
+# Alarms of the inputs after which nothing is as before.
+LASTING_ALARMS = ("clock", "bump")
 # Messages of a scan that were still on their way when it was stopped.
 TAIL_S = 1.0
 
@@ -82,7 +84,7 @@ def restore(record: Record, session: Session, imager: Imager) -> Restored:
 def _play(record: Record, session: Session) -> _Played:
     played = _Played()
     skipped = False
-    stretches = [*stretches_of(record.picked(events.COMMAND)), *clocks_set(record.picked(events.ALARM))]
+    stretches = [*stretches_of(record.picked(events.COMMAND)), *lasting(record.picked(events.ALARM))]
     for event in needed(record, stretches):
         if event is None:
             skipped = True
@@ -149,12 +151,12 @@ def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
     return found
 
 
-def clocks_set(alarms: Iterable[Event]) -> list[tuple[float, float]]:
-    """Times of arrival round each step of a source's clock: what follows is on a line that begins there."""
+def lasting(alarms: Iterable[Event]) -> list[tuple[float, float]]:
+    """Times of arrival round what changes all that follows: a source's clock set, the reference bumped."""
     return [
         (event.arrival_s - LEAD_S, event.arrival_s + TAIL_S)
         for event in alarms
-        if event.content().get("alarm") == "clock"
+        if event.content().get("alarm") in LASTING_ALARMS
     ]
 
 

@@ -126,6 +126,19 @@ def stream(seconds: float, start_s: float = EPOCH_S + 10.0, first_seq: int = 1) 
             seq += 1
 
 
+def bumped(events: list[EngineEvent], at_s: float) -> list[EngineEvent]:
+    """The stream with a check marker, and a reference that is pushed by 2 mm at `at_s`."""
+    found = []
+    for i, event in enumerate(events):
+        if b"ReferenceToTracker" in event.payload[:40]:
+            shift = 2.0 if event.arrival_s >= at_s else 0.0
+            found.append(pose_event("ReferenceToTracker", event.arrival_s, pose(shift, 1e-6 * (i % 7))))
+            found.append(pose_event("CheckToTracker", event.arrival_s, pose(80.0, 1e-6 * (i % 5))))
+        else:
+            found.append(event)
+    return found
+
+
 class Devices:
     """A tracker and a probe on two real sockets that play `stream`, several times as fast as it was."""
 

@@ -24,7 +24,16 @@ from navigation.engine.session import Session
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Registration
 from navigation.volume import Spot
-from tests.navigation.engine.fakes import EPOCH_S, Devices, SumImaging, build, settings, spot, stream
+from tests.navigation.engine.fakes import (
+    EPOCH_S,
+    Devices,
+    SumImaging,
+    build,
+    bumped,
+    settings,
+    spot,
+    stream,
+)
 from tracking.errors import InputError
 from tracking.igtl.codec import decode, encode
 from tracking.recording import Event, Record, Recorder, Replay, verify
@@ -154,6 +163,24 @@ def test_a_clock_set_while_nothing_was_scanned_is_not_forgotten(tmp_path: Path) 
     assert [a.kind for a in before.hub.alarms].count("clock") == 2
     assert session.scans["scan-2"].intervals == before.scans["scan-2"].intervals
     assert session.scans["scan-2"].intervals[0].t_end_s < BEGIN_S + 100.0
+    assert restored.same is True
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_bump_while_nothing_was_scanned_is_not_forgotten(tmp_path: Path, confirmed: bool) -> None:
+    # The reference is pushed 80 s before the only scan; of the time between only the 60 s before it are played.
+    case = bumped(
+        [e for e in a_case(90.0) if b"scan-1" not in e.payload and b'"stop"' not in e.payload],
+        BEGIN_S + 15.0,
+    )
+    if confirmed:
+        case = sorted([*case, command(BEGIN_S + 25.0, "confirm_registration")], key=lambda e: e.arrival_s)
+    before = recorded(tmp_path / "r", case)
+    session, _, restored = brought_back(tmp_path / "r")
+    assert [a.kind for a in before.hub.alarms].count("bump") == 1
+    assert (session.hub.check.moved is None) is confirmed
+    assert (session.scans["scan-2"].placed > 0) is confirmed
+    assert session.scans["scan-2"].placed == before.scans["scan-2"].placed
     assert restored.same is True
 
 

@@ -14,7 +14,7 @@ from navigation.engine.session import Session
 from navigation.engine.view import REFERENCE_MOVED, Viewer
 from navigation.engine.words import status_words
 from navigation.volume import ScanResult
-from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, stream
+from tests.navigation.engine.fakes import EPOCH_S, bumped, pose, pose_event, stream
 from tests.navigation.engine.fakes import settings as fake_settings
 from tests.navigation.engine.room_stream import (
     PROBE,
@@ -330,19 +330,6 @@ def test_a_frozen_driver_places_no_count(tool: str) -> None:
     assert 10 <= state.unplaced <= 12
     assert state.unplaced_counts == 7.0 * state.unplaced
     assert session.hub.buffer.track(name).stale >= 58
-
-
-def bumped(events: list[EngineEvent], at_s: float) -> list[EngineEvent]:
-    """The stream with a check marker, and a reference that is pushed by 2 mm at `at_s`."""
-    found = []
-    for i, event in enumerate(events):
-        if event.source == TRACKER and b"ReferenceToTracker" in event.payload[:40]:
-            shift = 2.0 if event.arrival_s >= at_s else 0.0
-            found.append(pose_event("ReferenceToTracker", event.arrival_s, pose(shift, 1e-6 * (i % 7))))
-            found.append(pose_event("CheckToTracker", event.arrival_s, pose(80.0, 1e-6 * (i % 5))))
-        else:
-            found.append(event)
-    return found
 
 
 def test_after_a_bump_of_the_reference_the_map_is_locked_until_it_is_confirmed() -> None:
