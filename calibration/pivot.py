@@ -1,7 +1,8 @@
 """Pivot calibration: where the tip of a tool lies in its marker's frame, and whether that may be used.
 
 The tip stays in one point while the tool turns about it, so R_i p + t_i = w for all poses: linear least
-squares for tip p and pivot w ("algebraic one step", Yaniv 2015, doi:10.1117/12.2081348). Lengths mm.
+squares for tip p and pivot w ("algebraic one step", Yaniv 2015, doi:10.1117/12.2081348). The robust form
+leaves out few poses far off and weighs by the noise seen in the marker's frame. Lengths mm.
 """
 
 from __future__ import annotations
@@ -26,6 +27,20 @@ MIN_TILT_DEG = 10.0
 MIN_ROTATION_DEG = 3.0
 # Below this everything a tracker reports is its own noise.
 STATIC_ROTATION_DEG = 1.0
+# More poses far off than this are no single slips: nothing is left out then, and the residuals decide.
+MAX_OUTLIER_FRACTION = 0.1
+# In robust standard deviations of a residual's component; noise of two directions only exceeds it once in 1500.
+OUTLIER_SIGMAS = 5.0
+# Median length of a vector of three standard normal components.
+MEDIAN_OF_CHI_3 = 1.538
+# Fewer residuals do not give the six elements of their covariance well enough to weigh with.
+MIN_WEIGHTED_POSES = 40
+# The quietest direction counts at most as a tenth of the loudest one's deviation: a weight, not a constraint.
+MIN_VARIANCE_RATIO = 0.01
+# A thousandth of any tracker's noise: below it a difference is of the arithmetic.
+ROUNDING_MM = 1e-5
+# Both the outliers and the weights settle in fewer rounds.
+MAX_ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class PivotCalibration:
 
     `rms_mm` is the root mean square length of the residual vectors, `rms_per_axis_mm` that of their
     components; `tip_covariance_mm2` (3, 3); `max_angle_deg` the largest tilt of the shaft from its mean.
+    Of the `poses` usable ones `outliers` lay too far off to take part in any of these figures.
     """
 
     tip_offset_mm: NDArray[np.float64] | None
@@ -56,6 +72,7 @@ class PivotCalibration:
     reasons: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     method: str = "aos"
+    outliers: int = 0
 
     @property
     def accepted(self) -> bool:
@@ -89,6 +106,7 @@ class PivotCalibration:
             "tip_covariance_mm2": listed(self.tip_covariance_mm2),
             "max_angle_deg": self.max_angle_deg,
             "poses": self.poses,
+            "outliers": self.outliers,
             "skipped": dict(self.skipped),
             "method": self.method,
             "accepted": self.accepted,
@@ -98,15 +116,21 @@ class PivotCalibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PivotSolution:
-    """Tip and pivot (3,), residual vectors (n, 3) and covariance (3, 3) of the tip."""
+    """Tip and pivot (3,), residual vectors (n, 3), covariance (3, 3) of the tip, which poses took part (n,)."""
 
     tip_mm: NDArray[np.float64]
     pivot_mm: NDArray[np.float64]
     residuals_mm: NDArray[np.float64]
     tip_covariance_mm2: NDArray[np.float64]
+    used: NDArray[np.bool_]
+
+    @property
+    def rms_mm(self) -> float:
+        """Root mean square length of the residuals of the poses that took part."""
+        return float(np.sqrt((self.residuals_mm[self.used] ** 2).sum(axis=1).mean()))
 
 
-def solve_aos(matrices: NDArray[np.float64]) -> PivotSolution | None:
+def solve_aos(matrices: NDArray[np.float64], _gates: PivotGates | None = None) -> PivotSolution | None:
     """Least squares over all poses (n, 4, 4) with equal weight; None if tip and pivot are not determined."""
     n = len(matrices)
     rotations, translations = matrices[:, :3, :3], matrices[:, :3, 3]
@@ -117,39 +141,128 @@ def solve_aos(matrices: NDArray[np.float64]) -> PivotSolution | None:
     residuals = (design @ solution + translations.reshape(-1)).reshape(n, 3)
     freedom = max(3 * n - 6, 1)
     covariance = np.linalg.inv(design.T @ design) * float((residuals**2).sum()) / freedom
-    return PivotSolution(solution[:3], solution[3:], residuals, covariance[:3, :3])
+    return PivotSolution(solution[:3], solution[3:], residuals, covariance[:3, :3], np.ones(n, dtype=bool))
 
 
-SOLVERS: dict[str, Callable[[NDArray[np.float64]], PivotSolution | None]] = {"aos": solve_aos}
+def solve_robust(matrices: NDArray[np.float64], gates: PivotGates) -> PivotSolution | None:
+    """Least squares without the few poses far off, weighed by the noise in the marker's frame.
+
+    A set whose remaining poses still exceed `gates.max_rms_mm`, or with more outliers than
+    MAX_OUTLIER_FRACTION, is no pivot with slips in it: solved as by `solve_aos`. None if undetermined.
+    """
+    plain = solve_aos(matrices)
+    if plain is None:
+        return None
+    inliers = _inliers(matrices, plain)
+    if (~inliers).sum() > MAX_OUTLIER_FRACTION * len(matrices):
+        return plain
+    best = _over_all(matrices, inliers, solve_aos(matrices[inliers]))
+    if best is None or best.rms_mm > gates.max_rms_mm:
+        return plain
+    weighted = _over_all(matrices, inliers, _weighed(matrices[inliers], best))
+    return weighted or best
+
+
+def _inliers(matrices: NDArray[np.float64], plain: PivotSolution) -> NDArray[np.bool_]:
+    """Which poses (n,) lie within OUTLIER_SIGMAS, found by solving again without the others until it settles."""
+    solution: PivotSolution | None = plain
+    inliers = plain.used
+    for _ in range(MAX_ROUNDS):
+        if solution is None:
+            return plain.used
+        lengths = np.linalg.norm(solution.residuals_mm, axis=1)
+        limit = OUTLIER_SIGMAS * float(np.median(lengths)) / MEDIAN_OF_CHI_3
+        # Without noise all residuals are rounding, and one of them is not worse than the others.
+        closer = lengths <= max(limit, ROUNDING_MM)
+        if np.array_equal(closer, inliers):
+            break
+        inliers = closer
+        solution = _over_all(matrices, inliers, solve_aos(matrices[inliers]))
+    return inliers
+
+
+def _over_all(
+    matrices: NDArray[np.float64], used: NDArray[np.bool_], part: PivotSolution | None
+) -> PivotSolution | None:
+    """The solution found with the poses `used`, its residuals told for all."""
+    if part is None:
+        return None
+    residuals = matrices[:, :3, :3] @ part.tip_mm + matrices[:, :3, 3] - part.pivot_mm
+    return replace(part, residuals_mm=residuals, used=used)
+
+
+def _weighed(matrices: NDArray[np.float64], start: PivotSolution) -> PivotSolution | None:
+    """Least squares with the residuals' own covariance in the marker's frame, where a tool's noise is constant.
+
+    Noise of the orientation moves the tip across the shaft and never along it: equal weights waste that.
+    """
+    n = len(matrices)
+    residuals = start.residuals_mm[start.used]
+    if n < MIN_WEIGHTED_POSES:
+        return None
+    back = np.swapaxes(matrices[:, :3, :3], 1, 2)
+    design = np.concatenate([np.broadcast_to(np.eye(3), (n, 3, 3)), -back], axis=2)
+    target = -np.einsum("nab,nb->na", back, matrices[:, :3, 3])
+    seen = np.einsum("nab,nb->na", back, residuals)
+    solution = np.concatenate([start.tip_mm, start.pivot_mm])
+    for _ in range(MAX_ROUNDS):
+        whiten = _whitening(seen)
+        if whiten is None:
+            return None
+        scaled = (whiten @ design).reshape(-1, 6)
+        before = solution
+        solution = np.linalg.lstsq(scaled, (target @ whiten.T).reshape(-1), rcond=None)[0]
+        seen = design @ solution - target
+        if np.abs(solution - before).max() < ROUNDING_MM:
+            break
+    covariance = np.linalg.inv(scaled.T @ scaled)[:3, :3]
+    return PivotSolution(solution[:3], solution[3:], seen, covariance, np.ones(n, dtype=bool))
+
+
+def _whitening(residuals: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The matrix (3, 3) that makes residuals (n, 3) of unit variance; None where they are rounding only."""
+    # Six unknowns have taken two poses' worth of the residuals' freedom.
+    values, vectors = np.linalg.eigh(residuals.T @ residuals / (len(residuals) - 2))
+    if values[-1] < ROUNDING_MM**2:
+        return None
+    scale = np.sqrt(np.maximum(values, MIN_VARIANCE_RATIO * values[-1]))
+    whitening: NDArray[np.float64] = (vectors / scale).T
+    return whitening
+
+
+SOLVERS: dict[str, Callable[[NDArray[np.float64], PivotGates], PivotSolution | None]] = {
+    "aos": solve_aos,
+    "robust": solve_robust,
+}
 
 
 def calibrate_pivot(
     matrices: NDArray[np.float64],
     gates: PivotGates | None = None,
     skipped: Mapping[str, int] | None = None,
-    method: str = "aos",
+    method: str = "robust",
 ) -> PivotCalibration:
     """Tip and pivot from rigid marker poses (n, 4, 4), with the reasons why they may not be used."""
     gates = gates or PivotGates()
     left_out = dict(skipped or {})
-    solution = SOLVERS[method](matrices) if len(matrices) else None
+    solution = SOLVERS[method](matrices, gates) if len(matrices) else None
     reasons = _motion_reasons(matrices, gates, left_out)
     if solution is None:
         undetermined = "tip and pivot are not determined by these poses (rank below 6)"
         return PivotCalibration(
             None, None, None, None, None, len(matrices), (*reasons, undetermined), left_out, method
         )
-    rms = float(np.sqrt((solution.residuals_mm**2).sum(axis=1).mean()))
     result = PivotCalibration(
         solution.tip_mm,
         solution.pivot_mm,
-        rms,
+        solution.rms_mm,
         solution.tip_covariance_mm2,
-        max_tilt_deg(matrices, solution.tip_mm),
+        max_tilt_deg(matrices[solution.used], solution.tip_mm),
         len(matrices),
         (),
         left_out,
         method,
+        int((~solution.used).sum()),
     )
     return _gated(result, gates, reasons)
 
@@ -186,7 +299,7 @@ def _motion_reasons(
         reasons.append(f"{len(matrices)} usable poses, at least {gates.min_poses} needed{left_out}")
     if len(matrices):
         rotation = weakest_rotation_deg(matrices)
-        if _largest_rotation_deg(matrices) < STATIC_ROTATION_DEG:
+        if largest_rotation_deg(matrices) < STATIC_ROTATION_DEG:
             reasons.append("the tool did not turn")
         elif rotation < gates.min_rotation_deg:
             reasons.append(
@@ -196,7 +309,7 @@ def _motion_reasons(
     return tuple(reasons)
 
 
-def _largest_rotation_deg(matrices: NDArray[np.float64]) -> float:
+def largest_rotation_deg(matrices: NDArray[np.float64]) -> float:
     """Largest rotation angle between the first pose and any other."""
     traces = np.einsum("ij,nij->n", matrices[0, :3, :3], matrices[:, :3, :3])
     return float(np.degrees(np.arccos(np.clip((traces - 1.0) / 2.0, -1.0, 1.0)).max()))

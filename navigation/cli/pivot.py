@@ -43,7 +43,13 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
     help="Largest accepted 3D RMS.",
 )
 @click.option("--transform", help="Which transform of a PLUS sequence, such as StylusToTracker.")
-@click.option("--method", default="aos", show_default=True, type=click.Choice(sorted(SOLVERS)))
+@click.option(
+    "--method",
+    default="robust",
+    show_default=True,
+    type=click.Choice(sorted(SOLVERS)),
+    help="robust: few poses far off are left out and counted; aos: equal weights for all.",
+)
 def command(
     poses: Path, out: Path, force: bool, max_rms_mm: float, transform: str | None, method: str
 ) -> None:
@@ -67,4 +73,6 @@ def command(
 def summary(result: PivotCalibration) -> str:
     """One line for the terminal."""
     tip = "none" if result.tip_offset_mm is None else ", ".join(f"{v:.2f}" for v in result.tip_offset_mm)
-    return f"tip ({tip}) mm, 3D RMS {result.rms_mm:.3f} mm, tip SD {result.tip_sd_mm:.3f} mm: accepted"
+    far_off = f", {result.outliers} of {result.poses} poses far off left out" if result.outliers else ""
+    figures = f"3D RMS {result.rms_mm:.3f} mm, tip SD {result.tip_sd_mm:.3f} mm"
+    return f"tip ({tip}) mm, {figures}{far_off}: accepted"

@@ -245,3 +245,83 @@ def test_malformed_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"1\.txt: not a text file"):
         read_poses(tmp_path)
+
+
+def bodies_about_pivot(rng: np.random.Generator, n: int, fle_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (n, 4, 4) of a four-sphere body 160 mm off its tip in a 35 degree cone, and that tip (3,).
+
+    Each pose is the Kabsch fit to spheres displaced by `fle_mm` (3D RMS), as a camera's would be.
+    """
+    spheres = np.array([[-30.0, -30.0, 0.0], [30.0, -30.0, 0.0], [30.0, 30.0, 0.0], [-30.0, 30.0, 0.0]])
+    tip = np.array([0.0, 0.0, -160.0])
+    azimuth = rng.uniform(0.0, 2.0 * np.pi, n)
+    tilt = np.radians(35.0) * np.sqrt(rng.uniform(0.0, 1.0, n))
+    turned = Rotation.from_rotvec(
+        tilt[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth), 0.0 * tilt], axis=1)
+    ).as_matrix()
+    matrices = np.tile(np.eye(4), (n, 1, 1))
+    for matrix, rotation in zip(matrices, turned, strict=True):
+        seen = (
+            spheres @ rotation.T - rotation @ tip + PIVOT_MM + rng.normal(0.0, fle_mm / np.sqrt(3.0), (4, 3))
+        )
+        u, _, vt = np.linalg.svd(spheres.T @ (seen - seen.mean(axis=0)))
+        flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+        matrix[:3, :3] = vt.T @ flip @ u.T
+        matrix[:3, 3] = seen.mean(axis=0)
+    return matrices, tip
+
+
+def test_the_tip_of_a_four_sphere_body() -> None:
+    errors, chi2 = [], []
+    for seed in range(80):
+        matrices, tip = bodies_about_pivot(np.random.default_rng(seed), 200, 0.25)
+        # The gate of 0.5 mm is another question: at 160 mm this body's noise alone comes to 0.56 mm 3D RMS.
+        result = calibrate_pivot(matrices, PivotGates(max_rms_mm=1.0))
+        error = result.tip_offset_mm - tip
+        errors.append(float(np.linalg.norm(error)))
+        chi2.append(float(error @ np.linalg.solve(result.tip_covariance_mm2, error)))
+        assert result.accepted
+    assert np.percentile(errors, 95) <= 0.13
+    # The mean of 80 chi-squared values of 3 degrees is 3 with a standard error of sqrt(6 / 80) = 0.27: four of them.
+    assert np.mean(chi2) == pytest.approx(3.0, abs=1.1)
+
+
+def test_a_pose_in_twenty_that_slipped_moves_nothing_and_is_told() -> None:
+    shifts, told = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        matrices = poses_about_pivot(cone(200, 30.0, rng), rng, 0.1)
+        clean = calibrate_pivot(matrices)
+        away = rng.normal(size=(10, 3))
+        matrices[:200:20, :3, 3] += 5.0 * away / np.linalg.norm(away, axis=1)[:, None]
+        result = calibrate_pivot(matrices)
+        assert result.accepted
+        told.append(result.as_json()["outliers"])
+        shifts.append(float(np.linalg.norm(result.tip_offset_mm - clean.tip_offset_mm)))
+    assert np.median(shifts) <= 0.2
+    # 5 mm is fifty standard deviations, so each slip is seen; noise beyond five of them is one in 10^5.
+    assert told == [10] * 30
+
+
+def test_slips_all_in_one_direction_are_found_too(rng: np.random.Generator) -> None:
+    matrices = poses_about_pivot(cone(200, 30.0, rng), rng, 0.1)
+    matrices[:10, :3, 3] += [5.0, 0.0, 0.0]
+    assert calibrate_pivot(matrices).outliers == 10
+    # Equal weights are dragged along: the residual alone is then 5 mm sqrt(0.05) = 1.1 mm.
+    assert "3D RMS" in " ".join(calibrate_pivot(matrices, method="aos").reasons)
+
+
+def test_more_than_few_slips_are_no_outliers(rng: np.random.Generator) -> None:
+    matrices = poses_about_pivot(cone(200, 30.0, rng), rng, 0.1)
+    matrices[:30, :3, 3] += [5.0, 0.0, 0.0]
+    result = calibrate_pivot(matrices)
+    assert result.outliers == 0
+    assert not result.accepted
+
+
+@pytest.mark.parametrize("method", ["aos", "robust"])
+def test_without_noise_no_pose_is_far_off(rng: np.random.Generator, method: str) -> None:
+    result = calibrate_pivot(poses_about_pivot(cone(60, 30.0, rng), rng, 0.0), method=method)
+    assert result.outliers == 0
+    assert result.accepted
+    np.testing.assert_allclose(result.tip_offset_mm, TIP_MM, atol=1e-6)
