@@ -115,14 +115,13 @@ def calibrate(
     window = window_kev or nuclide.window_kev
     _require_line(nuclide, window)
     refusals = refuse(grid) + _refuse_water(air_water)
-    content = _header(nuclide, window, simulated) | (extra or {})
+    content = new_header(nuclide, window, simulated) | (extra or {})
     if refusals:
-        return _sealed(content | {"accepted": False, "reasons": refusals})
+        return sealed(content | {"accepted": False, "reasons": refusals})
     fitted = fit_grid(grid)
-    tables = Tables.of(fitted, nuclide, window)
-    scale, attenuation = _attenuation(tables, nuclide, air_water)
+    described = describe(fitted, grid, nuclide, window, air_water)
     misfit = fitted.held_out_chi2_per_dof
-    reasons = list(attenuation.pop("reasons"))
+    reasons = list(described["attenuation"].pop("reasons"))
     if grid.r_mm.max() < OFF_AXIS_MM:
         reasons.append("measured on the axis only: the view to the side is physics, not measurement")
     if misfit > POOR_MISFIT:
@@ -130,15 +129,26 @@ def calibrate(
     accepted = misfit <= IMPOSSIBLE_MISFIT
     if not accepted:
         reasons.append("the points are not the response of a probe")
-    content |= {
-        "response": _response_block(fitted, grid, tables, scale),
-        "attenuation": attenuation,
-        "chi2_per_dof": _digits(fitted.chi2_per_dof),
-        "held_out_chi2_per_dof": _digits(misfit),
+    content |= described | {
+        "chi2_per_dof": digits(fitted.chi2_per_dof),
+        "held_out_chi2_per_dof": digits(misfit),
         "accepted": accepted,
         "reasons": reasons,
     }
-    return _sealed(content)
+    return sealed(content)
+
+
+def describe(
+    fitted: FittedResponse,
+    grid: Grid,
+    nuclide: Nuclide,
+    window_kev: tuple[float, float],
+    air_water: AirWater | None = None,
+) -> dict[str, Any]:
+    """The keys `response` and `attenuation` of probe.json; the latter's `reasons` are the caller's to move."""
+    tables = Tables.of(fitted, nuclide, window_kev)
+    scale, attenuation = _attenuation(tables, nuclide, air_water)
+    return {"response": _response_block(fitted, grid, tables, scale), "attenuation": attenuation}
 
 
 def _require_line(nuclide: Nuclide, window_kev: tuple[float, float]) -> None:
@@ -247,13 +257,13 @@ def _attenuation(
         block["reasons"] = [f"air/water asks for {scale:.2f} times the scatter physics predicts; limited"]
     block |= {
         "source": "air/water measurement",
-        "scatter_scale": _digits(clipped),
+        "scatter_scale": digits(clipped),
         "scatter_scale_sd": 0.1,
-        "measured_ratio": [_digits(v) for v in ratio],
-        "tabulated_ratio": [_digits(v) for v in unit],
+        "measured_ratio": [digits(v) for v in ratio],
+        "tabulated_ratio": [digits(v) for v in unit],
         "distance_mm": [float(v) for v in z],
-        "effective_mu_per_cm": [_digits(v) for v in -np.log(ratio) / z * 10.0],
-        "largest_misfit": _digits(float(np.abs(left).max())),
+        "effective_mu_per_cm": [digits(v) for v in -np.log(ratio) / z * 10.0],
+        "largest_misfit": digits(float(np.abs(left).max())),
     }
     return clipped, block
 
@@ -262,8 +272,8 @@ def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: f
     c = fitted.collimator
     return {
         "coordinates": "rows w = 10 / (z + 10), columns v = r / (r + z + recess); values times d^2, cps/kBq mm^2",
-        "primary_mm2": [[_digits(v) for v in row] for row in tables.primary],
-        "scatter_mm2": [[_digits(v) for v in row] for row in tables.scatter * scale],
+        "primary_mm2": [[digits(v) for v in row] for row in tables.primary],
+        "scatter_mm2": [[digits(v) for v in row] for row in tables.scatter * scale],
         "recess_mm": tables.recess_mm,
         "leak": c.leak,
         "measured_range": {
@@ -274,13 +284,14 @@ def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: f
         "collimator": {k: getattr(c, k) for k in c.__dataclass_fields__},
         "correction_sd": fitted.correction_sd,
         "on_axis_cps_per_mbq": {
-            f"{z:g}mm": _digits(1000.0 * float(fitted.in_air(np.zeros(1), np.array([z]))[0]))
+            f"{z:g}mm": digits(1000.0 * float(fitted.in_air(np.zeros(1), np.array([z]))[0]))
             for z in (10.0, 30.0, 50.0)
         },
     }
 
 
-def _header(nuclide: Nuclide, window_kev: tuple[float, float], simulated: bool) -> dict[str, Any]:
+def new_header(nuclide: Nuclide, window_kev: tuple[float, float], simulated: bool) -> dict[str, Any]:
+    """The head of a new draft, dated now and valid for a year."""
     from importlib.metadata import PackageNotFoundError, version
 
     now = datetime.now(UTC)
@@ -304,10 +315,11 @@ def _header(nuclide: Nuclide, window_kev: tuple[float, float], simulated: bool) 
     }
 
 
-def _sealed(content: dict[str, Any]) -> dict[str, Any]:
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with its checksum."""
     return content | {"checksum": checksum(content)}
 
 
-def _digits(value: float) -> float:
+def digits(value: float) -> float:
     """Six significant digits: beyond the measurement, and a smaller file."""
     return float(f"{value:.6g}")

@@ -52,6 +52,9 @@ TOP = {
 }
 CALIBRATE = {
     "detector": Entry("navigation.cli.detector:command", "Detector response from a point-source grid."),
+    "detector-scan": Entry(
+        "navigation.cli.detector_scan:command", "Detector centre, axis and count latency from a sweep."
+    ),
     "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
     "axis": Entry("navigation.cli.axis:command", "Direction a tracked probe looks."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),

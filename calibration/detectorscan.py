@@ -1,0 +1,251 @@
+"""From a tracked sweep round a point source in air to probe.json: the detector's place, axis and count latency.
+
+The gates refuse what cannot be a calibration; roll about the axis cannot be seen in counts and stays as it was, and
+without a response of the same probe so does the centre along the axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.detector import describe, digits, new_header, sealed
+from calibration.gridfit import MODEL_ERROR_FLOOR, N_DIRECTION, N_DISTANCE, FittedResponse, Grid
+from calibration.nuclide import nuclide as nuclide_by_name
+from calibration.response import DetectorResponse, checksum, response_of
+from calibration.sweepfit import HIGHEST_S, LOWEST_S, MOST_SHIFT_MM, MOST_TILT_RAD, Sweep, SweepFit, fit_sweep
+from tracking.binning import binned
+from tracking.errors import GateRefusedError, InputError
+from tracking.scanfolder import MARKER_POSES, Scan, tip_poses
+from tracking.tip import merge_tips, read_tip, tip_matrix
+
+Array = NDArray[np.float64]
+
+# Fewer windows or counts leave eight unknowns open.
+FEWEST_READINGS, FEWEST_COUNTS = 60, 500
+# Half angle in which a probe can see anything of a source, and the share of windows that must have it there.
+VIEW_HALF_ANGLE_RAD, LEAST_SHARE_IN_VIEW = float(np.deg2rad(70.0)), 0.1
+# Spread (SD) of the source across the tip frame: less tells neither axis nor centre.
+LEAST_SPREAD_MM = 2.0
+# Standard errors beyond which the result says so, and beyond which it is none: degrees, mm, s.
+DOUBTFUL_SD = {"axis_deg": 1.0, "centre_mm": 0.7, "latency_s": 0.01}
+REFUSED_PER_DOUBTFUL = 4.0
+# A misfit above this is reported; above the second figure poses and counts do not belong together.
+POOR_MISFIT, IMPOSSIBLE_MISFIT = 2.0, 50.0
+# A parameter this near its bound (in shares of it) was stopped by it.
+AT_BOUND = 0.98
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A point source in air: place (3,) in Reference, mm, and activity at the time of the sweep, kBq."""
+
+    position_mm: Array
+    activity_kbq: float
+
+
+def calibrate_sweep(
+    scan: Scan,
+    source: Source,
+    tip_files: Sequence[Path] = (),
+    given: tuple[Mapping[str, Any], Path] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of probe.json; `given` is the probe.json of the same probe from a grid, and where it lies.
+
+    `extra` overrides keys of the head. Raises InputError when poses are missing, GateRefusedError when `given` may
+    not be used or is of another nuclide.
+    """
+    response = None if given is None else _usable(given, scan)
+    nominal = _nominal(scan, tip_files, response)
+    sweep = _sweep(scan, source, nominal, response)
+    known = nuclide_by_name(scan.nuclide)
+    window = known.window_kev if response is None else response.window_kev
+    content = new_header(known, window, scan.simulated or (response is not None and response.simulated))
+    content["dead_time_s"] = sweep.dead_time_s or None
+    if given is not None:
+        content["probe_serial"] = given[0].get("probe_serial")
+    content |= extra or {}
+    refusals = refuse_sweep(sweep)
+    if refusals:
+        return sealed(content | {"accepted": False, "reasons": refusals})
+    fit = fit_sweep(sweep, response)
+    refusals, reasons = judge(fit)
+    content |= _described(fit, sweep, content, given[0] if given is not None else None)
+    reasons += content["attenuation"].pop("reasons", [])
+    content |= _found(fit, nominal, scan.pose_name == MARKER_POSES) | _origin(fit, sweep)
+    if fit.collimator is not None:
+        reasons.append("centre along the axis is tip.json's: without --response the sweep does not tell it")
+    return sealed(content | {"accepted": not refusals, "reasons": refusals + reasons})
+
+
+def _usable(given: tuple[Mapping[str, Any], Path], scan: Scan) -> DetectorResponse:
+    response = response_of(dict(given[0]), given[1])
+    known = nuclide_by_name(scan.nuclide)
+    if response.nuclide.name != known.name:
+        raise GateRefusedError(f"{given[1]}: is for {response.nuclide.name}, the sweep is {known.name}")
+    return response
+
+
+def _nominal(scan: Scan, tip_files: Sequence[Path], response: DetectorResponse | None) -> Array:
+    """(4, 4): the tip frame to be corrected, in the frame of the poses."""
+    if scan.pose_name != MARKER_POSES:
+        return np.eye(4)
+    tips = [scan.tip] if scan.tip is not None else []
+    tips += [read_tip([path]) for path in tip_files]
+    if tips:
+        return tip_matrix(
+            merge_tips(tips), " + ".join(str(p) for p in tip_files) or str(scan.source / "tip.json")
+        )
+    if response is not None and response.T_probe_probetip is not None:
+        return response.T_probe_probetip
+    raise InputError(
+        f"{scan.source / 'tip.json'}: no such file, and {MARKER_POSES} poses need one (or --tip)"
+    )
+
+
+def _sweep(scan: Scan, source: Source, nominal: Array, response: DetectorResponse | None) -> Sweep:
+    """The windows that have poses whatever the latency is. Raises InputError when none has."""
+    track = tip_poses(scan, (), nominal)
+    c = scan.counts
+    end, counts, window, _ = binned(c.t_s, c.counts, c.window_s, c.window_s)
+    kept = track.covers(end - window - HIGHEST_S, end - LOWEST_S)
+    if not kept.any():
+        raise InputError(
+            f"{scan.source}: no counting window has the probe visible over {HIGHEST_S - LOWEST_S:g} s before it"
+        )
+    dead_time = scan.dead_time_s
+    if dead_time is None and response is not None:
+        dead_time = response.dead_time_s
+    return Sweep(
+        end[kept],
+        counts[kept],
+        window[kept],
+        track.sample,
+        source.position_mm,
+        source.activity_kbq,
+        dead_time or 0.0,
+    )
+
+
+def refuse_sweep(sweep: Sweep) -> list[str]:
+    """Why this sweep cannot be a calibration, before any fit; empty if it can."""
+    reasons = []
+    if len(sweep) < FEWEST_READINGS:
+        reasons.append(f"{len(sweep)} counting windows with poses; at least {FEWEST_READINGS} are needed")
+    if sweep.counts.sum() < FEWEST_COUNTS:
+        reasons.append(f"{sweep.counts.sum():.0f} counts in all; at least {FEWEST_COUNTS} are needed")
+    place = sweep.source_seen(0.0)[0].mean(axis=1)
+    angle = np.arctan2(np.hypot(place[:, 0], place[:, 1]), place[:, 2])
+    if np.mean(angle < VIEW_HALF_ANGLE_RAD) < LEAST_SHARE_IN_VIEW:
+        reasons.append("the source is never in front of the probe: wrong source position, tip or poses")
+    spread = np.linalg.eigvalsh(np.atleast_2d(np.cov(place[:, :2].T))) if len(sweep) > 1 else np.zeros(2)
+    if not np.sqrt(max(float(spread[0]), 0.0)) >= LEAST_SPREAD_MM:
+        reasons.append("the probe did not move round the source: sweep across it in two directions")
+    return reasons
+
+
+def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
+    """Reasons to refuse the fit, and reasons to doubt it."""
+    refused: list[str] = []
+    doubts: list[str] = []
+    tilt, shift = float(np.hypot(*fit.tilt_rad)), float(np.abs(fit.shift_mm).max())
+    if tilt > AT_BOUND * MOST_TILT_RAD or shift > AT_BOUND * MOST_SHIFT_MM:
+        refused.append(
+            f"the tip frame would be {np.degrees(tilt):.0f} degrees and {shift:.0f} mm off: another probe"
+        )
+    if not LOWEST_S + 1e-3 < fit.latency_s < AT_BOUND * HIGHEST_S:
+        refused.append(f"no count latency between 0 and {HIGHEST_S:g} s explains the counts")
+    for name, unit, factor, sd in (
+        ("axis", "degrees", DOUBTFUL_SD["axis_deg"], float(np.degrees(np.nanmax(fit.sd[1:3])))),
+        ("centre", "mm", DOUBTFUL_SD["centre_mm"], float(np.nanmax(fit.sd[3:6]))),
+        ("count latency", "s", DOUBTFUL_SD["latency_s"], float(fit.sd[0])),
+    ):
+        if sd > factor:
+            into = refused if sd > REFUSED_PER_DOUBTFUL * factor else doubts
+            into.append(f"standard error of the {name} is {sd:.2g} {unit}: a longer or wider sweep is needed")
+    if fit.chi2_per_dof > IMPOSSIBLE_MISFIT:
+        refused.append(f"chi2/dof {fit.chi2_per_dof:.0f}: counts and poses are not of this source and probe")
+    elif fit.chi2_per_dof > POOR_MISFIT:
+        doubts.append(f"misfit chi2/dof {fit.chi2_per_dof:.1f} is above {POOR_MISFIT}")
+    return refused, doubts
+
+
+def _described(
+    fit: SweepFit, sweep: Sweep, head: Mapping[str, Any], given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Response and attenuation: the given ones, scaled, or those of the fitted physics."""
+    scale_sd = float(np.hypot(fit.scale_sd, MODEL_ERROR_FLOOR))
+    if given is not None:
+        return _scaled(given, fit.scale, scale_sd)
+    assert fit.collimator is not None
+    plain = np.zeros(N_DIRECTION * N_DISTANCE)
+    fitted = FittedResponse(fit.collimator, plain, 0.0, (0.0, 1.0), fit.chi2_per_dof, np.nan, scale_sd)
+    seen = fit.z_mm > 0.0
+    ones = np.ones(int(seen.sum()))
+    grid = Grid(fit.r_mm[seen], fit.z_mm[seen], sweep.counts[seen], ones, ones)
+    low, high = head["window_kev"]
+    found = describe(fitted, grid, nuclide_by_name(str(head["nuclide"])), (low, high))
+    return found | {"chi2_per_dof": digits(fit.chi2_per_dof)}
+
+
+def _scaled(given: Mapping[str, Any], scale: float, scale_sd: float) -> dict[str, Any]:
+    block = dict(given["response"])
+    for key in ("primary_mm2", "scatter_mm2"):
+        block[key] = [[digits(scale * float(v)) for v in row] for row in block[key]]
+    block["leak"] = scale * float(block["leak"])
+    if "collimator" in block:
+        probe = dict(block["collimator"])
+        block["collimator"] = probe | {k: scale * float(probe[k]) for k in ("efficiency", "leak")}
+    if "on_axis_cps_per_mbq" in block:
+        block["on_axis_cps_per_mbq"] = {k: digits(scale * v) for k, v in block["on_axis_cps_per_mbq"].items()}
+    block["scale_relative_sd"] = scale_sd
+    kept = {k: given[k] for k in ("chi2_per_dof", "held_out_chi2_per_dof", "expiry") if k in given}
+    return kept | {
+        "response": block,
+        "attenuation": dict(given["attenuation"]),
+        "response_of": {"id": given.get("id"), "checksum": checksum(dict(given)), "scale": digits(scale)},
+    }
+
+
+def _found(fit: SweepFit, nominal: Array, marker: bool) -> dict[str, Any]:
+    """What the sweep adds to a detector calibration."""
+    latency, sd = max(fit.latency_s, 0.0), float(fit.sd[0])
+    along = fit.collimator is None
+    frame = (nominal @ fit.T_nominal_tip).round(9).tolist()
+    return {
+        "T_probe_probetip" if marker else "T_nominaltip_probetip": frame,
+        "count_latency_s": digits(latency),
+        "count_latency_ci95_s": [digits(max(fit.latency_s + k * sd, 0.0)) for k in (-1.96, 1.96)],
+        "centre_along_axis": "by counts" if along else "from tip.json",
+        "roll": "from tip.json",
+        "standard_errors": {
+            "count_latency_s": digits(sd),
+            "axis_deg": [digits(float(v)) for v in np.degrees(fit.sd[1:3])],
+            "centre_across_mm": [digits(float(v)) for v in fit.sd[3:5]],
+            "centre_along_mm": digits(float(fit.sd[5])) if along else None,
+            "scale_relative": digits(fit.scale_sd),
+        },
+        "correction": {
+            "tilt_deg": digits(float(np.degrees(np.hypot(*fit.tilt_rad)))),
+            "shift_mm": [digits(float(v)) for v in fit.shift_mm],
+        },
+    }
+
+
+def _origin(fit: SweepFit, sweep: Sweep) -> dict[str, Any]:
+    return {
+        "sweep": {
+            "windows": len(sweep),
+            "counts": float(sweep.counts.sum()),
+            "source_mm": [float(v) for v in sweep.source_mm],
+            "activity_kbq": sweep.activity_kbq,
+            "background_cps": digits(fit.background_cps),
+            "chi2_per_dof": digits(fit.chi2_per_dof),
+        }
+    }
