@@ -37,6 +37,10 @@ DOUBTFUL_SD = {"axis_deg": 1.0, "centre_mm": 0.7, "latency_s": 0.01}
 REFUSED_PER_DOUBTFUL = 4.0
 # A misfit above this is reported; above the second figure poses and counts do not belong together.
 POOR_MISFIT, IMPOSSIBLE_MISFIT = 2.0, 50.0
+# Counts this many times what the response foretells are another unit or probe; the second figure is reported.
+LARGEST_FACTOR, DOUBTFUL_FACTOR = 5.0, 1.1
+# Sensitivity on the axis at 30 mm of any probe, cps/MBq: sold ones have some hundred to some thousand.
+SENSITIVITY_RANGE = (10.0, 2e5)
 # A parameter this near its bound (in shares of it) was stopped by it.
 AT_BOUND = 0.98
 
@@ -161,6 +165,9 @@ def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
         )
     if not LOWEST_S + 1e-3 < fit.latency_s < AT_BOUND * HIGHEST_S:
         refused.append(f"no count latency between 0 and {HIGHEST_S:g} s explains the counts")
+    into_scale, words = _scale_fault(fit)
+    if words:
+        (refused if into_scale else doubts).append(words)
     for name, unit, factor, sd in (
         ("axis", "degrees", DOUBTFUL_SD["axis_deg"], float(np.degrees(np.nanmax(fit.sd[1:3])))),
         ("centre", "mm", DOUBTFUL_SD["centre_mm"], float(np.nanmax(fit.sd[3:6]))),
@@ -174,6 +181,17 @@ def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
     elif fit.chi2_per_dof > POOR_MISFIT:
         doubts.append(f"misfit chi2/dof {fit.chi2_per_dof:.1f} is above {POOR_MISFIT}")
     return refused, doubts
+
+
+def _scale_fault(fit: SweepFit) -> tuple[bool, str]:
+    """Whether the strength of the counts refuses the fit, and in what words; none if it is as it should be."""
+    if fit.collimator is not None:
+        at_30_mm = 1000.0 * float(fit.collimator.response(np.zeros(1), np.array([30.0]))[0])
+        wrong = not SENSITIVITY_RANGE[0] <= at_30_mm <= SENSITIVITY_RANGE[1]
+        return wrong, f"{at_30_mm:.3g} cps/MBq at 30 mm is no probe's: activity in kBq?" if wrong else ""
+    factor = max(fit.scale, 1.0 / fit.scale)
+    words = f"counts are {fit.scale:.3g} times what the response foretells: check the activity (kBq)"
+    return factor > LARGEST_FACTOR, words if factor > DOUBTFUL_FACTOR else ""
 
 
 def _described(

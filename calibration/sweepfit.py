@@ -49,6 +49,8 @@ LEAST_FRONT_MM = 0.05
 STEPS = {"latency": 1e-3, "tilt": 1e-3, "shift": 0.02, "other": 1e-3}
 N_POSE = 6  # latency, two tilts, three shifts
 MOST_EVALUATIONS = 25
+# Information below this is rounding: standard errors stay finite, and far too large to be accepted.
+LEAST_INFORMATION = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,7 +279,7 @@ def _result(model: _Model, theta: Array) -> SweepFit:
     fisher = design.T @ (design / expected[:, None]) + np.diag(prior[model.free])
     dof = max(len(expected) - int(model.free.sum()), 1)
     chi2 = float(np.sum((model.sweep.counts - expected) ** 2 / expected)) / dof
-    covariance = np.linalg.pinv(fisher, hermitian=True) * max(chi2, 1.0)
+    covariance = _inverse(fisher) * max(chi2, 1.0)
     sd = np.full(len(theta), np.nan)
     sd[model.free] = np.sqrt(np.diag(covariance))
     total = max(float(model.sweep.counts.sum()), 1.0)
@@ -296,6 +298,14 @@ def _result(model: _Model, theta: Array) -> SweepFit:
         r_mm=r[:, middle],
         z_mm=z[:, middle],
     )
+
+
+def _inverse(fisher: Array) -> Array:
+    """Covariance of a Fisher matrix; what the data do not tell gets a huge error, never none."""
+    size = np.sqrt(np.maximum(np.diag(fisher), LEAST_INFORMATION))
+    values, vectors = np.linalg.eigh(fisher / np.outer(size, size))
+    result: Array = (vectors / np.maximum(values, LEAST_INFORMATION)) @ vectors.T / np.outer(size, size)
+    return result
 
 
 def _slope(model: _Model, theta: Array, k: int) -> Array:

@@ -17,7 +17,7 @@ from calibration.sweepfit import tilted
 from navigation.cli.main import run
 from tests.navigation.scan_model import PROBE, grid_of
 from tracking.errors import GateRefusedError, InputError
-from tracking.scanfolder import MARKER_POSES, CountTable, PoseTable, Scan, readings_of, write_scan
+from tracking.scanfolder import MARKER_POSES, TIP_POSES, CountTable, PoseTable, Scan, readings_of, write_scan
 from tracking.tip import frame_along
 
 SOURCE = np.array([72.0, -12.0, 124.0])
@@ -150,6 +150,33 @@ def test_the_scale_of_the_source_reaches_the_response(
     (tmp_path / "probe.json").write_text(json.dumps(content))
     seen = load_response(tmp_path / "probe.json").in_air(np.zeros(1), np.array([30.0]))
     assert seen == pytest.approx(2.0 * PROBE.response(np.zeros(1), np.array([30.0])), rel=0.06)
+
+
+@pytest.mark.parametrize("with_response", [True, False])
+def test_an_activity_in_another_unit_is_refused(
+    grid_calibration: dict[str, object], with_response: bool
+) -> None:
+    # 300 kBq told as 300 000: a thousandth of the counts that such a source gives.
+    given = (grid_calibration, PROBE_JSON) if with_response else None
+    content = calibrate_sweep(sweep(seconds=15.0), Source(SOURCE, 1000.0 * ACTIVITY_KBQ), given=given)
+    assert content["accepted"] is False
+    assert "kBq" in " ".join(content["reasons"])
+
+
+def test_poses_of_the_tip_itself_are_corrected_but_give_no_marker_frame(
+    grid_calibration: dict[str, object],
+) -> None:
+    scan = sweep()
+    scan = replace(
+        scan,
+        pose_name=TIP_POSES,
+        tip=None,
+        poses=PoseTable(scan.poses.t_s, scan.poses.matrices @ NOMINAL),
+    )
+    content = calibrate_sweep(scan, Source(SOURCE, ACTIVITY_KBQ), given=(grid_calibration, PROBE_JSON))
+    assert "T_probe_probetip" not in content
+    found = np.array(content["T_nominaltip_probetip"])
+    assert np.linalg.norm(found[:3, 3] - (np.linalg.inv(NOMINAL) @ true_tip())[:3, 3]) < 1.5
 
 
 def test_the_result_places_the_counts_of_another_scan(
