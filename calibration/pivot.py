@@ -29,6 +29,8 @@ MIN_ROTATION_DEG = 3.0
 STATIC_ROTATION_DEG = 1.0
 # More poses far off than this are no single slips: nothing is left out then, and the residuals decide.
 MAX_OUTLIER_FRACTION = 0.1
+# Residuals of the remaining poses beyond any optical tracker's noise at a tool's length: no model of noise holds.
+MAX_NOISE_RMS_MM = 1.0
 # In robust standard deviations of a residual's component; noise of two directions only exceeds it once in 1500.
 OUTLIER_SIGMAS = 5.0
 # Median length of a vector of three standard normal components.
@@ -130,7 +132,7 @@ class PivotSolution:
         return float(np.sqrt((self.residuals_mm[self.used] ** 2).sum(axis=1).mean()))
 
 
-def solve_aos(matrices: NDArray[np.float64], _gates: PivotGates | None = None) -> PivotSolution | None:
+def solve_aos(matrices: NDArray[np.float64]) -> PivotSolution | None:
     """Least squares over all poses (n, 4, 4) with equal weight; None if tip and pivot are not determined."""
     n = len(matrices)
     rotations, translations = matrices[:, :3, :3], matrices[:, :3, 3]
@@ -144,10 +146,10 @@ def solve_aos(matrices: NDArray[np.float64], _gates: PivotGates | None = None) -
     return PivotSolution(solution[:3], solution[3:], residuals, covariance[:3, :3], np.ones(n, dtype=bool))
 
 
-def solve_robust(matrices: NDArray[np.float64], gates: PivotGates) -> PivotSolution | None:
+def solve_robust(matrices: NDArray[np.float64]) -> PivotSolution | None:
     """Least squares without the few poses far off, weighed by the noise in the marker's frame.
 
-    A set whose remaining poses still exceed `gates.max_rms_mm`, or with more outliers than
+    A set whose remaining poses still exceed MAX_NOISE_RMS_MM, or with more outliers than
     MAX_OUTLIER_FRACTION, is no pivot with slips in it: solved as by `solve_aos`. None if undetermined.
     """
     plain = solve_aos(matrices)
@@ -157,7 +159,7 @@ def solve_robust(matrices: NDArray[np.float64], gates: PivotGates) -> PivotSolut
     if (~inliers).sum() > MAX_OUTLIER_FRACTION * len(matrices):
         return plain
     best = _over_all(matrices, inliers, solve_aos(matrices[inliers]))
-    if best is None or best.rms_mm > gates.max_rms_mm:
+    if best is None or best.rms_mm > MAX_NOISE_RMS_MM:
         return plain
     weighted = _over_all(matrices, inliers, _weighed(matrices[inliers], best))
     return weighted or best
@@ -230,7 +232,7 @@ def _whitening(residuals: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return whitening
 
 
-SOLVERS: dict[str, Callable[[NDArray[np.float64], PivotGates], PivotSolution | None]] = {
+SOLVERS: dict[str, Callable[[NDArray[np.float64]], PivotSolution | None]] = {
     "aos": solve_aos,
     "robust": solve_robust,
 }
@@ -245,7 +247,7 @@ def calibrate_pivot(
     """Tip and pivot from rigid marker poses (n, 4, 4), with the reasons why they may not be used."""
     gates = gates or PivotGates()
     left_out = dict(skipped or {})
-    solution = SOLVERS[method](matrices, gates) if len(matrices) else None
+    solution = SOLVERS[method](matrices) if len(matrices) else None
     reasons = _motion_reasons(matrices, gates, left_out)
     if solution is None:
         undetermined = "tip and pivot are not determined by these poses (rank below 6)"
