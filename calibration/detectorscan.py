@@ -27,7 +27,7 @@ from tracking.tip import merge_tips, read_tip, tip_matrix
 Array = NDArray[np.float64]
 
 # Fewer windows or counts leave eight unknowns open.
-FEWEST_READINGS, FEWEST_COUNTS = 60, 500
+FEWEST_READINGS, FEWEST_COUNTS = 30, 500
 # Half angle in which a probe can see anything of a source, and the share of windows that must have it there.
 VIEW_HALF_ANGLE_RAD, LEAST_SHARE_IN_VIEW = float(np.deg2rad(70.0)), 0.1
 # Spread (SD) of the source across the tip frame: less tells neither axis nor centre.

@@ -203,7 +203,7 @@ def still(scan: Scan) -> Scan:
     ("scan", "source_mm", "words"),
     [
         (sweep(activity_kbq=0.1), SOURCE, "counts in all"),
-        (sweep(seconds=5.0), SOURCE, "counting windows"),
+        (sweep(seconds=3.0), SOURCE, "counting windows"),
         (still(sweep()), SOURCE, "did not move"),
         (sweep(), SOURCE + [0.0, 0.0, 500.0], "never in front"),
     ],
