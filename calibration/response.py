@@ -49,6 +49,7 @@ class DetectorResponse:
     scatter_scale_sd: float
     dead_time_s: float | None = None
     count_latency_s: float | None = None
+    count_latency_ci95_s: tuple[float, float] | None = None
     T_probe_probetip: NDArray[np.float64] | None = None
     probe_id: str = "unnamed"
     state: str = "draft"
@@ -173,9 +174,20 @@ def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -
         scatter_scale_sd=float(content["attenuation"]["scatter_scale_sd"]),
         dead_time_s=None if dead_time is None else float(dead_time),
         count_latency_s=None if latency is None else float(latency),
+        count_latency_ci95_s=_interval(content.get("count_latency_ci95_s")),
         T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64).reshape(4, 4),
         probe_id=str(content.get("id", "unnamed")),
         state=str(content.get("state", "draft")),
         simulated=bool(content.get("simulated", False)),
         reasons=tuple(str(reason) for reason in content.get("reasons", ())),
     )
+
+
+def _interval(value: Any) -> tuple[float, float] | None:
+    """Two numbers that do not fall, None where there are none. Raises ValueError."""
+    if value is None:
+        return None
+    low, high = (float(v) for v in value)
+    if not 0.0 <= low <= high < np.inf:
+        raise ValueError("count_latency_ci95_s must rise from 0 or more")
+    return low, high

@@ -6,10 +6,10 @@
     nuclide = "Tc-99m"
     reference_time = "2026-01-01T10:00:00Z"   # activities are stated for this moment; default: the start
     dead_time_s = 1e-5                        # optional
-    tip = "tip.json"                          # probe tip; default: tip.json beside the case file
+    tip = "tip.json"                          # probe tip; default: the calibration's, else tip.json beside the case
     stylus = "stylus.json"                    # stylus tip; default: stylus.json beside the case file
     calibration = "probe.json"                # detector response
-    latency = "latency.json"                  # optional
+    latency = "latency.json"                  # optional; default: the calibration's
     surface = "surface.csv"                   # optional: points touched before
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
     publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
@@ -80,14 +80,15 @@ def read_case(path: Path) -> Settings:
     unknown = sorted(found.keys() - KEYS)
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
+    calibration = _calibration(found, path)
     return Settings(
         case_id=str(found.get("name", path.stem)),
         nuclide=_nuclide(found, path),
         epoch_s=_epoch(found, path),
-        tips=_tips(found, path),
+        tips=_tips(found, path, calibration or {}),
         sources=_sources(found, path),
-        calibration=_calibration(found, path),
-        latency=_latency(found, path),
+        calibration=calibration,
+        latency=_latency(found, path, calibration or {}),
         registration=_registration(found, path),
         surface_mm=_surface(found, path),
         dead_time_s=_number(found, "dead_time_s", path),
@@ -146,15 +147,25 @@ def _file(found: Mapping[str, Any], key: str, path: Path, default: str | None = 
     return path.parent / name
 
 
-def _tips(found: Mapping[str, Any], path: Path) -> Tips:
-    probe, stylus = (_file(found, key, path, f"{key}.json") for key in ("tip", "stylus"))
-    if probe is None:
-        raise InputError(f"{path}, tip: is missing (where the probe's tip lies on its marker)")
+def _tips(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> Tips:
+    probe = _probe_tip(found, path, calibration)
+    stylus = _file(found, "stylus", path, "stylus.json")
     if stylus is None:
-        return Tips(tip_matrix(read_tip([probe]), str(probe)))
+        return Tips(probe)
     # A stylus is a point: without an axis any direction will do, since it places nothing.
     pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus], "Stylus")}
-    return Tips(tip_matrix(read_tip([probe]), str(probe)), tip_matrix(pointer, str(stylus)))
+    return Tips(probe, tip_matrix(pointer, str(stylus)))
+
+
+def _probe_tip(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+    """What the case names, else what the detector's calibration found by counts, else tip.json beside the case."""
+    measured = calibration.get("T_probe_probetip")
+    if "tip" not in found and measured is not None:
+        return np.array(measured, dtype=np.float64)
+    file = _file(found, "tip", path, "tip.json")
+    if file is None:
+        raise InputError(f"{path}, tip: is missing (where the probe's tip lies on its marker)")
+    return tip_matrix(read_tip([file]), str(file))
 
 
 def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
@@ -246,17 +257,25 @@ def _calibration(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     return read_json(file)
 
 
-def _latency(found: Mapping[str, Any], path: Path) -> LatencyState:
+def _latency(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> LatencyState:
+    """What the case names, else what the detector's calibration found."""
     file = _file(found, "latency", path)
-    if file is None:
-        return LatencyState(0.0, None, False)
-    values = read_json(file)
+    if file is not None:
+        return _latency_of(read_json(file), "ci95_s", str(file))
+    if calibration.get("count_latency_s") is not None:
+        return _latency_of(calibration, "count_latency_ci95_s", f"{path}, calibration")
+    return LatencyState(0.0, None, False)
+
+
+def _latency_of(values: Mapping[str, Any], interval_key: str, where: str) -> LatencyState:
     try:
-        interval = values.get("ci95_s")
+        interval = values.get(interval_key)
         ci95 = None if interval is None else (float(interval[0]), float(interval[1]))
         return LatencyState(float(values["count_latency_s"]), ci95, bool(values.get("determined", True)))
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{file}: count_latency_s or ci95_s is missing or wrong ({error})") from None
+        raise InputError(
+            f"{where}: count_latency_s or {interval_key} is missing or wrong ({error})"
+        ) from None
 
 
 def _registration(found: Mapping[str, Any], path: Path) -> Registration:

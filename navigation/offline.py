@@ -121,7 +121,8 @@ def latency_prior(scan: Scan, response: DetectorResponse, named: Path | None) ->
     if scan.count_latency_s is not None:
         return LatencyPrior(scan.count_latency_s, 0.0, True)
     if response.count_latency_s is not None:
-        return LatencyPrior(response.count_latency_s, 0.0, True)
+        low, high = response.count_latency_ci95_s or (response.count_latency_s, response.count_latency_s)
+        return LatencyPrior(response.count_latency_s, (high - low) / 3.92, True)
     return UNKNOWN_LATENCY
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from navigation.case import read_case
+from navigation.engine.snapshot import LatencyState
 from tracking.errors import GateRefusedError, InputError
 
 TIP = {"tip_offset_mm": [1.0, 2.0, 100.0], "axis": [0.0, 0.0, 1.0]}
@@ -136,3 +137,25 @@ def test_a_missing_case_file_is_named(tmp_path: Path) -> None:
 def test_a_refused_tip_refuses_the_case(tmp_path: Path) -> None:
     with pytest.raises(GateRefusedError, match=r"tip\.json"):
         read_case(case_file(tmp_path, tip={**TIP, "accepted": False, "reasons": ["bent"]}))
+
+
+def test_tip_and_latency_of_the_calibration_serve_where_the_case_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calibration.response.load_response", lambda file: None)  # its checks are its own
+    tip = np.eye(4)
+    tip[:3, 3] = [4.0, 5.0, 120.0]
+    content = {
+        "T_probe_probetip": tip.tolist(),
+        "count_latency_s": 0.12,
+        "count_latency_ci95_s": [0.11, 0.13],
+    }
+    (tmp_path / "probe.json").write_text(json.dumps(content))
+    found = read_case(case_file(tmp_path, 'calibration = "probe.json"\n' + GOOD))
+    assert found.tips.probe.tolist() == tip.tolist()
+    assert found.latency == LatencyState(0.12, (0.11, 0.13), True)
+    (tmp_path / "late.json").write_text('{"count_latency_s": 0.2}')
+    named = 'calibration = "probe.json"\ntip = "tip.json"\nlatency = "late.json"\n'
+    found = read_case(case_file(tmp_path, named + GOOD))
+    assert found.tips.probe[:3, 3].tolist() == [1.0, 2.0, 100.0]
+    assert found.latency == LatencyState(0.2, None, True)

@@ -64,7 +64,10 @@ def test_latency_comes_from_the_first_that_knows_it(case: Path) -> None:
     assert latency_prior(scan, response(), named).latency_s == 0.2
     assert latency_prior(scan, response(), None).measured
     untold = replace(scan, count_latency_s=None)
-    assert latency_prior(untold, replace(response(), count_latency_s=0.11), None).latency_s == 0.11
+    known = replace(response(), count_latency_s=0.11)
+    assert latency_prior(untold, known, None).latency_s == 0.11
+    prior = latency_prior(untold, replace(known, count_latency_ci95_s=(0.11 - 0.0196, 0.11 + 0.0196)), None)
+    assert prior.sd_s == pytest.approx(0.01)
     assert not latency_prior(untold, response(), None).measured
 
 
