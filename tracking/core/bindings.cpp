@@ -25,16 +25,21 @@ class View {
     Py_buffer view_;
 };
 
-std::uint64_t crc64(nb::handle data) {
+template <std::uint64_t (*kernel)(const unsigned char*, std::size_t) noexcept>
+std::uint64_t of(nb::handle data) {
     const View view(data);
-    if (view.size() < long_bytes) return gammanav::crc64(view.data(), static_cast<std::size_t>(view.size()));
+    if (view.size() < long_bytes) return kernel(view.data(), static_cast<std::size_t>(view.size()));
     nb::gil_scoped_release release;
-    return gammanav::crc64(view.data(), static_cast<std::size_t>(view.size()));
+    return kernel(view.data(), static_cast<std::size_t>(view.size()));
 }
 
 }  // namespace
 
 NB_MODULE(_wire, m) {
-    m.def("crc64", &crc64, nb::arg("data"), nb::sig("def crc64(data: bytes | bytearray | memoryview) -> int"),
+    m.def("crc64", &of<gammanav::crc64>, nb::arg("data"),
+          nb::sig("def crc64(data: bytes | bytearray | memoryview) -> int"),
           "CRC-64/ECMA-182 of any contiguous buffer: most significant bit first, start 0, no final XOR.");
+    m.def("crc64_portable", &of<gammanav::crc64_portable>, nb::arg("data"),
+          nb::sig("def crc64_portable(data: bytes | bytearray | memoryview) -> int"),
+          "The same by tables alone, as on processors without carry-less multiplication.");
 }

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracking._wire import crc64_portable
 from tracking.igtl.crc import POLYNOMIAL, RunningCrc, crc64
 
 
@@ -60,3 +61,11 @@ def test_in_pieces_of_any_size(pieces: list[bytes]) -> None:
     for piece in pieces:
         running.update(piece)
     assert running.value == crc64(b"".join(pieces))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 2000), st.integers(0, 15), st.integers(0, 2**32 - 1))
+def test_multiplication_and_tables_agree(size: int, start: int, seed: int) -> None:
+    # 256 bytes and more are folded by carry-less multiplication, at any alignment and with any rest.
+    data = memoryview(np.random.default_rng(seed).bytes(size + start))[start:]
+    assert crc64(data) == crc64_portable(data) == bitwise(bytes(data))
