@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.attenuation import TISSUE, WATER, Mixture, effective_mu_per_cm, mu_per_cm
 from calibration.gridfit import FittedResponse, Grid, fit_grid
 from calibration.nuclide import Nuclide
 from calibration.response import DEPTH_SCALE_MM, N_V, N_W, bilinear, checksum, table_nodes
@@ -40,6 +41,12 @@ VALID_FOR = timedelta(days=365)
 SCATTER_W, SCATTER_V = 14, 18
 # Beyond exp(-20) nothing is counted; keeps the inverse attenuation inside float32.
 LARGEST_EXPONENT = 20.0
+# A line with less emitted than this per counted photon adds nothing to the scatter worth its integral.
+LEAST_EMITTED = 2e-3
+# Relative standard error of the scatter where nobody measured it, and where the model lacks what matters.
+TABULATED_SCATTER_SD, TABULATED_SCATTER_SD_LOW_KEV = 0.25, 0.6
+# Where the prediction is told when there is no air/water measurement.
+PREDICTED_AT_MM = np.array([10.0, 30.0, 50.0])
 # Bounds of the factor on single scatter: multiple scatter adds, a narrow window takes away.
 SCATTER_SCALE_RANGE = (0.2, 3.0)
 
@@ -147,7 +154,7 @@ def describe(
 ) -> dict[str, Any]:
     """The keys `response` and `attenuation` of probe.json; the latter's `reasons` are the caller's to move."""
     tables = Tables.of(fitted, nuclide, window_kev)
-    scale, attenuation = _attenuation(tables, nuclide, air_water)
+    scale, attenuation = _attenuation(tables, air_water)
     return {"response": _response_block(fitted, grid, tables, scale), "attenuation": attenuation}
 
 
@@ -184,11 +191,16 @@ def refuse(grid: Grid) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """Primary and single-scatter sensitivity times d^2 on the table's nodes, and on the axis."""
+    """Primary and single-scatter sensitivity times d^2 on the table's nodes, and on the axis.
+
+    `hardened` is what several lines in the window leave beyond exp(-mean mu path): it goes with the scatter.
+    """
 
     recess_mm: float
     primary: Array  # (N_W, N_V)
     scatter: Array
+    hardened: Array
+    mixture: Mixture
 
     @staticmethod
     def of(fitted: FittedResponse, nuclide: Nuclide, window_kev: tuple[float, float]) -> Tables:
@@ -203,23 +215,28 @@ class Tables:
             return bilinear(primary[..., None], w, v)[..., 0] / (rr**2 + (zz + recess) ** 2)
 
         rs, zs = table_nodes(recess, SCATTER_W, SCATTER_V)
-        mu = nuclide.mu_tissue_per_cm / 10.0
+        mixture = Mixture.of(nuclide, window_kev)
+        mu = mixture.mu_per_cm() / 10.0
         coarse = np.zeros(rs.shape)
-        for energy, share in _lines(nuclide, window_kev):
-            seen = single_scatter(rs.ravel(), zs.ravel(), air, recess, mu, energy, window_kev)
-            coarse += share * seen.reshape(rs.shape)
+        for energy, emitted in _lines(nuclide, window_kev):
+            own = float(mu_per_cm(energy)) / 10.0
+            seen = single_scatter(rs.ravel(), zs.ravel(), air, recess, own, energy, window_kev, emitted)
+            coarse += seen.reshape(rs.shape)
         ds2 = rs**2 + (zs + recess) ** 2
         coarse *= ds2 * np.exp(np.minimum(mu * np.sqrt(ds2) * zs / (zs + recess), LARGEST_EXPONENT))
         w, v = np.meshgrid(
             np.linspace(0, SCATTER_W - 1, N_W), np.linspace(0, SCATTER_V - 1, N_V), indexing="ij"
         )
-        return Tables(recess, primary, bilinear(coarse[..., None], w, v)[..., 0])
+        through = np.minimum(np.sqrt(d2) * z / (z + recess), LARGEST_EXPONENT / mu)
+        scatter = bilinear(coarse[..., None], w, v)[..., 0]
+        return Tables(recess, primary, scatter, primary * mixture.hardening(through), mixture)
 
-    def on_axis(self, z_mm: Array, mu_per_mm: float, scale: Array | float) -> Array:
-        """Predicted water-to-air ratio on the axis, face on the water."""
+    def on_axis(self, z_mm: Array, scale: Array | float, material: str = WATER) -> Array:
+        """Predicted ratio of the counts through `z_mm` of a material to those in air, on the axis, face on it."""
         w, v = _position(np.zeros_like(z_mm), z_mm, self.recess_mm, N_W, N_V)
         both = bilinear(np.stack([self.primary, self.scatter], axis=-1), w, v)
-        result: Array = np.exp(-mu_per_mm * z_mm) * (1.0 + scale * both[..., 1] / both[..., 0])
+        mean = np.exp(-self.mixture.mu_per_cm(material) / 10.0 * z_mm)
+        result: Array = self.mixture.transmission(z_mm, material) + mean * scale * both[..., 1] / both[..., 0]
         return result
 
 
@@ -229,43 +246,69 @@ def _position(r: Array, z: Array, recess: float, n_w: int, n_v: int) -> tuple[Ar
 
 
 def _lines(nuclide: Nuclide, window_kev: tuple[float, float]) -> list[tuple[float, float]]:
-    """(energy, share) of the lines inside the window; the strongest line when none lies in it."""
-    low, high = window_kev
-    inside = [(e, s) for e, s in nuclide.lines_kev if low <= e <= high]
-    inside = inside or [max(nuclide.lines_kev, key=lambda line: line[1])]
-    total = sum(s for _, s in inside)
-    return [(e, s / total) for e, s in inside]
+    """(energy, photons emitted per photon the window counts in air) of the lines that can scatter into it."""
+    counted = nuclide.photons_in(window_kev)
+    able = [(e, share / counted) for e, share in nuclide.lines_kev if e >= window_kev[0]]
+    return [(e, emitted) for e, emitted in able if emitted > LEAST_EMITTED]
 
 
-def _attenuation(
-    tables: Tables, nuclide: Nuclide, air_water: AirWater | None
-) -> tuple[float, dict[str, Any]]:
+def _attenuation(tables: Tables, air_water: AirWater | None) -> tuple[float, dict[str, Any]]:
     """Scale on the scatter and the record of where it comes from."""
-    mu = nuclide.mu_tissue_per_cm / 10.0
-    block: dict[str, Any] = {"mu_per_mm": mu, "source": "tabulated physics", "reasons": []}
+    mixture = tables.mixture
+    doubts = list(mixture.doubts())
+    block: dict[str, Any] = {
+        "mu_per_mm": mixture.mu_per_cm(TISSUE) / 10.0,
+        "lines": [{"energy_kev": e, "share": digits(share)} for e, share in mixture.lines],
+        "source": "tabulated physics",
+        "reasons": doubts,
+    }
     if air_water is None:
-        block |= {"scatter_scale": 1.0, "scatter_scale_sd": 0.25}
-        block["reasons"] = ["no air/water measurement: attenuation from tabulated physics"]
+        block |= _compared(tables, PREDICTED_AT_MM, None)
+        block |= {
+            "scatter_scale": 1.0,
+            "scatter_scale_sd": TABULATED_SCATTER_SD_LOW_KEV if doubts else TABULATED_SCATTER_SD,
+        }
+        block["reasons"] = ["no air/water measurement: attenuation from tabulated physics", *doubts]
         return 1.0, block
     z, ratio = air_water.distance_mm, air_water.water / air_water.air
-    plain, unit = tables.on_axis(z, mu, 0.0), tables.on_axis(z, mu, 1.0)
+    plain, unit = tables.on_axis(z, 0.0), tables.on_axis(z, 1.0)
     gain = unit - plain
     scale = float(gain @ (ratio - plain) / (gain @ gain))
     clipped = float(np.clip(scale, *SCATTER_SCALE_RANGE))
-    left = ratio / tables.on_axis(z, mu, clipped) - 1.0
+    left = ratio / tables.on_axis(z, clipped) - 1.0
     if clipped != scale:
-        block["reasons"] = [f"air/water asks for {scale:.2f} times the scatter physics predicts; limited"]
+        block["reasons"] = [
+            *doubts,
+            f"air/water asks for {scale:.2f} times the scatter physics predicts; limited",
+        ]
+    block |= _compared(tables, z, ratio)
     block |= {
         "source": "air/water measurement",
         "scatter_scale": digits(clipped),
         "scatter_scale_sd": 0.1,
-        "measured_ratio": [digits(v) for v in ratio],
-        "tabulated_ratio": [digits(v) for v in unit],
-        "distance_mm": [float(v) for v in z],
-        "effective_mu_per_cm": [digits(v) for v in -np.log(ratio) / z * 10.0],
         "largest_misfit": digits(float(np.abs(left).max())),
     }
     return clipped, block
+
+
+def _compared(tables: Tables, z_mm: Array, ratio: Array | None) -> dict[str, Any]:
+    """What tabulated physics predicts in water at these distances, what was measured, and the difference."""
+    unit = tables.on_axis(z_mm, 1.0)
+    predicted = effective_mu_per_cm(unit, z_mm)
+    found: dict[str, Any] = {
+        "distance_mm": [float(v) for v in z_mm],
+        "tabulated_ratio": [digits(v) for v in unit],
+        "narrow_beam_mu_water_per_cm": digits(tables.mixture.mu_per_cm(WATER)),
+        "predicted_effective_mu_per_cm": [digits(v) for v in predicted],
+    }
+    if ratio is not None:
+        measured = effective_mu_per_cm(ratio, z_mm)
+        found |= {
+            "measured_ratio": [digits(v) for v in ratio],
+            "effective_mu_per_cm": [digits(v) for v in measured],
+            "effective_mu_difference_per_cm": [digits(v) for v in measured - predicted],
+        }
+    return found
 
 
 def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: float) -> dict[str, Any]:
@@ -273,7 +316,7 @@ def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: f
     return {
         "coordinates": "rows w = 10 / (z + 10), columns v = r / (r + z + recess); values times d^2, cps/kBq mm^2",
         "primary_mm2": [[digits(v) for v in row] for row in tables.primary],
-        "scatter_mm2": [[digits(v) for v in row] for row in tables.scatter * scale],
+        "scatter_mm2": [[digits(v) for v in row] for row in tables.scatter * scale + tables.hardened],
         "recess_mm": tables.recess_mm,
         "leak": c.leak,
         "measured_range": {

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from calibration.nuclide import FWHM_PER_SIGMA, RESOLUTION_140
+
 Array = NDArray[np.float64]
 AirResponse = Callable[[Array, Array], Array]
 
 ELECTRON_REST_KEV = 510.999
 CLASSICAL_RADIUS_MM = 2.8179403e-12
-# Electrons per mm3 of soft tissue (density 1.04 g/cm3, as water within 4 %).
-ELECTRONS_PER_MM3 = 3.44e20
-# Energy resolution of a scintillation probe, FWHM at 140 keV as a fraction; scales with 1/sqrt(E).
-RESOLUTION_140 = 0.12
+# Electrons per mm3 of ICRU's four-component soft tissue at unit density; water has 1 % more.
+ELECTRONS_PER_MM3 = 3.31e20
 # Quadrature round the direction to the detector: polar angle, azimuth, distance from the source.
 N_POLAR, N_AZIMUTH, N_DISTANCE = 12, 8, 14
 WIDEST_ANGLE_RAD = np.deg2rad(100.0)
@@ -37,7 +37,7 @@ def klein_nishina(cosine: Array, energy_kev: float) -> tuple[Array, Array]:
 
 def acceptance(energy_kev: Array, window_kev: tuple[float, float]) -> Array:
     """Probability that a photon of this energy is counted in the window."""
-    sigma = RESOLUTION_140 / 2.355 * np.sqrt(140.0 * energy_kev)
+    sigma = RESOLUTION_140 / FWHM_PER_SIGMA * np.sqrt(140.0 * energy_kev)
     low, high = window_kev
     result: Array = ndtr((high - energy_kev) / sigma) - ndtr((low - energy_kev) / sigma)
     return result
@@ -51,13 +51,14 @@ def single_scatter(
     mu_per_mm: float,
     energy_kev: float,
     window_kev: tuple[float, float],
+    emitted: float,
 ) -> Array:
     """Scattered sensitivity in cps/kBq of points (n,) in tissue that fills the half space in front of the face.
 
-    Spherical coordinates round the source cancel the 1/d^2 of its fluence.
+    `emitted` is the photons of this energy per decay over all that the window counts per decay in air: a line above
+    the window adds its scatter, too. Spherical coordinates round the source cancel the 1/d^2 of its fluence.
     """
     total = np.zeros(len(r_mm))
-    primary = float(acceptance(np.array([energy_kev]), window_kev)[0])
     polar, w_polar = _gauss(N_POLAR, 0.0, WIDEST_ANGLE_RAD)
     azimuth = (np.arange(N_AZIMUTH) + 0.5) / N_AZIMUTH * np.pi
     unit, w_unit = _gauss(N_DISTANCE, 0.0, 1.0)
@@ -84,9 +85,8 @@ def single_scatter(
                     * _scattered(
                         x, y, z, (ux, out, uz), step, air, recess_mm, mu_per_mm, energy_kev, window_kev
                     )
-                    / primary
                 )
-    return total
+    return emitted * total
 
 
 def _scattered(
