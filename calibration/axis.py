@@ -14,16 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.gates import AxisGates, gates_content
 from calibration.pivot import STATIC_ROTATION_DEG, largest_rotation_deg, solve_aos
 
-# Two unknowns need two poses; a hand's wobble averages out over some tens.
-MIN_POSES = 20
-# Arc of the spin. At 60 degrees a slow drift of the shaft is still told from an oblique axis.
-MIN_SPIN_DEG = 60.0
-# RMS tilt of the axis itself. A hand that spins stays within 3 degrees; a cone of 10 degrees gives 7.
-MAX_WOBBLE_DEG = 5.0
-# Worst direction of the standard error: at 50 mm one degree is 0.9 mm beside.
-MAX_AXIS_SD_DEG = 1.0
 # A hand's wobble is slow: stretches of a sixth of the spin are taken as independent, single poses are not.
 BLOCKS = 6
 # The fit has taken the axis and its direction in space, two angles each, out of the stretches' freedom.
@@ -36,16 +29,6 @@ MIN_SIGN_WOBBLE_DEG = 1.0
 MAX_SIGN_RMS_MM = 1.0
 # The marker stands behind the face; a tip nearly beside it, within 6 degrees, does not tell front from back.
 MIN_SIGN_COSINE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class AxisGates:
-    """What a calibration must reach to be accepted."""
-
-    min_poses: int = MIN_POSES
-    min_spin_deg: float = MIN_SPIN_DEG
-    max_wobble_deg: float = MAX_WOBBLE_DEG
-    max_axis_sd_deg: float = MAX_AXIS_SD_DEG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +48,7 @@ class AxisCalibration:
     sign_from: str = "undetermined"
     reasons: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    gates: AxisGates = field(default_factory=AxisGates)
 
     @property
     def accepted(self) -> bool:
@@ -83,6 +67,7 @@ class AxisCalibration:
             "sign_from": self.sign_from,
             "accepted": self.accepted,
             "reasons": list(self.reasons),
+            **gates_content(self.gates),
         }
 
 
@@ -102,18 +87,17 @@ def calibrate_axis(
     # Before the second pose nothing has turned.
     if n < 2 or largest_rotation_deg(matrices) < STATIC_ROTATION_DEG:
         few = _few_poses(n, gates, left_out)
-        return AxisCalibration(
-            None, None, None, None, n, reasons=(*few, "the tool did not turn"), skipped=left_out
-        )
+        reasons = (*few, "the tool did not turn")
+        return AxisCalibration(None, None, None, None, n, reasons=reasons, skipped=left_out, gates=gates)
     axis, values, vectors = _least_spread(matrices)
     wobble = float(np.degrees(np.sqrt(values[0])))
     axis, sign_from = _signed(axis, matrices, tip_mm, wobble)
     sd = _standard_error_deg(matrices, values, vectors)
     spin = spin_arc_deg(matrices, axis)
-    reasons = [*_few_poses(n, gates, left_out), *_quality_reasons(spin, wobble, sd, gates)]
+    found = [*_few_poses(n, gates, left_out), *_quality_reasons(spin, wobble, sd, gates)]
     if sign_from == "undetermined":
-        reasons.append(_sign_reason(tip_mm))
-    return AxisCalibration(axis, sd, spin, wobble, n, sign_from, tuple(reasons), left_out)
+        found.append(_sign_reason(tip_mm))
+    return AxisCalibration(axis, sd, spin, wobble, n, sign_from, tuple(found), left_out, gates)
 
 
 def spin_arc_deg(matrices: NDArray[np.float64], axis: NDArray[np.float64]) -> float:

@@ -14,17 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The clinical bound on the 3D RMS of the residuals (hazard H46).
-MAX_RMS_MM = 0.5
-# Worst direction of the tip's standard error: as large as the residuals themselves would be no calibration.
-MAX_TIP_SD_MM = 0.5
-# Six unknowns need two poses; below ten a single slip of the tip is not seen in the residuals.
-MIN_POSES = 10
-# Tilt of the shaft from its mean direction. At 10 degrees an error across the shaft is seen at one sixth.
-MIN_TILT_DEG = 10.0
-# RMS rotation seen by the worst-determined direction of the tip. Orientation noise of a static or hinged tool
-# reaches 0.5 degrees, a cone of 10 degrees gives 7.
-MIN_ROTATION_DEG = 3.0
+from calibration.correlation import independent_share
+from calibration.gates import PivotGates, gates_content
+
 # Below this everything a tracker reports is its own noise.
 STATIC_ROTATION_DEG = 1.0
 # More poses far off than this are no single slips: nothing is left out then, and the residuals decide.
@@ -45,24 +37,14 @@ ROUNDING_MM = 1e-5
 MAX_ROUNDS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class PivotGates:
-    """What a calibration must reach to be accepted."""
-
-    max_rms_mm: float = MAX_RMS_MM
-    max_tip_sd_mm: float = MAX_TIP_SD_MM
-    min_poses: int = MIN_POSES
-    min_tilt_deg: float = MIN_TILT_DEG
-    min_rotation_deg: float = MIN_ROTATION_DEG
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PivotCalibration:
     """The result: tip (3,) in the marker frame, pivot (3,) in the tracker frame, mm; None where undetermined.
 
     `rms_mm` is the root mean square length of the residual vectors, `rms_per_axis_mm` that of their
     components; `tip_covariance_mm2` (3, 3); `max_angle_deg` the largest tilt of the shaft from its mean.
-    Of the `poses` usable ones `outliers` lay too far off to take part in any of these figures.
+    Of the `poses` usable ones `outliers` lay too far off to take part in any of these figures; the covariance
+    takes the others for as many as `independent_poses` are worth, since a hand's tremor lasts over many.
     """
 
     tip_offset_mm: NDArray[np.float64] | None
@@ -75,6 +57,8 @@ class PivotCalibration:
     skipped: Mapping[str, int] = field(default_factory=dict)
     method: str = "aos"
     outliers: int = 0
+    independent_poses: float | None = None
+    gates: PivotGates = field(default_factory=PivotGates)
 
     @property
     def accepted(self) -> bool:
@@ -109,10 +93,12 @@ class PivotCalibration:
             "max_angle_deg": self.max_angle_deg,
             "poses": self.poses,
             "outliers": self.outliers,
+            "independent_poses": self.independent_poses,
             "skipped": dict(self.skipped),
             "method": self.method,
             "accepted": self.accepted,
             "reasons": list(self.reasons),
+            **gates_content(self.gates),
         }
 
 
@@ -252,21 +238,33 @@ def calibrate_pivot(
     if solution is None:
         undetermined = "tip and pivot are not determined by these poses (rank below 6)"
         return PivotCalibration(
-            None, None, None, None, None, len(matrices), (*reasons, undetermined), left_out, method
+            None,
+            None,
+            None,
+            None,
+            None,
+            len(matrices),
+            (*reasons, undetermined),
+            left_out,
+            method,
+            gates=gates,
         )
+    share = independent_share(solution.residuals_mm[solution.used])
     result = PivotCalibration(
         solution.tip_mm,
         solution.pivot_mm,
         solution.rms_mm,
-        solution.tip_covariance_mm2,
+        solution.tip_covariance_mm2 / share,
         max_tilt_deg(matrices[solution.used], solution.tip_mm),
         len(matrices),
         (),
         left_out,
         method,
         int((~solution.used).sum()),
+        share * float(solution.used.sum()),
+        gates,
     )
-    return _gated(result, gates, reasons)
+    return _gated(result, reasons)
 
 
 def max_tilt_deg(matrices: NDArray[np.float64], tip_mm: NDArray[np.float64]) -> float:
@@ -317,14 +315,24 @@ def largest_rotation_deg(matrices: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arccos(np.clip((traces - 1.0) / 2.0, -1.0, 1.0)).max()))
 
 
-def _gated(result: PivotCalibration, gates: PivotGates, reasons: tuple[str, ...]) -> PivotCalibration:
+def _gated(result: PivotCalibration, reasons: tuple[str, ...]) -> PivotCalibration:
     """The same result with the reasons of the remaining gates added."""
+    gates = result.gates
     rms, sd, tilt = result.rms_mm or 0.0, result.tip_sd_mm or 0.0, result.max_angle_deg or 0.0
     more = list(reasons)
-    if not rms <= gates.max_rms_mm:
-        more.append(f"3D RMS {rms:.3f} mm, at most {gates.max_rms_mm:g} allowed")
     if not sd <= gates.max_tip_sd_mm:
         more.append(f"tip known to {sd:.2f} mm only, at most {gates.max_tip_sd_mm:g} allowed")
     if tilt < gates.min_tilt_deg:
         more.append(f"largest tilt {tilt:.1f} deg, at least {gates.min_tilt_deg:g} needed")
+    if not rms <= gates.max_rms_mm:
+        advice = "" if more or rms > MAX_NOISE_RMS_MM else _noise_advice(sd)
+        more.append(f"3D RMS {rms:.3f} mm, at most {gates.max_rms_mm:g} allowed{advice}")
     return replace(result, reasons=tuple(more))
+
+
+def _noise_advice(sd_mm: float) -> str:
+    """What to do where nothing but the size of the residuals speaks against the tip."""
+    return (
+        f" (the tip itself is known to {sd_mm:.2f} mm: where residuals of this size are this tracker's noise at "
+        "the tool's length, set max_rms_mm in the table [gates.pivot] of the case file)"
+    )

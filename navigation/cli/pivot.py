@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from calibration.pivot import MAX_RMS_MM, SOLVERS, PivotCalibration, PivotGates, calibrate_pivot
+from calibration.gates import PivotGates
+from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
 from calibration.posefile import read_poses
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import write_json
@@ -37,7 +38,7 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 @click.option(
     "--max-rms-mm",
-    default=MAX_RMS_MM,
+    default=PivotGates().max_rms_mm,
     show_default=True,
     type=click.FloatRange(min=0.0, min_open=True),
     help="Largest accepted 3D RMS.",

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from calibration.pivot import PivotGates, calibrate_pivot, weakest_rotation_deg
+from calibration.gates import PivotGates
+from calibration.pivot import calibrate_pivot, weakest_rotation_deg
 from calibration.posefile import read_poses
 from tracking.errors import InputError
 

@@ -1,0 +1,151 @@
+"""What a calibration must reach to be accepted: every threshold in one place, to be set anew in a case file.
+
+::
+
+    [gates.pivot]
+    max_rms_mm = 0.6
+
+A gate that differs from the default is named in the result. Each has bounds beyond which it would be no gate
+but a switch to turn it off; lengths mm, angles degrees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tracking.errors import InputError
+from tracking.tomlfile import read_toml
+
+TABLE = "gates"
+
+
+def gate(default: float, low: float, high: float) -> Any:
+    """A threshold with its default and the bounds, both allowed, within which a case file may set it."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class PivotGates:
+    """Of a pivot calibration (`calibration.pivot`)."""
+
+    # The clinical bound on the 3D RMS of the residuals (hazard H46).
+    max_rms_mm: float = gate(0.5, 0.01, 5.0)
+    # Worst direction of the tip's standard error: as large as the residuals themselves would be no calibration.
+    max_tip_sd_mm: float = gate(0.5, 0.01, 2.0)
+    # Six unknowns need two poses; below ten a single slip of the tip is not seen in the residuals.
+    min_poses: int = gate(10, 3, 10000)
+    # Tilt of the shaft from its mean direction. At 10 degrees an error across the shaft is seen at one sixth.
+    min_tilt_deg: float = gate(10.0, 3.0, 80.0)
+    # RMS rotation seen by the worst-determined direction of the tip. Orientation noise of a static or hinged
+    # tool reaches 0.5 degrees, a cone of 10 degrees gives 7.
+    min_rotation_deg: float = gate(3.0, 1.0, 45.0)
+    # From where an earlier calibration of the tool has its tip: a bent probe, a moved marker, another tool.
+    max_shift_mm: float = gate(1.0, 0.1, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisGates:
+    """Of a spin calibration (`calibration.axis`)."""
+
+    # Two unknowns need two poses; a hand's wobble averages out over some tens.
+    min_poses: int = gate(20, 3, 10000)
+    # Arc of the spin. At 60 degrees a slow drift of the shaft is still told from an oblique axis.
+    min_spin_deg: float = gate(60.0, 20.0, 360.0)
+    # RMS tilt of the axis itself. A hand that spins stays within 3 degrees; a cone of 10 degrees gives 7.
+    max_wobble_deg: float = gate(5.0, 0.1, 15.0)
+    # Worst direction of the standard error: at 50 mm one degree is 0.9 mm beside.
+    max_axis_sd_deg: float = gate(1.0, 0.01, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerGates:
+    """Of the tracker's acceptance and of the tip's check at the start of a case (`calibration.acceptance`)."""
+
+    # 3D RMS of the tip about the divot it rests in (hazard H46).
+    max_divot_rms_mm: float = gate(0.5, 0.01, 5.0)
+    # Way of the tip's mean from the first third of a check to the last: a divot that moves or a warming camera.
+    max_drift_mm: float = gate(0.5, 0.01, 5.0)
+    # Fewer poses are no mean: half a second of a slow tracker.
+    min_poses: int = gate(10, 3, 10000)
+    # A wrong tip shows only where the tool turns, unless the divot's place is known: at 10 degrees of rotation
+    # about any axis 3 mm of error show as 0.5 mm.
+    min_rotation_deg: float = gate(10.0, 3.0, 45.0)
+    # Touches of a phantom: RMS and largest error of its distances. Two points of 0.25 mm 3D RMS (what NDI
+    # accepts of a Vicra for a single marker) differ by 0.2 mm along their line; a stylus doubles it.
+    max_distance_rms_mm: float = gate(0.5, 0.01, 5.0)
+    max_distance_error_mm: float = gate(1.0, 0.01, 10.0)
+    # Three points span a plane, the fourth shows the third direction.
+    min_points: int = gate(4, 2, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """All of them, by the name of their table in a case file."""
+
+    pivot: PivotGates = PivotGates()
+    axis: AxisGates = AxisGates()
+    tracker: TrackerGates = TrackerGates()
+
+
+def read_gates(path: Path | None) -> Gates:
+    """The gates of a TOML file with tables [gates.pivot], ...; the defaults without a file or such tables.
+
+    Raises InputError naming file and key.
+    """
+    return Gates() if path is None else gates_of(read_toml(path).get(TABLE, {}), f"{path}, {TABLE}")
+
+
+def gates_of(found: object, where: str) -> Gates:
+    """The gates that the table `found` of a case sets. Raises InputError beginning with `where`."""
+    gates = Gates()
+    for group, values in _table(found, where).items():
+        default = getattr(gates, group, None)
+        if default is None:
+            known = ", ".join(asdict(gates))
+            raise InputError(f"{where}.{group}: is none of {known}")
+        gates = replace(gates, **{group: _group(default, values, f"{where}.{group}")})
+    return gates
+
+
+def overridden(group: Any) -> list[str]:
+    """In words, which gates of one group are not the default, such as "max_rms_mm 0.6 instead of 0.5"."""
+    default = type(group)()
+    return [
+        f"{f.name} {getattr(group, f.name):g} instead of {getattr(default, f.name):g}"
+        for f in fields(group)
+        if getattr(group, f.name) != getattr(default, f.name)
+    ]
+
+
+def gates_content(group: Any) -> dict[str, Any]:
+    """What a result tells of the gates it was judged by."""
+    return {"gates": asdict(group), "gates_overridden": overridden(group)}
+
+
+def _table(found: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise InputError(f"{where}: {found!r} is no table")
+    return found
+
+
+def _group(default: Any, found: object, where: str) -> Any:
+    known = {f.name: f for f in fields(default)}
+    values = {}
+    for key, value in _table(found, where).items():
+        if key not in known:
+            raise InputError(f"{where}.{key}: unknown gate; there are {', '.join(known)}")
+        values[key] = _value(value, known[key].default, known[key].metadata, f"{where}.{key}")
+    return replace(default, **values)
+
+
+def _value(value: object, default: object, bounds: Mapping[str, float], where: str) -> float:
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise InputError(f"{where}: {value!r} is no {'whole ' if whole else ''}number")
+    if not (math.isfinite(value) and bounds["low"] <= value <= bounds["high"]):
+        raise InputError(f"{where}: {value!r} is not from {bounds['low']:g} to {bounds['high']:g}")
+    return value if whole else float(value)
