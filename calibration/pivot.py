@@ -104,13 +104,17 @@ class PivotCalibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PivotSolution:
-    """Tip and pivot (3,), residual vectors (n, 3), covariance (3, 3) of the tip, which poses took part (n,)."""
+    """Tip and pivot (3,), residual vectors (n, 3), covariance (3, 3) of the tip, which poses took part (n,).
+
+    `independent_share` of the poses is what the covariance takes them for; None: as all independent.
+    """
 
     tip_mm: NDArray[np.float64]
     pivot_mm: NDArray[np.float64]
     residuals_mm: NDArray[np.float64]
     tip_covariance_mm2: NDArray[np.float64]
     used: NDArray[np.bool_]
+    independent_share: float | None = None
 
     @property
     def rms_mm(self) -> float:
@@ -198,13 +202,24 @@ def _weighed(matrices: NDArray[np.float64], start: PivotSolution) -> PivotSoluti
         if whiten is None:
             return None
         scaled = (whiten @ design).reshape(-1, 6)
-        before = solution
-        solution = np.linalg.lstsq(scaled, (target @ whiten.T).reshape(-1), rcond=None)[0]
+        before, level = solution, (target @ whiten.T).reshape(-1)
+        solution = np.linalg.lstsq(scaled, level, rcond=None)[0]
         seen = design @ solution - target
         if np.abs(solution - before).max() < ROUNDING_MM:
             break
-    covariance = np.linalg.inv(scaled.T @ scaled)[:3, :3]
-    return PivotSolution(solution[:3], solution[3:], seen, covariance, np.ones(n, dtype=bool))
+    # Creep of the tip stands out where the noise is least: each whitened component has a memory of its own.
+    whitened = (scaled @ solution - level).reshape(n, 3)
+    shares = np.array([independent_share(whitened[:, [i]]) for i in range(3)])
+    covariance = _sandwich(scaled, np.tile(1.0 / shares, n))[:3, :3]
+    share = float(1.0 / np.mean(1.0 / shares))
+    return PivotSolution(solution[:3], solution[3:], seen, covariance, np.ones(n, dtype=bool), share)
+
+
+def _sandwich(design: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance (6, 6) of least squares with equal weights where the rows (m, 6) have `variances` (m,)."""
+    bread = np.linalg.inv(design.T @ design)
+    covariance: NDArray[np.float64] = bread @ (design.T * variances) @ design @ bread
+    return covariance
 
 
 def _whitening(residuals: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -249,22 +264,31 @@ def calibrate_pivot(
             method,
             gates=gates,
         )
-    share = independent_share(solution.residuals_mm[solution.used])
+    solution = _with_memory(solution)
     result = PivotCalibration(
         solution.tip_mm,
         solution.pivot_mm,
         solution.rms_mm,
-        solution.tip_covariance_mm2 / share,
+        solution.tip_covariance_mm2,
         max_tilt_deg(matrices[solution.used], solution.tip_mm),
         len(matrices),
         (),
         left_out,
         method,
         int((~solution.used).sum()),
-        share * float(solution.used.sum()),
+        (solution.independent_share or 1.0) * float(solution.used.sum()),
         gates,
     )
     return _gated(result, reasons)
+
+
+def _with_memory(solution: PivotSolution) -> PivotSolution:
+    """The same with a covariance that takes residuals which follow each other for fewer, unless it does already."""
+    if solution.independent_share is not None:
+        return solution
+    share = independent_share(solution.residuals_mm[solution.used])
+    covariance = solution.tip_covariance_mm2 / share
+    return replace(solution, tip_covariance_mm2=covariance, independent_share=share)
 
 
 def max_tilt_deg(matrices: NDArray[np.float64], tip_mm: NDArray[np.float64]) -> float:

@@ -209,3 +209,18 @@ def test_the_real_bad_pivot_is_no_spin(test_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "axis.json"
     assert run(["calibrate", "axis", str(test_data / "sks_pivot"), "--out", str(out)]) == 3
     assert json.loads(out.read_text())["accepted"] is False
+
+
+def test_the_figures_of_slicerigts_own_spin_test() -> None:
+    # vtkPivotCalibrationTest: 100 steps of 3.6 degrees about (1, 2.5, 4.1), found within 1e-6 rad.
+    expected = np.array([1.0, 2.5, 4.1]) / np.linalg.norm([1.0, 2.5, 4.1])
+    tip = np.array([5.0, 12.6, 3.3])
+    turned = Rotation.from_rotvec(np.radians(3.6) * np.arange(1, 101)[:, None] * expected)
+    matrices = np.tile(np.eye(4), (100, 1, 1))
+    matrices[:, :3, :3] = turned.as_matrix()
+    matrices[:, :3, 3] = -turned.apply(tip)
+    result = calibrate_axis(matrices, tip)
+    # The sine of the angle between: the cosine has no digits left for a millionth.
+    assert np.linalg.norm(np.cross(result.axis, expected)) < 1e-6
+    assert result.spin_deg == pytest.approx(356.4)
+    assert result.accepted

@@ -336,3 +336,60 @@ def test_without_noise_no_pose_is_far_off(rng: np.random.Generator, method: str)
     assert result.outliers == 0
     assert result.accepted
     np.testing.assert_allclose(result.tip_offset_mm, TIP_MM, atol=1e-6)
+
+
+def test_the_reason_of_a_noisy_tracker_says_what_is_known_and_what_to_do() -> None:
+    matrices, _ = bodies_about_pivot(np.random.default_rng(5), 200, 0.25)
+    result = calibrate_pivot(matrices)
+    # Nothing but the size of the residuals speaks against it, and their size is the noise's (0.56 mm).
+    assert len(result.reasons) == 1
+    assert "the tip itself is known to 0.0" in result.reasons[0]
+    assert "max_rms_mm in the table [gates.pivot]" in result.reasons[0]
+    assert calibrate_pivot(matrices, PivotGates(max_rms_mm=0.65)).accepted
+    matrices[100:, :3, 3] += [3.0, 0.0, 0.0]
+    slipped = " ".join(calibrate_pivot(matrices).reasons)
+    assert "3D RMS" in slipped
+    assert "case file" not in slipped
+
+
+def test_a_tip_that_creeps_does_not_make_its_error_look_small() -> None:
+    phase = np.linspace(0.0, 1.0, 400)
+    turn = 2.0 * np.pi * 8.0 * phase
+    axes = np.stack([np.cos(turn), 0.0 * turn, np.sin(turn)], axis=1)
+    spiral = Rotation.from_rotvec(np.radians(30.0) * np.sqrt(phase)[:, None] * axes)
+    inside = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        matrices = poses_about_pivot(spiral, rng, 0.05)
+        creep = rng.normal(0.0, 0.1, (400, 3))
+        for i in range(1, 400):
+            # First-order autoregression with a memory of 10 poses: exp(-1 / 10) = 0.905, sqrt(1 - 0.905^2) = 0.426.
+            creep[i] = 0.905 * creep[i - 1] + 0.426 * creep[i]
+        matrices[:, :3, 3] += creep
+        result = calibrate_pivot(matrices)
+        error = result.tip_offset_mm - TIP_MM
+        inside.append(float(error @ np.linalg.solve(result.tip_covariance_mm2, error)) <= 7.815)
+        # Four fifths of the variance remember for 10 poses: 1 + 2 * 0.8 * 0.905 / 0.095 = 16 poses are worth one.
+        assert 12.0 < result.independent_poses < 60.0
+    # 95 % belong inside; of 40, fewer than 33 come out once in ten thousand.
+    assert sum(inside) >= 33
+
+
+def slicer_poses(turned: Rotation) -> np.ndarray:
+    """Poses about SlicerIGT's tip at (5, 12.6, 3.3), which stays in the tracker's origin."""
+    matrices = np.tile(np.eye(4), (len(turned), 1, 1))
+    matrices[:, :3, :3] = turned.as_matrix()
+    matrices[:, :3, 3] = -turned.apply([5.0, 12.6, 3.3])
+    return matrices
+
+
+@pytest.mark.parametrize("method", ["aos", "robust"])
+def test_the_figures_of_slicerigts_own_pivot_test(method: str) -> None:
+    # vtkPivotCalibrationTest: 100 poses, turned about x, then y, then z by i / 100 * 90 degrees each; tip within
+    # 1e-6 mm and RMS below 1e-6 mm.
+    angles = np.arange(100) / 100.0 * 90.0
+    turned = Rotation.from_euler("XYZ", np.stack([angles] * 3, axis=1), degrees=True)
+    result = calibrate_pivot(slicer_poses(turned), method=method)
+    np.testing.assert_allclose(result.tip_offset_mm, [5.0, 12.6, 3.3], atol=1e-6)
+    assert result.rms_mm < 1e-6
+    assert result.accepted
