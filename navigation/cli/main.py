@@ -55,6 +55,7 @@ CALIBRATE = {
     "detector-scan": Entry(
         "navigation.cli.detector_scan:command", "Detector centre, axis and count latency from a sweep."
     ),
+    "crosstalk": Entry("navigation.cli.crosstalk:command", "Spill of a second nuclide between windows."),
     "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
     "axis": Entry("navigation.cli.axis:command", "Direction a tracked probe looks."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),
