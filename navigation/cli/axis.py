@@ -9,6 +9,7 @@ import click
 from calibration.axis import AxisCalibration, calibrate_axis
 from calibration.posefile import read_poses
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 from tracking.tip import read_tip
 
@@ -23,7 +24,10 @@ from tracking.tip import read_tip
 @click.option("--tip", type=click.Path(path_type=Path), help="tip.json: tells which end is the face.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 @click.option("--transform", help="Which transform of a PLUS sequence, such as ProbeToTracker.")
-def command(poses: Path, out: Path, tip: Path | None, force: bool, transform: str | None) -> None:
+@plots_option
+def command(
+    poses: Path, out: Path, tip: Path | None, force: bool, transform: str | None, plots: bool
+) -> None:
     """Direction out of a probe's face, from a probe that was spun about its own axis.
 
     POSES (marker to tracker) is a folder of 4x4 text files, a CSV (t_s,m00..m33) or a PLUS sequence. A
@@ -32,6 +36,8 @@ def command(poses: Path, out: Path, tip: Path | None, force: bool, transform: st
     then 3.
     """
     import numpy as np
+
+    from navigation.plots.axis import axis_plots
 
     refuse_existing(out, force)
     tip_mm = None
@@ -49,6 +55,7 @@ def command(poses: Path, out: Path, tip: Path | None, force: bool, transform: st
     if pose_set.source is not None:
         content["transform"] = pose_set.source
     write_result(out, content)
+    write_plots(lambda: axis_plots(out, pose_set.matrices, content), plots)
     if not result.accepted:
         raise GateRefusedError(f"{out}: axis calibration refused: {'; '.join(result.reasons)}")
     click.echo(summary(result))

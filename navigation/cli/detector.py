@@ -10,6 +10,7 @@ import click
 
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
 
@@ -27,6 +28,7 @@ from tracking.errors import GateRefusedError, InputError
 @click.option("--dead-time-s", type=Finite(min=0.0), help="Dead time of the counter in s.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@plots_option
 def command(
     grid: Path,
     nuclide: str,
@@ -37,6 +39,7 @@ def command(
     dead_time_s: float | None,
     out: Path,
     force: bool,
+    plots: bool,
 ) -> None:
     """Response of a probe from a point source on a grid in front of its face, in air.
 
@@ -44,6 +47,7 @@ def command(
     """
     from calibration.detector import calibrate, read_air_water, read_grid
     from calibration.nuclide import nuclide as nuclide_by_name
+    from navigation.plots.detector import detector_plots
 
     refuse_existing(out, force)
     known = nuclide_by_name(nuclide)
@@ -55,6 +59,7 @@ def command(
         points, known, window, measured, extra={k: v for k, v in extra.items() if v is not None}
     )
     write_result(out, content)
+    write_plots(lambda: detector_plots(out, points, content), plots)
     if content["accepted"] is not True:
         raise GateRefusedError(f"{out}: detector calibration refused: {'; '.join(content['reasons'])}")
     click.echo(summary(content))

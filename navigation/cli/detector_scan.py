@@ -10,6 +10,7 @@ import click
 
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
 
@@ -35,6 +36,7 @@ from tracking.errors import GateRefusedError, InputError
 @click.option("--operator", help="Who measured.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@plots_option
 def command(
     scan: Path,
     source: str,
@@ -45,6 +47,7 @@ def command(
     operator: str | None,
     out: Path,
     force: bool,
+    plots: bool,
 ) -> None:
     """Where the detector looks from and how late it counts, from a tracked SCAN round a point source in air.
 
@@ -54,6 +57,7 @@ def command(
     import numpy as np
 
     from calibration.detectorscan import Source, calibrate_sweep
+    from navigation.plots.sweep import sweep_plots
     from tracking.jsonfile import read_json
     from tracking.recording.export import open_scan
 
@@ -61,10 +65,10 @@ def command(
     where = Source(np.array(parse_point(source)), activity_kbq)
     given = None if response is None else (read_json(response), response)
     extra = {"probe_serial": probe_serial, "operator": operator}
-    content = calibrate_sweep(
-        open_scan(scan), where, tips, given, {k: v for k, v in extra.items() if v is not None}
-    )
+    sweep = open_scan(scan)
+    content = calibrate_sweep(sweep, where, tips, given, {k: v for k, v in extra.items() if v is not None})
     write_result(out, content)
+    write_plots(lambda: sweep_plots(out, sweep, where.position_mm, content), plots)
     if content["accepted"] is not True:
         raise GateRefusedError(f"{out}: detector calibration refused: {'; '.join(content['reasons'])}")
     click.echo(summary(content))

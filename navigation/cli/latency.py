@@ -8,6 +8,7 @@ import click
 
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.offline import ScanOptions
+from navigation.plots import plots_option, write_plots
 
 
 @click.command(
@@ -27,8 +28,15 @@ from navigation.offline import ScanOptions
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, latency.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@plots_option
 def command(
-    scan: Path, probe: Path, tips: tuple[Path, ...], surface: Path | None, out: Path, force: bool
+    scan: Path,
+    probe: Path,
+    tips: tuple[Path, ...],
+    surface: Path | None,
+    out: Path,
+    force: bool,
+    plots: bool,
 ) -> None:
     """By how much the counter of SCAN stamps late, with its 95 % interval.
 
@@ -36,22 +44,22 @@ def command(
     """
     from calibration.latency import DETERMINED_HALF_WIDTH_S
     from navigation.offline import reconstruct_scan
+    from navigation.plots.latency import latency_plots
 
     refuse_existing(out, force)
     state = reconstruct_scan(scan, probe, ScanOptions(surface, tips), ignore_known_latency=True)
     low, high = state.result.count_latency_ci95_s or (0.0, 0.0)
     determined = (high - low) / 2 <= DETERMINED_HALF_WIDTH_S
     reasons = [] if determined else [f"the scan leaves {1000 * (high - low):.0f} ms open"]
-    write_result(
-        out,
-        {
-            "count_latency_s": state.result.count_latency_s,
-            "ci95_s": [low, high],
-            "determined": determined,
-            "reasons": reasons,
-            "simulated": state.result.simulated,
-        },
-    )
+    content = {
+        "count_latency_s": state.result.count_latency_s,
+        "ci95_s": [low, high],
+        "determined": determined,
+        "reasons": reasons,
+        "simulated": state.result.simulated,
+    }
+    write_result(out, content)
+    write_plots(lambda: latency_plots(out, content), plots)
     click.echo(
         f"count latency {1000 * state.result.count_latency_s:.0f} ms ({1000 * low:.0f} to {1000 * high:.0f})"
         + ("" if determined else ": undetermined")

@@ -10,6 +10,7 @@ import click
 from calibration.gates import PivotGates
 from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
 from calibration.posefile import read_poses
+from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import write_json
 
@@ -51,14 +52,23 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
     type=click.Choice(sorted(SOLVERS)),
     help="robust: few poses far off are left out and counted; aos: equal weights for all.",
 )
+@plots_option
 def command(
-    poses: Path, out: Path, force: bool, max_rms_mm: float, transform: str | None, method: str
+    poses: Path,
+    out: Path,
+    force: bool,
+    max_rms_mm: float,
+    transform: str | None,
+    method: str,
+    plots: bool,
 ) -> None:
     """Tip offset of a tool that was turned about a fixed point.
 
     POSES (marker to tracker) is a folder of 4x4 text files, a CSV (t_s,m00..m33) or a PLUS sequence.
     A calibration that fails a gate is written with "accepted": false; the exit code is then 3.
     """
+    from navigation.plots.pivot import pivot_plots
+
     refuse_existing(out, force)
     pose_set = read_poses(poses, transform)
     result = calibrate_pivot(pose_set.matrices, PivotGates(max_rms_mm=max_rms_mm), pose_set.skipped, method)
@@ -66,6 +76,7 @@ def command(
     if pose_set.source is not None:
         content["transform"] = pose_set.source
     write_result(out, content)
+    write_plots(lambda: pivot_plots(out, pose_set.matrices, content), plots)
     if not result.accepted:
         raise GateRefusedError(f"{out}: pivot calibration refused: {'; '.join(result.reasons)}")
     click.echo(summary(result))
