@@ -8,32 +8,36 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import InputError
+from tracking.recording.sequence_head import SIMULATED_WORD, SIMULATION
 from tracking.sequence import SUFFIXES, read_sequence
 from tracking.transform import rigidity_fault
 
-_ELEMENT_NAMES = tuple(f"m{row}{column}" for row in range(4) for column in range(4))
+ELEMENT_NAMES = tuple(f"m{row}{column}" for row in range(4) for column in range(4))
 # A pose file is a few hundred bytes.
 LARGEST_TEXT_BYTES = 1 << 16
+# Remarks in a CSV that tell whose poses they are, and that no real tracker measured them.
+TRANSFORM_REMARK, SIMULATION_REMARK = "# transform:", "# SIMULATION"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseSet:
     """Usable poses (n, 4, 4) of one tool, in order, and how many others were left out for which cause.
 
-    `source` names the transform of a sequence, else None. Causes: "not visible", "not rigid", "identity",
-    "repeated", "no status", and PLUS's own words such as "INVALID".
+    `source` names the transform of a sequence or of a CSV that says so, else None. Causes: "not visible",
+    "not rigid", "identity", "repeated", "no status", and PLUS's own words such as "INVALID".
     """
 
     matrices: NDArray[np.float64]
     skipped: dict[str, int]
     source: str | None = None
+    simulated: bool = False
 
 
 def read_poses(path: Path, transform: str | None = None) -> PoseSet:
@@ -43,15 +47,26 @@ def read_poses(path: Path, transform: str | None = None) -> PoseSet:
     """
     if path.is_dir():
         table = path / "poses.csv"
-        return _usable(_read_csv(table) if table.is_file() else _read_folder(path))
+        return _from_csv(table, transform) if table.is_file() else usable_poses(_read_folder(path))
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix.lower() in SUFFIXES:
         return _read_sequence(path, transform)
-    return _usable(_read_csv(path))
+    return _from_csv(path, transform)
 
 
-def _usable(raw: list[NDArray[np.float64]], skipped: Counter[str] | None = None) -> PoseSet:
+def _from_csv(file: Path, transform: str | None) -> PoseSet:
+    """The poses of a CSV, with what its remarks tell of them."""
+    poses = usable_poses(_read_csv(file))
+    remarks = [line.strip() for line in _text(file).splitlines() if line.lstrip().startswith("#")]
+    named = [r.removeprefix(TRANSFORM_REMARK).strip() for r in remarks if r.startswith(TRANSFORM_REMARK)]
+    source = named[0] if named else None
+    if source is not None and transform is not None and transform.removesuffix("Transform") != source:
+        raise InputError(f"{file}: no transform {transform}; it holds {source}")
+    return replace(poses, source=source, simulated=SIMULATION_REMARK in remarks)
+
+
+def usable_poses(raw: list[NDArray[np.float64]], skipped: Counter[str] | None = None) -> PoseSet:
     """Leave out what no tracker measured: placeholders, repeats of a frozen driver, non-rigid matrices."""
     causes = skipped if skipped is not None else Counter()
     kept: list[NDArray[np.float64]] = []
@@ -120,11 +135,11 @@ def _read_csv(file: Path) -> list[NDArray[np.float64]]:
 
 def _columns(cells: list[str], file: Path, row: int) -> tuple[list[int], bool]:
     """Where m00 to m33 stand, and whether this row is a header."""
-    if any(name in cells for name in _ELEMENT_NAMES):
-        missing = [name for name in _ELEMENT_NAMES if name not in cells]
+    if any(name in cells for name in ELEMENT_NAMES):
+        missing = [name for name in ELEMENT_NAMES if name not in cells]
         if missing:
             raise InputError(f"{file}, row {row}: column {missing[0]} is missing")
-        return [cells.index(name) for name in _ELEMENT_NAMES], True
+        return [cells.index(name) for name in ELEMENT_NAMES], True
     if len(cells) in (16, 17):
         return list(range(len(cells) - 16, len(cells))), False
     raise InputError(f"{file}, row {row}: columns m00 to m33 expected, optionally after t_s")
@@ -143,14 +158,16 @@ def _csv_pose(cells: list[str], columns: list[int], file: Path, row: int) -> NDA
 
 
 def _read_sequence(file: Path, transform: str | None) -> PoseSet:
-    transforms = read_sequence(file).transforms
+    sequence = read_sequence(file)
+    transforms = sequence.transforms
     if not transforms:
         raise InputError(f"{file}: no Seq_FrameNNNN_...Transform field: no poses in this sequence")
     chosen = _choose(sorted(transforms), transform, file)
     track = transforms[chosen]
     raw = [matrix for matrix, fault in zip(track.matrices, track.faults, strict=True) if not fault]
-    poses = _usable(raw, track.causes)
-    return PoseSet(poses.matrices, poses.skipped, chosen)
+    poses = usable_poses(raw, track.causes)
+    simulated = sequence.fields.get(SIMULATION) == SIMULATED_WORD
+    return PoseSet(poses.matrices, poses.skipped, chosen, simulated)
 
 
 def _choose(names: list[str], wanted: str | None, file: Path) -> str:

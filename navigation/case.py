@@ -29,6 +29,9 @@
     Probe = "probe.rom"
     Reference = "reference.rom"
 
+    [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
+    max_rms_mm = 0.6
+
 Where no clock is named, sources on one host share theirs, and of two hosts the one that is not this computer
 has its own.
 """
@@ -46,6 +49,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.gates import gates_of
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
@@ -67,7 +71,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    "publish_host",
+    *("publish_host", "gates"),
 }
 
 
@@ -80,6 +84,7 @@ def read_case(path: Path) -> Settings:
     unknown = sorted(found.keys() - KEYS)
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
+    gates_of(found.get("gates", {}), f"{path}, gates")  # nonsense is told before a case rests on it
     calibration = _calibration(found, path)
     return Settings(
         case_id=str(found.get("name", path.stem)),
@@ -171,32 +176,43 @@ def _probe_tip(found: Mapping[str, Any], path: Path, calibration: Mapping[str, A
 def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
     sources = {}
     for name, poses, counts in (("tracker", True, False), ("probe", False, True)):
-        table = found.get(name)
-        if not isinstance(table, dict):
-            raise InputError(f"{path}: the table [{name}] with host and port is missing")
-        volume = _volume(table, f"{path}, {name}.volume_mm")
-        if _kind(table, poses, f"{path}, {name}.kind") == "ndi":
-            ndi = ndi_settings(table, path.parent, f"{path}, {name}")
-            sources[name] = SourceRole(HERE[0], ndi.port, poses, counts, volume=volume, ndi=ndi)
-            continue
-        port = table.get("port")
-        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
-            raise InputError(f"{path}, {name}.port: {port!r} is no port")
-        sources[name] = SourceRole(
-            str(table.get("host", HERE[0])),
-            port,
-            poses,
-            counts,
-            bool(table.get("metadata", True)),
-            volume=volume,
-            devices=_devices(table, f"{path}, {name}.devices"),
-            silence_s=_silence(table, f"{path}, {name}.silence_s"),
-        )
+        sources[name] = _source(found, name, poses, counts, path)
     hosts = {_host(role) for role in sources.values()}
     return {
         name: replace(role, clock=_clock(found[name], role, len(hosts) > 1, f"{path}, {name}.clock"))
         for name, role in sources.items()
     }
+
+
+def tracker_of(path: Path) -> SourceRole:
+    """The tracker of a case file that may lack everything else, as before its tools are calibrated.
+
+    Raises InputError naming the file and the key.
+    """
+    return _source(read_toml(path), "tracker", True, False, path)
+
+
+def _source(found: Mapping[str, Any], name: str, poses: bool, counts: bool, path: Path) -> SourceRole:
+    table = found.get(name)
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: the table [{name}] with host and port is missing")
+    volume = _volume(table, f"{path}, {name}.volume_mm")
+    if _kind(table, poses, f"{path}, {name}.kind") == "ndi":
+        ndi = ndi_settings(table, path.parent, f"{path}, {name}")
+        return SourceRole(HERE[0], ndi.port, poses, counts, volume=volume, ndi=ndi)
+    port = table.get("port")
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
+        raise InputError(f"{path}, {name}.port: {port!r} is no port")
+    return SourceRole(
+        str(table.get("host", HERE[0])),
+        port,
+        poses,
+        counts,
+        bool(table.get("metadata", True)),
+        volume=volume,
+        devices=_devices(table, f"{path}, {name}.devices"),
+        silence_s=_silence(table, f"{path}, {name}.silence_s"),
+    )
 
 
 def _kind(table: Mapping[str, Any], poses: bool, where: str) -> str:
