@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.deadtime import DeadTime
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
 from tracking.errors import GateRefusedError, InputError
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 N_W, N_V = 96, 256
 # Half the rows of the table lie within this distance of the face, where the response bends most.
 DEPTH_SCALE_MM = 10.0
-# Relative standard error of the response where physics continues it beyond the measured points.
+# Least relative standard error of the response where physics continues it beyond the measured points.
 RELATIVE_SD_EXTRAPOLATED = 0.10
 # Share of the counts of a source 30 mm deep that were scattered: what an error of the scatter is worth.
 TYPICAL_SCATTER_SHARE = 0.12
@@ -47,7 +48,8 @@ class DetectorResponse:
     measured_z_mm: tuple[float, float]
     scale_relative_sd: float
     scatter_scale_sd: float
-    dead_time_s: float | None = None
+    extrapolated_relative_sd: float = RELATIVE_SD_EXTRAPOLATED
+    dead_time: DeadTime | None = None
     count_latency_s: float | None = None
     count_latency_ci95_s: tuple[float, float] | None = None
     T_probe_probetip: NDArray[np.float64] | None = None
@@ -71,6 +73,11 @@ class DetectorResponse:
         share = path_mm / np.maximum(through, 1e-3)
         seen = (primary + scatter * share) * np.exp(-self.mu_per_mm * path_mm) / d2
         return np.where(front, seen, self.leak / (4 * np.pi * d2))
+
+    @property
+    def dead_time_s(self) -> float | None:
+        """Dead time in s; None where the calibration states none."""
+        return None if self.dead_time is None else self.dead_time.tau_s
 
     @property
     def systematic_relative_sd(self) -> float:
@@ -156,7 +163,7 @@ def _require_valid_today(expiry: str | None, path: Path | str) -> None:
 
 def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -> DetectorResponse:
     r = content["response"]
-    tip, dead_time, latency = (content.get(k) for k in ("T_probe_probetip", "dead_time_s", "count_latency_s"))
+    tip, latency = (content.get(k) for k in ("T_probe_probetip", "count_latency_s"))
     table = np.array([r["primary_mm2"], r["scatter_mm2"]], dtype=np.float32)
     shaped = table.ndim == 3 and min(table.shape[1:]) > 1
     if not shaped or not np.isfinite(table).all() or not table[0].max() > 0:
@@ -172,7 +179,8 @@ def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -
         measured_z_mm=(float(r["measured_range"]["z_mm"][0]), float(r["measured_range"]["z_mm"][1])),
         scale_relative_sd=float(r["scale_relative_sd"]),
         scatter_scale_sd=float(content["attenuation"]["scatter_scale_sd"]),
-        dead_time_s=None if dead_time is None else float(dead_time),
+        extrapolated_relative_sd=float(r.get("extrapolated_relative_sd", RELATIVE_SD_EXTRAPOLATED)),
+        dead_time=DeadTime.of(content),
         count_latency_s=None if latency is None else float(latency),
         count_latency_ci95_s=_interval(content.get("count_latency_ci95_s")),
         T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64).reshape(4, 4),

@@ -59,3 +59,6 @@ class BedCheck:
     removed_kbq: float | None = None
     removed_ci95_kbq: tuple[float, float] | None = None
     bed_map: BedMap | None = None
+    samples_placed: int = 0
+    samples_saturated: int = 0
+    saturated_fraction: float = 0.0  # share of the bed that saturated samples leave without any limit

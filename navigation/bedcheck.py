@@ -14,8 +14,9 @@ from scipy.stats import norm
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of
 from navigation.pointlayer import JointFit, Source, fit_sources
-from navigation.reconstruction.live import FEWEST_COUNTS, SATURATED_LOSS, ScanState
+from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
+from navigation.saturation import blinded
 from navigation.spots import (
     ACTIVITY_SYSTEMATIC,
     Z95,
@@ -73,13 +74,16 @@ def check_bed(
     quantile = float(norm.ppf(confidence))
     response = state.setup.response
     inflate = 1.0 + quantile * float(np.hypot(SENSITIVITY_SYSTEMATIC, response.systematic_relative_sd))
-    mda = scores.mda_kbq * inflate
-    limit = scores.upper_limit_kbq(quantile) * inflate
+    blind = _blinded(state, points)
+    mda = np.where(blind, np.inf, scores.mda_kbq * inflate)
+    limit = np.where(blind, np.inf, scores.upper_limit_kbq(quantile) * inflate)
     covered = (mda <= threshold_kbq) & (limit < threshold_kbq)
     share = float(covered.mean()) if len(covered) else 0.0
     widest = widest_patch(points, covered)
     reach = float(np.asarray(cKDTree(points).query(state.problem.readings.mid_poses[:, :3, 3])[0]).min())
-    reasons = reasons_of(state.result, state.geometry.surface_source, share, reach > OUT_OF_REACH_MM)
+    reasons = reasons_of(
+        state.result, state.geometry.surface_source, share, reach > OUT_OF_REACH_MM, float(blind.mean())
+    )
     blocked = _blocked(state)
     finding = _finding(bool(residuals), share, widest, blocked)
     removed, interval = (None, None) if before is None else _removed(before, bed, residuals, before_decay)
@@ -101,7 +105,18 @@ def check_bed(
         removed_kbq=removed,
         removed_ci95_kbq=interval,
         bed_map=BedMap(points, mda, limit, covered),
+        samples_placed=state.result.samples_placed,
+        samples_saturated=state.result.samples_saturated,
+        saturated_fraction=float(blind.mean()),
     )
+
+
+def _blinded(state: ScanState, points: Array) -> NDArray[np.bool_]:
+    """Which places of the bed (m,) saturated samples leave without a limit."""
+    data = state.problem.data
+    if not data.n_saturated:
+        return np.zeros(len(points), dtype=bool)
+    return blinded(state.problem.rows(points), data)
 
 
 def bed_voxels(state: ScanState, bed: Bed) -> Array:
@@ -198,8 +213,6 @@ def _blocked(state: ScanState) -> str | None:
     data = state.problem.data
     if data.counts.sum() < FEWEST_COUNTS:
         return "the counter told too few counts to be trusted"
-    if data.loss > SATURATED_LOSS:
-        return "the counter was saturated"
     if state.geometry.surface_source == "path":
         return "without a touched surface or a CT the probe's path is no surface"
     return "the count latency is not known well enough" if _latency_open(state) else None
@@ -256,14 +269,17 @@ def _removed(
 def classical_rules(
     state: ScanState, bed: Bed, before: ScanState | None, before_decay: float = 1.0
 ) -> dict[str, bool | None]:
-    """What the usual rules would have called, on one-second counts near the bed; True = positive."""
+    """What the usual rules would have called, on one-second counts near the bed; True = positive.
+
+    A hottest count before that was saturated is no figure to take a tenth of: None.
+    """
     rate, near = _second_rates(state, bed)
     if not near.any():
         return {"ratio_1_5": None, "three_sigma": None, "ten_percent": None}
     background = float(np.median(rate))
     top = float(rate[near].max())
     ten = None
-    if before is not None:
+    if before is not None and not before.problem.data.n_saturated:
         hottest = float(_second_rates(before, bed)[0].max()) - background
         ten = (top - background) > 0.1 * before_decay * hottest if hottest > 0 else None
     return {
@@ -278,7 +294,7 @@ def _second_rates(state: ScanState, bed: Bed) -> tuple[Array, NDArray[np.bool_]]
     readings = state.problem.readings
     second = np.floor(readings.t_s - readings.t_s[0]).astype(np.int64)
     live = np.bincount(second, readings.live_s)
-    counts = np.bincount(second, readings.counts)
+    counts = np.bincount(second, state.problem.data.lowest)
     distance = cKDTree(bed.points_mm).query(readings.mid_poses[:, :3, 3])[0]
     full = live >= 0.5
     near = np.bincount(second, distance) / np.maximum(np.bincount(second), 1) <= BEFORE_REACH_MM

@@ -48,13 +48,18 @@ def statement_of(
     )
 
 
-def reasons_of(result: ScanResult, surface_source: str, share: float, out_of_reach: bool) -> tuple[str, ...]:
+def reasons_of(
+    result: ScanResult, surface_source: str, share: float, out_of_reach: bool, blinded: float = 0.0
+) -> tuple[str, ...]:
     """Doubts of the scan, and what of the bed is missing."""
     reasons = list(result.reasons)
     if surface_source == "path":
         reasons.append("without a touched surface or a CT no statement on absence is given")
     if out_of_reach:
         reasons.append("the bed lies out of the probe's reach: is it in the Reference frame?")
+    if blinded > 0.0:
+        told = max(round(100 * blinded), 1)
+        reasons.append(f"{told} % of the bed was seen by a saturated counter and is not assessable")
     if share < 0.99:
         reasons.append(f"{100 - int(100 * share)} % of the bed is not examined to the threshold")
     return tuple(dict.fromkeys(reasons))

@@ -1,15 +1,19 @@
 """Poisson likelihood of counts with dead time, and its penalised Fisher scoring for a linear rate.
 
-`rate = design @ theta` in cps at the probe; `lambda = live rate / (1 + tau rate)` for a non-paralysable counter
-(Knoll, Radiation Detection and Measurement, 4.VII).
+`rate = design @ theta` in cps at the probe; a counter of either kind records less (`calibration.deadtime`). A
+saturated reading is censored: all it says is that the rate was no lower than that of the saturation loss.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 
 Array = NDArray[np.float64]
 
@@ -20,43 +24,110 @@ ITERATIONS = 25
 RIDGE = 1e-10
 # Relative gain of the log-likelihood at which scoring has converged.
 CONVERGED = 1e-9
+# A paralysable counter that saturates twice within this time was saturated in between, too, however little it told:
+# the time a hand takes over a hot organ.
+FOLDED_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """Observed counts (n,), live times (n,) in s, dead time in s."""
+    """Observed counts (n,), live times (n,) in s, the counter's dead time, and which readings (n,) are saturated.
+
+    Variances are taken as Poisson's: with dead time the true ones are smaller (renewal), by half at 30 % loss, so
+    intervals near a hot source err to the wide side. Beyond saturation the recorded rate is continued along its
+    tangent, so that no model gains by being deeper in saturation. Of a saturated reading `P(counts >= bound | rate)`
+    enters, a normal tail: the likelihood of a censored observation (Tobin 1958, DOI 10.2307/1907382).
+    """
 
     counts: Array
     live_s: Array
-    dead_time_s: float
+    dead_time: DeadTime = NO_DEAD_TIME
+    saturated: NDArray[np.bool_] | None = None
 
-    def expected(self, rate_cps: Array) -> Array:
-        """Expected counts (n,) or (n, k)."""
-        rate = np.maximum(rate_cps, SMALLEST_RATE_CPS)
-        result: Array = self.live_s * rate / (1.0 + self.dead_time_s * rate)
-        return result
+    @staticmethod
+    def of(counts: Array, live_s: Array, t_s: Array, dead_time: DeadTime) -> Counts:
+        """Readings (n,) that ended at rising times `t_s`; which are saturated depends on these readings alone."""
+        return Counts(counts, live_s, dead_time, saturated_readings(counts, live_s, t_s, dead_time))
 
     @property
-    def loss(self) -> float:
-        """Largest share of counts lost to dead time in any reading; 1 or more is impossible for this counter."""
-        return float((self.counts * self.dead_time_s / self.live_s).max(initial=0.0))
+    def censored(self) -> NDArray[np.bool_]:
+        """(n,): which readings are lower bounds."""
+        return np.zeros(len(self.counts), dtype=bool) if self.saturated is None else self.saturated
+
+    @property
+    def n_saturated(self) -> int:
+        """How many readings are lower bounds."""
+        return 0 if self.saturated is None else int(self.saturated.sum())
+
+    @property
+    def lowest(self) -> Array:
+        """(n,): the counts, of saturated readings the lowest that the true rate would have given at saturation."""
+        if not self.n_saturated:
+            return self.counts
+        return np.where(self.censored, self.live_s * self.dead_time.saturated_recorded_cps, self.counts)
+
+    def expected(self, rate_cps: Array) -> Array:
+        """Expected counts (n,)."""
+        rate, dead = np.maximum(rate_cps, SMALLEST_RATE_CPS), self.dead_time
+        if dead.tau_s == 0.0:
+            return np.asarray(self.live_s * rate)
+        limit = dead.saturated_rate_cps
+        beyond = np.maximum(rate - limit, 0.0) * float(dead.slope(limit))
+        result: Array = self.live_s * (dead.expected(np.minimum(rate, limit)) + beyond)
+        return result
 
     def slope(self, rate_cps: Array) -> Array:
         """d expected / d rate (n,)."""
-        rate = np.maximum(rate_cps, SMALLEST_RATE_CPS)
-        result: Array = self.live_s / (1.0 + self.dead_time_s * rate) ** 2
+        rate = np.clip(rate_cps, SMALLEST_RATE_CPS, self.dead_time.saturated_rate_cps)
+        result: Array = self.live_s * self.dead_time.slope(rate)
         return result
+
+    def excess(self, rate_cps: Array) -> Array:
+        """Counts beyond the expected ones (n,); of a saturated reading what the model lacks of its bound, else 0."""
+        excess = self.lowest - self.expected(rate_cps)
+        return np.where(self.censored, np.maximum(excess, 0.0), excess) if self.n_saturated else excess
 
     def log_likelihood(self, rate_cps: Array) -> float:
         """Up to a constant of the data."""
         expected = self.expected(rate_cps)
-        return float(np.sum(self.counts * np.log(expected) - expected))
+        terms = self.counts * np.log(expected) - expected
+        if self.n_saturated:
+            terms = np.where(self.censored, log_ndtr(self._reach(expected)[0]), terms)
+        return float(np.sum(terms))
 
     def weights(self, rate_cps: Array) -> tuple[Array, Array]:
         """(score, information) per unit rate: d log L / d rate (n,) and its expected negative slope (n,)."""
         expected, slope = self.expected(rate_cps), self.slope(rate_cps)
-        score = slope * (self.counts - expected) / expected
-        return score, slope**2 / expected
+        score, information = slope * (self.counts - expected) / expected, slope**2 / expected
+        if not self.n_saturated:
+            return score, information
+        z, sd = self._reach(expected)
+        hazard = np.exp(-0.5 * z**2 - log_ndtr(z)) / np.sqrt(2.0 * np.pi)
+        score = np.where(self.censored, slope / sd * hazard, score)
+        return score, np.where(self.censored, (slope / sd) ** 2 * hazard * (hazard + z), information)
+
+    def _reach(self, expected: Array) -> tuple[Array, Array]:
+        """By how many standard deviations the model exceeds the bound of each reading, and these (n,) in counts."""
+        sd = np.sqrt(np.maximum(self.lowest, 1.0))
+        return (expected - self.lowest + 0.5) / sd, sd
+
+
+def saturated_readings(
+    counts: Array, live_s: Array, t_s: Array, dead_time: DeadTime
+) -> NDArray[np.bool_] | None:
+    """Which of readings (n,) that ended at rising times `t_s` are saturated; None if none is.
+
+    Of a paralysable counter also those between two such readings: it tells less the more arrives.
+    """
+    marked = dead_time.saturated(counts / live_s)
+    if not marked.any():
+        return None
+    if dead_time.paralysable:
+        at = np.flatnonzero(marked)
+        for first, second in pairwise(at):
+            if t_s[second] - t_s[first] <= FOLDED_WITHIN_S:
+                marked[first:second] = True
+    return marked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.deadtime import DeadTime
 from calibration.nuclide import nuclide
 from calibration.response import DetectorResponse, load_response
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
+from navigation.reconstruction.setup import dead_time_of
 from navigation.surface import TissueMap, read_surface
 from tracking.errors import InputError
 from tracking.jsonfile import number_of, read_json
@@ -27,6 +29,8 @@ Array = NDArray[np.float64]
 UNKNOWN_LATENCY_S, UNKNOWN_LATENCY_SD_S = 0.15, 0.3 / 12**0.5
 # Rounds of placing the counts anew at the latency found, and the shift in s at which that has settled.
 LATENCY_ROUNDS, LATENCY_SETTLED_S = 3, 0.005
+# Standard deviations by which chance may exceed a paralysable counter's highest rate in one of 10^5 windows.
+COUNTABLE_SD = 5.0
 # Shortest scan that can be reconstructed.
 FEWEST_READINGS = 10
 
@@ -61,7 +65,7 @@ def reconstruct_scan(
     response = load_response(probe)
     scan = open_scan(where)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
-    _require_countable(scan, scan.dead_time_s if scan.dead_time_s is not None else response.dead_time_s)
+    _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue = _tissue(options)
     latency = prior.latency_s
@@ -91,14 +95,18 @@ def reconstruct_scan(
     return state
 
 
-def _require_countable(scan: Scan, dead_time_s: float | None) -> None:
+def _require_countable(scan: Scan, dead_time: DeadTime) -> None:
     """Raise InputError where a counter with this dead time cannot have counted so much."""
-    lost = scan.counts.counts * (dead_time_s or 0.0) / scan.counts.window_s
-    if lost.max(initial=0.0) >= 1.0:
-        row = int(np.argmax(lost))
+    counts, window_s = scan.counts.counts, scan.counts.window_s
+    # What no steady rate exceeds a paralysable counter may by chance; events closer than tau neither counts.
+    most = window_s * dead_time.highest_recorded_cps
+    if dead_time.paralysable:
+        most = most + COUNTABLE_SD * np.sqrt(most)
+    if (counts >= most).any():
+        row = int(np.argmax(counts >= most))
         raise InputError(
-            f"{scan.source / 'counts.csv'}, row {row + 2}: {scan.counts.counts[row]:.0f} counts in"
-            f" {scan.counts.window_s[row]:g} s are impossible with a dead time of {dead_time_s:g} s"
+            f"{scan.source / 'counts.csv'}, row {row + 2}: {counts[row]:.0f} counts in"
+            f" {window_s[row]:g} s are impossible with a dead time of {dead_time.tau_s:g} s ({dead_time.model})"
         )
 
 

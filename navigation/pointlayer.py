@@ -57,7 +57,9 @@ class Problem:
         """The same scan up to its n-th reading."""
         return replace(
             self,
-            data=Counts(self.data.counts[:n], self.data.live_s[:n], self.data.dead_time_s),
+            data=Counts.of(
+                self.data.counts[:n], self.data.live_s[:n], self.readings.t_s[:n], self.data.dead_time
+            ),
             readings=self.readings.head(n),
             background_rows=self.background_rows[:n],
             decay=self.decay[:n],

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from calibration.injection import Given
 from navigation.bed import BedCheck, BedMap
 from navigation.volume import NOT_EXAMINED, ScanResult, Spot
 from tracking.jsonfile import write_json, write_text
 
 
-def spot_content(spot: Spot) -> dict[str, Any]:
-    """One spot as spots.json and the wire carry it."""
+def spot_content(spot: Spot, given: Given | None = None) -> dict[str, Any]:
+    """One spot as spots.json and the wire carry it; with the administered activity in percent of it, too."""
     return {
         "id": spot.id,
         "position_mm": spot.position_mm,
@@ -25,14 +26,31 @@ def spot_content(spot: Spot) -> dict[str, Any]:
         "tbr": spot.tbr,
         "quality": spot.quality,
         "reasons": list(spot.reasons),
+        **percent_content(given, spot.activity_kbq, spot.activity_ci95_kbq),
     }
+
+
+def percent_content(
+    given: Given | None, activity_kbq: float, ci95_kbq: tuple[float, float]
+) -> dict[str, Any]:
+    """An activity in percent of the injected, with its interval; nothing where that is not known."""
+    if given is None:
+        return {}
+    return {
+        "percent_injected": given.percent(activity_kbq),
+        "percent_injected_ci95": list(given.percent_interval(activity_kbq, ci95_kbq)),
+    }
+
+
+def _budget_content(spot: Spot) -> dict[str, Any]:
+    return {} if spot.budget is None else {"uncertainty_budget": spot.budget.to_json()}
 
 
 def spots_content(result: ScanResult) -> dict[str, Any]:
     """Content of spots.json."""
     interval = result.count_latency_ci95_s
     return {
-        "spots": [spot_content(s) for s in result.spots],
+        "spots": [spot_content(s, result.given) | _budget_content(s) for s in result.spots],
         "background_kbq_per_ml": result.background_kbq_per_ml,
         "count_latency_s": result.count_latency_s,
         "count_latency_ci95_s": None if interval is None else list(interval),
@@ -40,11 +58,13 @@ def spots_content(result: ScanResult) -> dict[str, Any]:
             "total": result.samples_total,
             "placed": result.samples_placed,
             "unplaced": result.samples_total - result.samples_placed,
+            "saturated": result.samples_saturated,
         },
         "nuclide": result.nuclide,
         "reasons": list(result.reasons),
         "simulated": result.simulated,
         "research_use_only": True,
+        **({} if result.given is None else {"injection": result.given.to_json()}),
     }
 
 
@@ -80,6 +100,7 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
                 "activity_kbq": r.activity_kbq,
                 "ci95_kbq": list(r.ci95_kbq),
                 "significance": r.significance,
+                **percent_content(check.given, r.activity_kbq, r.ci95_kbq),
             }
             for r in check.residuals
         ],
@@ -87,6 +108,8 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
         "statement": check.statement,
         "reasons": list(check.reasons),
         "rules": check.rules,
+        "samples": {"placed": check.samples_placed, "saturated": check.samples_saturated},
+        "saturated_fraction": check.saturated_fraction,
         "research_use_only": True,
     }
     if check.removed_kbq is not None and check.removed_ci95_kbq is not None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.response import RELATIVE_SD_EXTRAPOLATED
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
+from navigation.saturation import BOUND_SHARE, dead_time_relative_sd, saturated_share
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
@@ -210,8 +210,8 @@ def _candidate(
 def _rough_candidate(problem: Problem, fit: JointFit, points_mm: Array, rows: Array32) -> Source | None:
     """While the model explains little, the score at it misleads: least squares with the data's own variance."""
     expected, slope = problem.data.expected(fit.rate_cps), problem.data.slope(fit.rate_cps)
-    variance = np.maximum(expected, problem.data.counts)
-    score = (slope * (problem.data.counts - expected) / variance).astype(np.float32) @ rows
+    variance = np.maximum(expected, problem.data.lowest)
+    score = (slope * problem.data.excess(fit.rate_cps) / variance).astype(np.float32) @ rows
     information = np.einsum("nm,nm->m", rows, rows * (slope**2 / variance).astype(np.float32)[:, None])
     seen = information > LEAST_INFORMATION
     statistic = np.where(seen, score / np.sqrt(np.where(seen, information, 1.0)), -np.inf)
@@ -224,7 +224,7 @@ def _rough_candidate(problem: Problem, fit: JointFit, points_mm: Array, rows: Ar
 def misfit(problem: Problem, rate_cps: Array) -> float:
     """Pearson chi2 per reading."""
     expected = problem.data.expected(rate_cps)
-    return float(np.mean((problem.data.counts - expected) ** 2 / expected))
+    return float(np.mean(problem.data.excess(rate_cps) ** 2 / expected))
 
 
 def needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
@@ -337,8 +337,11 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     response = problem.projector.response
     beyond = _extrapolated_share(problem, source)
     systematic = (
-        ACTIVITY_SYSTEMATIC**2 + response.systematic_relative_sd**2 + (RELATIVE_SD_EXTRAPOLATED * beyond) ** 2
+        ACTIVITY_SYSTEMATIC**2
+        + response.systematic_relative_sd**2
+        + (response.extrapolated_relative_sd * beyond) ** 2
     )
+    systematic += dead_time_relative_sd(problem, found.fit, index) ** 2
     log_sd = float(np.sqrt(max(block[3, 3], 0.0) + systematic + leaked**2))
     activity = source.activity_kbq
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
@@ -346,7 +349,13 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     if found.significance[index] < found.thresholds.report:
         quality = "unusable"
         reasons.append("not significant at 1 % over the whole field: a hint, not a finding")
-    if doubts and quality == "ok":
+    bound = saturated_share(problem, source)
+    if bound > BOUND_SHARE:
+        reasons.append(
+            f"lower bound: the counter was saturated for {100 * bound:.0f} % of its counts; it is at least"
+            f" {activity * float(np.exp(-Z95 * log_sd)):.3g} kBq"
+        )
+    if (doubts or bound > BOUND_SHARE) and quality == "ok":
         quality = "limited"
     return Spot(
         id=0,

@@ -112,7 +112,8 @@ def field_thresholds(
     # The bend adds 1/18 to the variance; the last factor takes it away again.
     excess = np.sqrt(expected) * normal + (normal**2 - 1.0) / 6.0
     excess /= np.sqrt(1.0 + 1.0 / (18.0 * expected))
-    score = (slope * excess / expected).astype(np.float32)
+    share = np.sqrt(information * expected) / slope  # 1, less where a reading is a lower bound
+    score = (share * slope * excess / expected).astype(np.float32)
     cross, inverse = _cross(rows, nuisance, information)
     plain = np.einsum("nm,nm->m", rows, rows * information.astype(np.float32)[:, None], dtype=np.float64)
     efficient = plain - np.einsum("qm,qm->m", cross, inverse @ cross)

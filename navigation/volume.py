@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.budget import Budget
+from calibration.injection import Given
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoxelGrid:
@@ -96,6 +99,7 @@ class Spot:
     tbr: float | None
     quality: str  # "ok" | "limited" | "unusable"
     reasons: tuple[str, ...] = ()
+    budget: Budget | None = None  # what the interval of the activity is made of
 
     @property
     def sd_mm(self) -> float:
@@ -117,3 +121,5 @@ class ScanResult:
     nuclide: str
     reasons: tuple[str, ...] = ()
     simulated: bool = False
+    given: Given | None = None  # administered activity at the reference time, where the case tells it
+    samples_saturated: int = 0  # of those placed; each is a lower bound only

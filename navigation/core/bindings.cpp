@@ -118,20 +118,22 @@ void back_project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1>
 }
 
 void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> counts, In<float, 1> live,
-               float dead_time, std::size_t offset, std::size_t step, In<float, 1> prior,
-               float strength, Out<float, 1> x, Out<float, 1> sensitivity, int threads) {
+               In<std::uint8_t, 1> saturated, float dead_time, bool paralysable, float limit,
+               std::size_t offset, std::size_t step, In<float, 1> prior, float strength, Out<float, 1> x,
+               Out<float, 1> sensitivity, int threads) {
     const std::size_t n = packed.shape(0);
     check_store(n, packed.shape(1), scales.shape(0));
-    need(counts.shape(0) == n && live.shape(0) == n, "one entry per row");
+    need(counts.shape(0) == n && live.shape(0) == n && saturated.shape(0) == n, "one entry per row");
     need(x.shape(0) == packed.shape(1) && sensitivity.shape(0) == packed.shape(1) &&
              prior.shape(0) == packed.shape(1),
          "x, prior and sensitivity must have the padded length");
     need(strength >= 0, "strength must not be negative");
     need(step > 0, "step must be positive");
+    need(dead_time >= 0 && limit > 0, "dead time and limit must not be negative");
     nb::gil_scoped_release release;
     gammanav::em_subset(packed.data(), scales.data(), n, packed.shape(1), packed.shape(1), counts.data(),
-                        live.data(), dead_time, offset, step, prior.data(), strength, x.data(),
-                        sensitivity.data(), threads);
+                        live.data(), saturated.data(), {dead_time, paralysable, limit}, offset, step,
+                        prior.data(), strength, x.data(), sensitivity.data(), threads);
 }
 
 }  // namespace
@@ -150,8 +152,9 @@ NB_MODULE(_core, m) {
     m.def("project", &project, "packed"_a, "scales"_a, "x"_a, "out"_a, "threads"_a = 2, "out = A x");
     m.def("back_project", &back_project, "packed"_a, "scales"_a, "u"_a, "out"_a, "threads"_a = 2,
           "out = A^T u, summed in a fixed order.");
-    m.def("em_subset", &em_subset, "packed"_a, "scales"_a, "counts"_a, "live"_a, "dead_time"_a,
-          "offset"_a, "step"_a, "prior"_a, "strength"_a, "x"_a, "sensitivity"_a, "threads"_a = 2,
+    m.def("em_subset", &em_subset, "packed"_a, "scales"_a, "counts"_a, "live"_a, "saturated"_a,
+          "dead_time"_a, "paralysable"_a, "limit"_a, "offset"_a, "step"_a, "prior"_a, "strength"_a, "x"_a,
+          "sensitivity"_a, "threads"_a = 2,
           "One ordered-subset EM update of x in place; sensitivity receives the subset's.");
     m.def("instruction_set", &gammanav::instruction_set, "Instruction set chosen for this machine.");
 }

@@ -59,13 +59,23 @@ void project(const std::uint16_t* packed, const float* scales, std::size_t n, st
 void back_project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
                   std::size_t stride, const float* u, float* out, int threads);
 
+// A counter with dead time tau: m = n / (1 + n tau), or n exp(-n tau) when paralysable; beyond the true rate `limit`
+// (that of saturation) the recorded rate goes on along its tangent.
+struct Counter {
+    float dead_time;
+    bool paralysable;
+    float limit;
+};
+
 // One subset of list-mode EM (rows offset, offset + step, ...): dot and axpy while the row is in cache,
-// x <- (x * gain + strength * prior) / (sensitivity + strength), with lambda_i = live_i rate / (1 + tau rate),
-// rate = row_i . x; `prior` (stride) is the mean of a gamma prior and `strength` its weight in sensitivity units.
+// x <- (x * gain + strength * prior) / (sensitivity + strength), with lambda_i = live_i m(rate), rate = row_i . x.
+// Rows with `saturated` only bound the rate from below: counts_i is that bound, and a model above it is left alone.
+// `prior` (stride) is the mean of a gamma prior and `strength` its weight in sensitivity units.
 void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
-               std::size_t stride, const float* counts, const float* live, float dead_time,
-               std::size_t offset, std::size_t step, const float* prior, float strength,
-               float* x, float* sensitivity, int threads);
+               std::size_t stride, const float* counts, const float* live,
+               const std::uint8_t* saturated, const Counter& counter, std::size_t offset,
+               std::size_t step, const float* prior, float strength, float* x, float* sensitivity,
+               int threads);
 
 // Name of the instruction set the kernels run with on this machine.
 const char* instruction_set();

@@ -143,6 +143,22 @@ void reduce(const std::vector<std::vector<float>>& partial, std::size_t m, float
             for (std::size_t j = 0; j < m; ++j) out[j] += p[j];
 }
 
+// What a counter records of a true rate, its slope, and slope / recorded.
+struct Recorded {
+    float rate, slope, per_count;
+};
+
+Recorded recorded(const Counter& counter, float rate) {
+    const float x = counter.dead_time * rate;
+    if (counter.paralysable) {
+        // In double: single-precision exponentials differ from one C library to the next.
+        const float kept = static_cast<float>(std::exp(-static_cast<double>(x)));
+        return {rate * kept, kept * (1.0f - x), (1.0f - x) / rate};
+    }
+    const float slow = 1.0f / (1.0f + x);
+    return {rate * slow, slow * slow, slow / rate};
+}
+
 }  // namespace
 
 const char* instruction_set() { return kernels().name; }
@@ -183,11 +199,13 @@ void back_project(const std::uint16_t* packed, const float* scales, std::size_t 
 }
 
 void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t,
-               std::size_t stride, const float* counts, const float* live, float dead_time,
-               std::size_t offset, std::size_t step, const float* prior, float strength,
-               float* x, float* sensitivity, int threads) {
+               std::size_t stride, const float* counts, const float* live,
+               const std::uint8_t* saturated, const Counter& counter, std::size_t offset,
+               std::size_t step, const float* prior, float strength, float* x, float* sensitivity,
+               int threads) {
     const auto& k = kernels();
     const std::size_t mine = offset < n ? (n - offset + step - 1) / step : 0;
+    const Recorded top = recorded(counter, counter.limit);
     std::vector<std::vector<float>> gain(kChunks), seen(kChunks);
     for_chunks(threads, [&](std::size_t chunk) {
         const std::size_t low = chunk_begin(chunk, mine), high = chunk_begin(chunk + 1, mine);
@@ -198,11 +216,16 @@ void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, 
             const std::size_t row = offset + i * step;
             const std::uint16_t* data = packed + row * stride;
             const float rate = std::max(scales[row] * k.dot(data, x, stride), 1e-6f);
-            // d log L / d rate = y / (rate (1 + tau rate)) - live / (1 + tau rate)^2.
-            const float slow = 1.0f / (1.0f + dead_time * rate);
+            Recorded r = rate <= counter.limit ? recorded(counter, rate) : top;
+            if (rate > counter.limit) {
+                r.rate += top.slope * (rate - counter.limit);
+                r.per_count = r.slope / r.rate;
+            }
+            // d log L / d rate = y slope / recorded - live slope.
+            const float y = saturated[row] ? std::max(counts[row], live[row] * r.rate) : counts[row];
             const float w = scales[row];
-            k.axpy(data, w * counts[row] * slow / rate, gain[chunk].data(), stride);
-            k.axpy(data, w * live[row] * slow * slow, seen[chunk].data(), stride);
+            k.axpy(data, w * y * r.per_count, gain[chunk].data(), stride);
+            k.axpy(data, w * live[row] * r.slope, seen[chunk].data(), stride);
         }
     });
     std::vector<float> total(stride);

@@ -26,14 +26,14 @@ def scan_of(session: Session, name: str) -> Scan:
     state = session.scan(name)
     if not state.intervals:
         raise InputError(f"{name}: no counts arrived during the scan")
-    calibration = session.calibration or {}
+    calibration, stated = session.calibration or {}, session.settings.dead_time_s
     return Scan(
         nuclide=session.settings.nuclide,
         reference_time=reference_time_text(state.epoch_s),
         pose_name=TIP_POSES,
         poses=_poses(session, state),
         counts=_counts(state),
-        dead_time_s=calibration.get("dead_time_s", session.settings.dead_time_s),
+        dead_time_s=calibration.get("dead_time_s") if stated is None else stated,
         count_latency_s=state.latency_s,
         surface_mm=state.surface_mm,
         tip=None,

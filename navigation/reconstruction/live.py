@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation import saturation
 from navigation.likelihood import Counts
 from navigation.pointlayer import Problem
 from navigation.reconstruction.geometry import (
@@ -36,8 +37,6 @@ Array32 = NDArray[np.float32]
 FEWEST_READINGS = ORIENTING_READINGS
 # Any probe in any room counts more than this in a scan.
 FEWEST_COUNTS = 10
-# Dead-time loss above which a rate is a lower bound only.
-SATURATED_LOSS = 0.3
 # Sources looked for while the scan goes on; the final answer looks for more.
 LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
@@ -92,7 +91,9 @@ class LiveReconstruction:
             return None
         found = self._live_find(problem)
         nuisance = map_nuisance(problem, found)
-        maps = coarse_uncertainty(self._built(), self._search_rows, nuisance, self._activity(problem, found))
+        maps = coarse_uncertainty(
+            self._built(), self._search_rows, nuisance, self._activity(problem, found), self._blinded(problem)
+        )
         self._version += 1
         return maps.published(self._version, self._readings)
 
@@ -114,7 +115,9 @@ class LiveReconstruction:
         )
         nuisance = map_nuisance(problem, found)
         self._version += 1
-        maps = fine_uncertainty(self._built(), self._store, nuisance, self._activity(problem, found))
+        maps = fine_uncertainty(
+            self._built(), self._store, nuisance, self._activity(problem, found), self._blinded(problem)
+        )
         result = self._result(problem, found, maps)
         self.state = ScanState(self.setup, self._built(), problem, found, result)
         return result
@@ -140,8 +143,9 @@ class LiveReconstruction:
             samples_total=len(self._readings) + self._readings.unplaced,
             samples_placed=len(self._readings),
             nuclide=self.setup.nuclide.name,
-            reasons=(*self.setup.reasons, *self._doubts(found)),
+            reasons=(*self.setup.reasons, *self._doubts(found), *_told(saturation.words(problem.data))),
             simulated=self.setup.simulated,
+            samples_saturated=problem.data.n_saturated,
         )
 
     def _live_find(self, problem: Problem) -> Found:
@@ -174,13 +178,9 @@ class LiveReconstruction:
         doubts = []
         if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
             doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
-        data = Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s)
-        if data.counts.sum() < FEWEST_COUNTS:
-            doubts.append(f"only {data.counts.sum():.0f} counts in the whole scan: is the probe working?")
-        if data.loss > SATURATED_LOSS:
-            doubts.append(
-                f"the counter lost {100 * data.loss:.0f} % of its counts: activities are lower bounds"
-            )
+        total = self._readings.counts.sum()
+        if total < FEWEST_COUNTS:
+            doubts.append(f"only {total:.0f} counts in the whole scan: is the probe working?")
         if self._geometry is not None and self._geometry.surface_source == "path":
             doubts.append("depth rests on a surface estimated from the probe's path")
         return tuple(doubts)
@@ -209,7 +209,7 @@ class LiveReconstruction:
         self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
         decay = self._decay(self._readings)
         return Problem(
-            Counts(self._readings.counts, self._readings.live_s, self.setup.dead_time_s),
+            Counts.of(self._readings.counts, self._readings.live_s, self._readings.t_s, self.setup.dead_time),
             self._readings,
             self._geometry.projector,
             self._geometry.background,
@@ -242,8 +242,17 @@ class LiveReconstruction:
         start[:-1] *= voxel_ml
         return osem(self._store, problem.data, start)[:-1] / voxel_ml
 
+    def _blinded(self, problem: Problem) -> NDArray[np.bool_]:
+        """Which active voxels (m,) saturated readings leave without a limit."""
+        result: NDArray[np.bool_] = saturation.blinded(self._search_rows, problem.data)[self._built().nearest]
+        return result
+
     def _search_points(self) -> Array:
         return self._built().field.points_mm[self._built().field.search]
+
+
+def _told(words: str | None) -> tuple[str, ...]:
+    return () if words is None else (words,)
 
 
 def reconstruct(setup: ImagingSetup, readings: Readings) -> ScanState:

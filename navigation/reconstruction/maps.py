@@ -32,12 +32,16 @@ BLOCK = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA in kBq."""
+    """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA in kBq.
+
+    `blinded` (m,) voxels keep their activity and have no MDA: saturated readings looked at them.
+    """
 
     geometry: Geometry
     activity: Array
     sd_kbq: Array
     mda_kbq: Array
+    blinded: NDArray[np.bool_]
 
     def published(self, version: int, readings: Readings) -> ActivityMap:
         """The frozen map of these values."""
@@ -48,7 +52,7 @@ class Maps:
         held = uniform_filter(volume, width, mode="constant") * width**3 * field.grid.voxel_ml
         held_active = np.maximum(held.reshape(-1)[field.active], 1e-6)
         relative = np.where(examined, self.sd_kbq / held_active, NOT_EXAMINED)
-        mda = np.where(examined, self.mda_kbq, NOT_EXAMINED)
+        mda = np.where(examined & ~self.blinded, self.mda_kbq, NOT_EXAMINED)
         arrays = (
             field.volume(np.where(examined, self.activity, 0.0), 0.0),
             field.volume(relative, NOT_EXAMINED),
@@ -69,21 +73,29 @@ def examined_mask(mda_kbq: Array) -> NDArray[np.bool_]:
     return result
 
 
-def coarse_uncertainty(geometry: Geometry, search_rows: Array32, nuisance: Nuisance, activity: Array) -> Maps:
+def coarse_uncertainty(
+    geometry: Geometry,
+    search_rows: Array32,
+    nuisance: Nuisance,
+    activity: Array,
+    blinded: NDArray[np.bool_],
+) -> Maps:
     """On the search points, each voxel takes its nearest: cheap enough for every published map."""
     scores = score_map(search_rows, nuisance)
     sd, mda = _sd_and_mda(scores)
-    return Maps(geometry, activity, sd[geometry.nearest], mda[geometry.nearest])
+    return Maps(geometry, activity, sd[geometry.nearest], mda[geometry.nearest], blinded)
 
 
-def fine_uncertainty(geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array) -> Maps:
+def fine_uncertainty(
+    geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array, blinded: NDArray[np.bool_]
+) -> Maps:
     """At full resolution, in blocks of columns."""
     m = len(geometry.field.active)
     sd, mda = np.empty(m), np.empty(m)
     for low in range(0, m, BLOCK):
         high = min(low + BLOCK, m)
         sd[low:high], mda[low:high] = _sd_and_mda(score_map(store.unpacked(slice(low, high)), nuisance))
-    return Maps(geometry, activity, sd, mda)
+    return Maps(geometry, activity, sd, mda, blinded)
 
 
 def prior_activity(geometry: Geometry, found: Found) -> Array:

@@ -28,7 +28,8 @@ def osem(store: RowStore, data: Counts, start: Array, passes: int = PASSES) -> A
     """Activities (width,) after `passes` over the data from a positive start (width,), which is the prior's mean."""
     subsets = int(np.clip(len(store) // READINGS_PER_SUBSET, 1, MOST_SUBSETS))
     x, prior = store.padded(start), store.padded(start)
-    counts, live = data.counts.astype(np.float32), data.live_s.astype(np.float32)
+    counts, live = data.lowest.astype(np.float32), data.live_s.astype(np.float32)
+    saturated, dead = data.censored.astype(np.uint8), data.dead_time
     sensitivity = store.back_project(live)
     strength = PRIOR_SHARE * float(np.quantile(sensitivity[: store.width - 1], WELL_SEEN_QUANTILE)) / subsets
     for _ in range(passes):
@@ -38,7 +39,10 @@ def osem(store: RowStore, data: Counts, start: Array, passes: int = PASSES) -> A
                 store.scales,
                 counts,
                 live,
-                data.dead_time_s,
+                saturated,
+                dead.tau_s,
+                dead.paralysable,
+                dead.saturated_rate_cps,
                 subset,
                 subsets,
                 prior,

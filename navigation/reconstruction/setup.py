@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.response import DetectorResponse
@@ -14,6 +15,10 @@ from navigation.surface import TissueMap
 from tracking.errors import GateRefusedError
 
 Array = NDArray[np.float64]
+
+# A scan's dead time and the calibration's differ when they are so many standard errors apart, and by more than a
+# share that rounding explains.
+Z_APART, LEAST_APART = 3.0, 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +33,7 @@ class ImagingSetup:
     nuclide: Nuclide
     surface_mm: Array | None = None
     tissue: TissueMap | None = None
-    dead_time_s: float = 0.0
+    dead_time: DeadTime = NO_DEAD_TIME
     reference_offset_s: float = 0.0
     latency_s: float = 0.0
     latency_sd_s: float = 0.0
@@ -49,7 +54,7 @@ class ImagingSetup:
         tissue: TissueMap | None = None,
         simulated: bool = False,
     ) -> ImagingSetup:
-        """Check that the calibration fits the scan.
+        """Check that the calibration fits the scan; `dead_time_s` is what the scan itself says of it.
 
         Raises GateRefusedError when it is of another nuclide, InputError for an unknown nuclide.
         """
@@ -63,13 +68,14 @@ class ImagingSetup:
             reasons.append("the detector calibration is a draft")
         if tissue is None and surface_points_mm is None:
             reasons.append("no surface was touched: it is estimated from the probe's path")
-        dead = dead_time_s if dead_time_s is not None else response.dead_time_s
+        dead, doubt = dead_time_of(response, dead_time_s)
+        reasons += [doubt] if doubt else []
         return ImagingSetup(
             response,
             known,
             surface_points_mm,
             tissue,
-            dead or 0.0,
+            dead,
             reference_offset_s,
             latency_s,
             latency_sd_s,
@@ -77,3 +83,20 @@ class ImagingSetup:
             tuple(reasons),
             simulated or response.simulated,
         )
+
+
+def dead_time_of(response: DetectorResponse, stated_s: float | None) -> tuple[DeadTime, str | None]:
+    """The dead time to reckon with, and what is doubtful of it: the scan's own figure comes first.
+
+    Which kind of counter it is and how well the dead time is known only a calibration says.
+    """
+    known = response.dead_time
+    if stated_s is None:
+        return known or NO_DEAD_TIME, None
+    if known is None:
+        return DeadTime(stated_s), None
+    apart = abs(stated_s - known.tau_s)
+    doubt = None
+    if apart > max(Z_APART * known.sd_s, LEAST_APART * known.tau_s):
+        doubt = f"the scan states a dead time of {stated_s:g} s, the calibration one of {known.tau_s:g} s"
+    return DeadTime(stated_s, known.model, known.sd_s), doubt

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calibration.deadtime import MODELS, DeadTime
 from navigation import _core
+from navigation.likelihood import Counts
 
 PAD = 32
 # Half a unit in the last place of a float16 mantissa of 10 bits, plus float32 rounding.
@@ -68,38 +70,50 @@ def em_twin(
     rows: np.ndarray,
     counts: np.ndarray,
     live: np.ndarray,
-    tau: float,
+    saturated: np.ndarray,
+    dead: DeadTime,
     prior: np.ndarray,
     strength: float,
     x: np.ndarray,
 ) -> np.ndarray:
     rate = rows @ x
-    slow = 1.0 / (1.0 + tau * rate)
-    gain = rows.T @ (counts * slow / rate)
-    loss = rows.T @ (live * slow**2)
+    data = Counts(counts, live, dead, saturated)
+    expected, slope = data.expected(rate), data.slope(rate)
+    # A saturated row is satisfied by any model above its bound.
+    told = np.where(saturated, np.maximum(data.lowest, expected), counts)
+    gain = rows.T @ (told * slope / expected)
+    loss = rows.T @ slope
     return (x * gain + strength * prior) / (loss + strength)
 
 
-@pytest.mark.parametrize("tau", [0.0, 1e-3])
-def test_em_subset_equals_its_numpy_twin(rows: np.ndarray, tau: float) -> None:
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("tau", [0.0, 1e-3, 6e-3])
+def test_em_subset_equals_its_numpy_twin(rows: np.ndarray, tau: float, model: str) -> None:
     packed, scales = store(rows)
     halves = packed[:, :151].view(np.float16).astype(np.float64) * scales[:, None]
     rng = np.random.default_rng(5)
-    counts, live = rng.poisson(5, 37).astype(np.float32), np.full(37, 0.1, dtype=np.float32)
+    live = np.full(37, 0.1, dtype=np.float32)
     x = np.zeros(packed.shape[1], dtype=np.float32)
     x[:151] = rng.uniform(0.5, 2.0, 151)
-    prior = x.copy()
-    subset = slice(1, None, 3)
+    dead = DeadTime(tau, model)
+    # At tau = 6 ms every other of the rates, 75 to 90 cps, is beyond saturation at 71 or 59 cps.
+    counts = rng.poisson(0.1 * dead.expected(np.maximum(halves @ x[:151].astype(float), 0.3)))
+    saturated = (np.arange(37) % 3 == 1) if tau > 0 else np.zeros(37, dtype=bool)
+    prior, data = x.copy(), Counts(counts.astype(float), live.astype(float), dead, saturated)
+    subset = slice(1, None, 2)
     expected = em_twin(
         halves[subset],
         counts[subset].astype(float),
         live[subset].astype(float),
-        tau,
+        saturated[subset],
+        dead,
         prior[:151].astype(float),
         0.2,
         x[:151].astype(float),
     )
-    _core.em_subset(packed, scales, counts, live, tau, 1, 3, prior, 0.2, x, np.empty_like(x))
+    told = (data.lowest.astype(np.float32), live, saturated.astype(np.uint8))
+    counter = (tau, dead.paralysable, dead.saturated_rate_cps)
+    _core.em_subset(packed, scales, *told, *counter, 1, 2, prior, 0.2, x, np.empty_like(x))
     assert x[:151] == pytest.approx(expected, rel=2e-4)
 
 
@@ -110,7 +124,8 @@ def test_em_keeps_the_total_counts_without_dead_time_and_prior(rows: np.ndarray)
     live = np.ones(37, dtype=np.float32)
     x = np.zeros(packed.shape[1], dtype=np.float32)
     x[:151] = 1.0
-    _core.em_subset(packed, scales, counts, live, 0.0, 0, 1, np.zeros_like(x), 0.0, x, np.empty_like(x))
+    plain = (np.zeros(37, dtype=np.uint8), 0.0, False, np.inf)
+    _core.em_subset(packed, scales, counts, live, *plain, 0, 1, np.zeros_like(x), 0.0, x, np.empty_like(x))
     rate = np.empty(37, dtype=np.float32)
     _core.project(packed, scales, x, rate)
     assert float(rate.sum()) == pytest.approx(float(counts.sum()), rel=1e-4)

@@ -79,4 +79,4 @@ def problem_of(readings: Readings) -> Problem:
     live.add(readings)
     problem = live._problem()
     assert problem is not None
-    return replace(problem, data=Counts(readings.counts, readings.live_s, 0.0))
+    return replace(problem, data=Counts(readings.counts, readings.live_s))

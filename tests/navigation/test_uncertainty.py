@@ -17,7 +17,7 @@ def scan(activity: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     row = 0.5 * np.exp(-0.5 * ((np.arange(N) - 150) / 25.0) ** 2)
     live = np.full(N, 0.1)
     counts = rng.poisson(live * (LEVEL + activity * row)).astype(float)
-    data = Counts(counts, live, 0.0)
+    data = Counts(counts, live)
     design = np.ones((N, 1))
     fit = fit_linear(data, design, np.zeros(1), np.array([LEVEL]))
     return row, counts, Nuisance(data, design, np.zeros(1), fit.rate_cps)
