@@ -37,6 +37,7 @@ core: $(VENV)/.run
 stub: core
 	@$(bin)/python -m nanobind.stubgen -q -m navigation._core -o navigation/_core.pyi
 	@$(bin)/python -m nanobind.stubgen -q -m tracking._wire -o tracking/_wire.pyi
+	@$(bin)/python -m nanobind.stubgen -q -m calibration._physics -o calibration/_physics.pyi
 
 lock: $(VENV)/.dev
 	@$(bin)/python -m pip install --quiet pip-tools

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.detector import describe, digits, new_header, sealed
-from calibration.gridfit import MODEL_ERROR_FLOOR, N_DIRECTION, N_DISTANCE, FittedResponse, Grid
+from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.response import DetectorResponse, checksum, response_of
 from calibration.sweepfit import HIGHEST_S, LOWEST_S, MOST_SHIFT_MM, MOST_TILT_RAD, Sweep, SweepFit, fit_sweep
@@ -202,8 +202,7 @@ def _described(
     if given is not None:
         return _scaled(given, fit.scale, scale_sd)
     assert fit.collimator is not None
-    plain = np.zeros(N_DIRECTION * N_DISTANCE)
-    fitted = FittedResponse(fit.collimator, plain, 0.0, (0.0, 1.0), fit.chi2_per_dof, np.nan, scale_sd)
+    fitted = FittedResponse(fit.collimator, None, fit.chi2_per_dof, np.nan, scale_sd)
     seen = fit.z_mm > 0.0
     ones = np.ones(int(seen.sum()))
     grid = Grid(fit.r_mm[seen], fit.z_mm[seen], sweep.counts[seen], ones, ones)

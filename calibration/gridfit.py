@@ -1,33 +1,68 @@
 """Fit of the detector response to a point-source grid: collimator physics first, then a smooth correction.
 
-The correction is a ridge-penalised tensor of hat functions on the logarithm; how far it may bend is chosen by
-held-out points, so a probe that the physics describes keeps the pure physics.
+The correction is a Gaussian process on the logarithm (Rasmussen & Williams 2006, sections 2.2 and 3.4, for Poisson
+counts); how far and how fast it may bend is chosen by held-out points, so a probe that the physics describes keeps the
+pure physics, and where nothing was measured the correction fades.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.collimator import Collimator
+from calibration.collimator import COARSE, FINE, Collimator, Quadrature
 
 Array = NDArray[np.float64]
 
 # Relative error of any model of a probe: below it a misfit has no meaning.
 MODEL_ERROR_FLOOR = 0.005
-# Standard deviation of the correction in log units that held-out points choose from.
-CORRECTION_SDS = (0.0, 0.02, 0.06, 0.2, 0.6)
-# A larger freedom must earn this share of the held-out misfit.
-NEEDED_GAIN = 0.95
-# Hat functions of the correction along direction (v) and distance (log).
-N_DIRECTION, N_DISTANCE = 10, 5
-N_FOLDS = 4
-# Starting points: aperture, recess; the crystal starts slightly wider than the aperture.
-START_APERTURES_MM, START_RECESSES_MM = (2.5, 5.0, 8.0, 12.0), (1.0, 4.0, 10.0, 25.0)
-PARAMETER_LOW = np.log([1e-5, 0.5, 0.5, 0.2, 0.05, 0.5, 0.01, 1e-6])
-PARAMETER_HIGH = np.log([5.0, 40.0, 40.0, 80.0, 20.0, 40.0, 3.0, 1e3])
+# A larger freedom must earn this share of the held-out misfit, the more the first one over pure physics.
+NEEDED_GAIN, FIRST_GAIN = 0.98, 0.95
+N_FOLDS = 5
+# Starting points: aperture and recess in mm, attenuation of the rim; the crystal starts slightly wider than the bore.
+START_APERTURES_MM, START_RECESSES_MM, START_RIMS_PER_MM = (
+    (2.5, 5.0, 8.0, 12.0),
+    (1.0, 4.0, 10.0, 25.0),
+    (1.0, 3.0),
+)
+# Starts that are followed to their end.
+BEST_STARTS = 3
+# Least and largest of the logarithms of a collimator's parameters, in its order.
+PARAMETER_LOW = np.log([1e-5, 0.5, 0.5, 0.2, 0.05, 0.5, 0.01, 1e-6, 0.3])
+PARAMETER_HIGH = np.log([5.0, 40.0, 40.0, 80.0, 20.0, 40.0, 3.0, 1e3, 30.0])
+# A common probe and how far others stray from it, in log units: only what counts cannot tell leans on it.
+COMMON_PROBE = np.log([0.4, 5.0, 5.0, 8.0, 2.5, 6.0, 0.4, 0.03, 3.0])
+COMMON_SD = np.array([np.inf, 1.0, 1.0, 1.0, 0.7, 1.0, 1.0, 3.0, 0.8])
+# Places of the efficiency and the leak in a collimator's vector: the response is a sum of one of each.
+EFFICIENCY, LEAK = 0, 7
+# Step of a derivative in log units, where the response changes by less than its model error.
+LOG_STEP = 1e-3
+# Evaluations of the coarse and the fine fit, and of the folds that start from the fine one.
+COARSE_EVALUATIONS, FINE_EVALUATIONS, FOLD_EVALUATIONS = 40, 12, 5
+# Steps of the correction's fit: it settles in fewer; at most one log unit each.
+CORRECTION_ROUNDS, CORRECTION_SETTLED = 25, 1e-5
+# Directions of the prior with less than this share of its largest variance move no point.
+LEAST_VARIANCE_SHARE = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Freedom:
+    """How the correction may bend: its SD in log units, and its lengths in angle (rad) and log distance."""
+
+    sd: float
+    angle_rad: float
+    log_distance: float
+
+
+PURE_PHYSICS = Freedom(0.0, 1.0, 1.0)
+FREEDOMS = tuple(
+    Freedom(sd, angle, distance)
+    for sd in (0.03, 0.1, 0.3)
+    for angle, distance in ((0.15, 0.5), (0.3, 1.0), (0.6, 2.0))
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,21 +89,46 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Correction:
+    """A smooth factor on a collimator's response: exp of a Gaussian process known through measured points.
+
+    `places` (n, 2) are angle (rad) and log distance (mm) as seen from the crystal, `weights` (n,).
+    """
+
+    freedom: Freedom
+    places: Array
+    weights: Array
+
+    def log_factor(self, places: Array) -> Array:
+        """Logarithm of the factor (m,) at `places` (m, 2); 0 far from every measured point."""
+        result: Array = _kernel(places, self.places, self.freedom) @ self.weights
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FittedResponse:
     """The fit: `in_air(r, z)` in cps/kBq; the held-out misfit per degree of freedom is honest cross-validation."""
 
     collimator: Collimator
-    coefficients: Array  # (N_DIRECTION * N_DISTANCE,), zero when physics suffices
-    correction_sd: float
-    log_distance: tuple[float, float]
+    correction: Correction | None  # None where physics suffices
     chi2_per_dof: float
     held_out_chi2_per_dof: float
     scale_relative_sd: float
+    tail_relative_sd: float = 0.0  # of what is left far beside the axis, from the counts
+
+    @property
+    def correction_sd(self) -> float:
+        """Freedom that the correction was given, in log units."""
+        return 0.0 if self.correction is None else self.correction.freedom.sd
 
     def in_air(self, r_mm: Array, z_mm: Array) -> Array:
         """Sensitivity (n,) in cps/kBq."""
-        basis = _hats(r_mm, z_mm, self.collimator.recess_mm, self.log_distance)
-        result: Array = self.collimator.response(r_mm, z_mm) * np.exp(basis @ self.coefficients)
+        physics = self.collimator.response(r_mm, z_mm)
+        if self.correction is None:
+            return physics
+        result: Array = physics * np.exp(
+            self.correction.log_factor(_places(r_mm, z_mm, self.collimator.recess_mm))
+        )
         return result
 
 
@@ -84,42 +144,56 @@ def deviance_residuals(counts: Array, expected: Array) -> Array:
 
 def fit_grid(grid: Grid) -> FittedResponse:
     """Physics from the best of several starts, then the correction that held-out points ask for."""
-    vector = _fit_physics(grid, _best_start(grid))
-    span = _log_distance_range(grid, float(np.exp(vector[3])))
+    vector = _fit_from_starts(grid)
     folds = np.arange(len(grid)) * 7 % N_FOLDS
-    fits = [(folds == f, _fit_physics(grid.take(folds != f), vector, evaluations=8)) for f in range(N_FOLDS)]
-    chosen, misfit = 0.0, np.inf
-    for sd in CORRECTION_SDS:
-        trial = _held_out_misfit(grid, fits, sd, span)
-        if trial < NEEDED_GAIN * misfit:
-            chosen, misfit = sd, trial
-    coefficients = _fit_correction(grid, Collimator.from_vector(vector), chosen, span)
-    fitted = FittedResponse(Collimator.from_vector(vector), coefficients, chosen, span, 0.0, misfit, 0.0)
+    fits = [
+        (folds == f, _fit_physics(grid.take(folds != f), vector, FINE, FOLD_EVALUATIONS))
+        for f in range(N_FOLDS)
+    ]
+    freedom, misfit = _chosen_freedom(grid, fits)
+    collimator = Collimator.from_vector(vector)
+    correction = None if freedom == PURE_PHYSICS else _fit_correction(grid, collimator, freedom)
+    fitted = FittedResponse(collimator, correction, 0.0, misfit, 0.0)
     residuals = deviance_residuals(grid.counts, fitted.in_air(grid.r_mm, grid.z_mm) * grid.exposure)
     dof = max(len(grid) - len(vector), 1)
     scale_sd = np.sqrt(1.0 / max(float(grid.counts.sum()), 1.0) + MODEL_ERROR_FLOOR**2)
     return FittedResponse(
-        fitted.collimator,
-        coefficients,
-        chosen,
-        span,
+        collimator,
+        correction,
         float(residuals @ residuals) / dof,
         misfit,
         float(scale_sd),
+        _tail_relative_sd(grid, vector),
     )
 
 
-def _fit_physics(grid: Grid, start: Array, evaluations: int = 60) -> Array:
+def _fit_from_starts(grid: Grid) -> Array:
+    """Logarithms of the parameters (9,) of the collimator that fits best."""
+    coarse = [_fit_physics(grid, start, COARSE, COARSE_EVALUATIONS) for start in _best_starts(grid)]
+    best = min(coarse, key=lambda vector: float(np.sum(_residuals(grid, vector, COARSE) ** 2)))
+    return _fit_physics(grid, best, FINE, FINE_EVALUATIONS)
+
+
+def _residuals(grid: Grid, vector: Array, quadrature: Quadrature) -> Array:
+    """Deviance residuals of the points, then those of the weak prior (n + 8,)."""
+    model = Collimator.from_vector(vector).response(grid.r_mm, grid.z_mm, quadrature)
+    pull = ((vector - COMMON_PROBE) / COMMON_SD)[1:]
+    return np.concatenate([deviance_residuals(grid.counts, model * grid.exposure), pull])
+
+
+def _fit_physics(grid: Grid, start: Array, quadrature: Quadrature, evaluations: int) -> Array:
     from scipy.optimize import least_squares
 
     def residuals(vector: Array) -> Array:
-        model = Collimator.from_vector(vector).response(grid.r_mm, grid.z_mm)
-        return deviance_residuals(grid.counts, model * grid.exposure)
+        return _residuals(grid, vector, quadrature)
 
-    start = np.clip(start, PARAMETER_LOW + 1e-6, PARAMETER_HIGH - 1e-6)
+    def slopes(vector: Array) -> Array:
+        return _slopes(grid, vector, quadrature)
+
     fit = least_squares(
         residuals,
-        start,
+        np.clip(start, PARAMETER_LOW + 1e-6, PARAMETER_HIGH - 1e-6),
+        jac=slopes,
         bounds=(PARAMETER_LOW, PARAMETER_HIGH),
         x_scale=0.1,
         max_nfev=evaluations,
@@ -130,64 +204,129 @@ def _fit_physics(grid: Grid, start: Array, evaluations: int = 60) -> Array:
     return np.asarray(fit.x, dtype=np.float64)
 
 
-def _best_start(grid: Grid) -> Array:
-    """The start whose shape fits best with the efficiency scaled to the total of the counts."""
-    best, best_cost = None, np.inf
-    for aperture in START_APERTURES_MM:
-        for recess in START_RECESSES_MM:
-            trial = Collimator(0.5, aperture, 1.05 * aperture, recess, 2.0, 6.0, 0.3, 0.05)
-            model = trial.response(grid.r_mm, grid.z_mm) * grid.exposure
-            scale = float(grid.counts.sum() / model.sum())
-            cost = float(np.sum(np.abs(deviance_residuals(grid.counts, scale * model))))
-            if cost < best_cost:
-                best_cost = cost
-                best = Collimator(0.5 * scale, aperture, 1.05 * aperture, recess, 2.0, 6.0, 0.3, 0.05)
-    assert best is not None
-    return best.as_vector()
+def _slopes(grid: Grid, vector: Array, quadrature: Quadrature) -> Array:
+    """Derivatives (n + 8, 9) of `_residuals` by the parameters."""
+    here = Collimator.from_vector(vector).response(grid.r_mm, grid.z_mm, quadrature)
+    residuals = deviance_residuals(grid.counts, here * grid.exposure)
+    columns = []
+    for k in range(len(vector)):
+        step = LOG_STEP if vector[k] + LOG_STEP < PARAMETER_HIGH[k] else -LOG_STEP
+        moved = _moved(grid, vector, k, step, here, quadrature)
+        columns.append((deviance_residuals(grid.counts, moved * grid.exposure) - residuals) / step)
+    return np.concatenate([np.stack(columns, axis=1), np.diag(1.0 / COMMON_SD)[1:]])
 
 
-def _log_distance_range(grid: Grid, recess_mm: float) -> tuple[float, float]:
-    distance = np.log(grid.z_mm + recess_mm)
-    return float(distance.min()), float(max(distance.max(), distance.min() + 0.1))
+def _moved(grid: Grid, vector: Array, k: int, step: float, here: Array, quadrature: Quadrature) -> Array:
+    """The response (n,) with one parameter moved by `step`; efficiency and leak only scale their share."""
+    trial = vector.copy()
+    trial[k] += step
+    if k not in (EFFICIENCY, LEAK):
+        return Collimator.from_vector(trial).response(grid.r_mm, grid.z_mm, quadrature)
+    leak = _leak_share(grid, vector)
+    share = leak if k == LEAK else here - leak
+    result: Array = here + np.expm1(step) * share
+    return result
 
 
-def _hats(r_mm: Array, z_mm: Array, recess_mm: float, log_distance: tuple[float, float]) -> Array:
-    """Tensor hat functions (n, N_DIRECTION * N_DISTANCE); constant beyond the measured range."""
-    direction = np.clip(r_mm / (r_mm + z_mm + recess_mm) / 0.8, 0.0, 1.0) * (N_DIRECTION - 1)
-    low, high = log_distance
-    position = np.clip((np.log(z_mm + recess_mm) - low) / (high - low), 0.0, 1.0) * (N_DISTANCE - 1)
-    across = np.maximum(0.0, 1.0 - np.abs(direction[:, None] - np.arange(N_DIRECTION)))
-    along = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(N_DISTANCE)))
-    return (across[:, :, None] * along[:, None, :]).reshape(len(r_mm), -1)
+def _leak_share(grid: Grid, vector: Array) -> Array:
+    """What the leak adds (n,), cps/kBq."""
+    recess, leak = float(np.exp(vector[3])), float(np.exp(vector[LEAK]))
+    result: Array = leak / (4 * np.pi * (grid.r_mm**2 + (grid.z_mm + recess) ** 2))
+    return result
 
 
-def _fit_correction(grid: Grid, collimator: Collimator, sd: float, span: tuple[float, float]) -> Array:
-    """Ridge Fisher scoring for the log correction; the model-error floor enters the weights."""
-    n = N_DIRECTION * N_DISTANCE
-    coefficients = np.zeros(n)
-    if sd == 0.0:
-        return coefficients
-    basis = _hats(grid.r_mm, grid.z_mm, collimator.recess_mm, span)
+def _tail_relative_sd(grid: Grid, vector: Array) -> float:
+    """Relative standard error of the physics where it is continued to the side of the measured points.
+
+    From the Fisher information of the counts and the weak prior, at the farthest offset and beyond.
+    """
+    design = _slopes(grid, vector, FINE)
+    far = Grid(*(np.full(1, v) for v in (1.5 * grid.r_mm.max(), np.median(grid.z_mm), 0.0, 1.0, 1.0)))
+    here = Collimator.from_vector(vector).response(far.r_mm, far.z_mm)
+    slope = np.array(
+        [
+            (_moved(far, vector, k, -LOG_STEP, here, FINE)[0] / here[0] - 1.0) / -LOG_STEP
+            for k in range(len(vector))
+        ]
+    )
+    covariance = np.linalg.pinv(design.T @ design)
+    return float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
+
+
+def _best_starts(grid: Grid) -> list[Array]:
+    """The starts whose shape fits best with the efficiency scaled to the total of the counts."""
+    found: list[tuple[float, Array]] = []
+    for trial in _start_probes():
+        model = trial.response(grid.r_mm, grid.z_mm, COARSE) * grid.exposure
+        scale = float(grid.counts.sum() / model.sum())
+        cost = float(np.sum(np.abs(deviance_residuals(grid.counts, scale * model))))
+        vector = trial.as_vector()
+        vector[EFFICIENCY] += np.log(max(scale, np.finfo(np.float64).tiny))
+        found.append((cost, vector))
+    return [vector for _, vector in sorted(found, key=lambda pair: pair[0])[:BEST_STARTS]]
+
+
+def _start_probes() -> Sequence[Collimator]:
+    return [
+        Collimator(0.5, aperture, 1.05 * aperture, recess, rim, 6.0, 0.3, 0.05, 3.0)
+        for aperture in START_APERTURES_MM
+        for recess in START_RECESSES_MM
+        for rim in START_RIMS_PER_MM
+    ]
+
+
+def _places(r_mm: Array, z_mm: Array, recess_mm: float) -> Array:
+    """Angle off the axis (rad) and log distance (mm) from the crystal's front, (n, 2)."""
+    height = z_mm + recess_mm
+    return np.stack([np.arctan2(r_mm, height), np.log(np.hypot(r_mm, height))], axis=1)
+
+
+def _kernel(a: Array, b: Array, freedom: Freedom) -> Array:
+    """Prior covariance (n, m) of the correction between places (n, 2) and (m, 2)."""
+    angle = (a[:, None, 0] - b[None, :, 0]) / freedom.angle_rad
+    distance = (a[:, None, 1] - b[None, :, 1]) / freedom.log_distance
+    result: Array = freedom.sd**2 * np.exp(-0.5 * (angle**2 + distance**2))
+    return result
+
+
+def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Correction:
+    """Mode of the posterior by Newton's method over the prior's main directions; the model-error floor weighs."""
+    places = _places(grid.r_mm, grid.z_mm, collimator.recess_mm)
     base = collimator.response(grid.r_mm, grid.z_mm) * grid.exposure
-    for _ in range(8):
-        expected = base * np.exp(basis @ coefficients)
-        weight = 1.0 / (1.0 + MODEL_ERROR_FLOOR**2 * expected)
-        gradient = basis.T @ (weight * (grid.counts - expected)) - coefficients / sd**2
-        curvature = basis.T @ ((weight * expected)[:, None] * basis) + np.eye(n) / sd**2
-        coefficients = coefficients + np.clip(np.linalg.solve(curvature, gradient), -0.5, 0.5)
-    return coefficients
+    variances, directions = np.linalg.eigh(_kernel(places, places, freedom))
+    kept = variances > LEAST_VARIANCE_SHARE * variances[-1]
+    modes = directions[:, kept] * np.sqrt(variances[kept])
+    amplitudes = np.zeros(modes.shape[1])
+    for _ in range(CORRECTION_ROUNDS):
+        expected = base * np.exp(modes @ amplitudes)
+        floor = 1.0 / (1.0 + MODEL_ERROR_FLOOR**2 * expected)
+        gradient = modes.T @ (floor * (grid.counts - expected)) - amplitudes
+        curvature = (modes.T * (floor * expected)) @ modes + np.eye(len(amplitudes))
+        step = np.linalg.solve(curvature, gradient)
+        # No point moves by more than one log unit at a time.
+        step /= max(float(np.abs(modes @ step).max()), 1.0)
+        amplitudes = amplitudes + step
+        if np.abs(modes @ step).max() < CORRECTION_SETTLED:
+            break
+    return Correction(freedom, places, directions[:, kept] @ (amplitudes / np.sqrt(variances[kept])))
 
 
-def _held_out_misfit(
-    grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]], sd: float, span: tuple[float, float]
-) -> float:
+def _chosen_freedom(grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]]) -> tuple[Freedom, float]:
+    """The correction's freedom that held-out points ask for, and their misfit per point with it."""
+    chosen, misfit = PURE_PHYSICS, _held_out_misfit(grid, fits, PURE_PHYSICS)
+    for freedom in FREEDOMS:
+        trial = _held_out_misfit(grid, fits, freedom)
+        if trial < (FIRST_GAIN if chosen == PURE_PHYSICS else NEEDED_GAIN) * misfit:
+            chosen, misfit = freedom, trial
+    return chosen, misfit
+
+
+def _held_out_misfit(grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]], freedom: Freedom) -> float:
     total = 0.0
     for held_out, vector in fits:
-        collimator = Collimator.from_vector(vector)
-        coefficients = _fit_correction(grid.take(~held_out), collimator, sd, span)
-        test = grid.take(held_out)
-        basis = _hats(test.r_mm, test.z_mm, collimator.recess_mm, span)
-        model = collimator.response(test.r_mm, test.z_mm) * np.exp(basis @ coefficients) * test.exposure
-        residuals = deviance_residuals(test.counts, model)
+        collimator, kept, test = Collimator.from_vector(vector), grid.take(~held_out), grid.take(held_out)
+        correction = None if freedom == PURE_PHYSICS else _fit_correction(kept, collimator, freedom)
+        fitted = FittedResponse(collimator, correction, 0.0, 0.0, 0.0)
+        residuals = deviance_residuals(test.counts, fitted.in_air(test.r_mm, test.z_mm) * test.exposure)
         total += float(residuals @ residuals)
     return total / len(grid)

@@ -26,9 +26,11 @@ from calibration.response import DetectorResponse
 Array = NDArray[np.float64]
 TrackSampler = Callable[[Array], tuple[Array, NDArray[np.bool_]]]
 
-# Latencies that counters have, with room below zero so that an estimate near it is not pushed up.
-LOWEST_S, HIGHEST_S = -0.05, 0.45
-STARTS_S = (0.0, 0.1, 0.2, 0.3, 0.4)
+# Latencies that are looked for: counters are late, but where the tracker's stamps are later still the lag is negative.
+LOWEST_S, HIGHEST_S = -0.15, 0.45
+STARTS_S = (-0.1, 0.0, 0.1, 0.2, 0.3, 0.4)
+# How well a source's place in Reference is known, SD along each axis: touched with a calibrated tip.
+SOURCE_SD_MM = 0.5
 # How far a nominal tip frame may be off before it is that of another probe.
 MOST_TILT_RAD, MOST_SHIFT_MM = float(np.deg2rad(30.0)), 30.0
 # A path sample every 33 ms: 2 mm at 60 mm/s, over which the response is straight to 0.1 %.
@@ -48,6 +50,10 @@ LEAST_FRONT_MM = 0.05
 # Steps for derivatives, where the likelihood changes by much less than one unit.
 STEPS = {"latency": 1e-3, "tilt": 1e-3, "shift": 0.02, "other": 1e-3}
 N_POSE = 6  # latency, two tilts, three shifts
+# Where the rest lies behind the background, at 6: scale or shape of the collimator, then the source beside its place.
+SHAPE, BESIDE = slice(7, -3), slice(-3, None)
+# A source is looked for within so many standard deviations of its place.
+SOURCE_REACH = 6.0
 MOST_EVALUATIONS = 25
 # Information below this is rounding: standard errors stay finite, and far too large to be accepted.
 LEAST_INFORMATION = 1e-12
@@ -55,7 +61,10 @@ LEAST_INFORMATION = 1e-12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """Counting windows (n,) as stamped, poses of the nominal tip at any time, and the source (3,) in Reference."""
+    """Counting windows (n,) as stamped, poses of the nominal tip at any time, and the source (3,) in Reference.
+
+    `source_sd_mm` is how well the source's place is known along each axis; 0 takes it for exact.
+    """
 
     end_s: Array
     counts: Array
@@ -64,18 +73,22 @@ class Sweep:
     source_mm: Array
     activity_kbq: float
     dead_time_s: float = 0.0
+    source_sd_mm: float = SOURCE_SD_MM
 
     def __len__(self) -> int:
         return len(self.counts)
 
-    def source_seen(self, latency_s: float) -> tuple[Array, Array]:
-        """The source in the nominal tip frame along each window (n, k, 3), and the weights (k,) of its samples."""
+    def source_seen(self, latency_s: float, beside_mm: Array | float = 0.0) -> tuple[Array, Array]:
+        """The source, `beside_mm` (3,) from its place, in the nominal tip frame along each window (n, k, 3).
+
+        Then the weights (k,) of the samples.
+        """
         k = max(3, int(np.ceil(float(self.window_s.max()) * SAMPLES_PER_S)))
         nodes, weights = np.polynomial.legendre.leggauss(k)
         share = (nodes + 1.0) / 2.0
         times = self.end_s[:, None] - latency_s - self.window_s[:, None] * (1.0 - share)
         poses, _ = self.sample(times.ravel())
-        offset = self.source_mm - poses[:, :3, 3]
+        offset = self.source_mm + beside_mm - poses[:, :3, 3]
         seen = np.einsum("nij,ni->nj", poses[:, :3, :3], offset)
         return seen.reshape(len(self), k, 3), weights / 2.0
 
@@ -95,6 +108,8 @@ class SweepFit:
     chi2_per_dof: float
     r_mm: Array  # (n,) at the middle of each window, in the corrected tip frame
     z_mm: Array
+    source_shift_mm: Array  # (3,) in Reference: from where the source was said to be
+    source_sd_mm: Array  # (3,) nan where the place was taken for exact
 
     @property
     def T_nominal_tip(self) -> Array:
@@ -163,27 +178,31 @@ class _Model:
         pose_high = [HIGHEST_S, MOST_TILT_RAD, MOST_TILT_RAD, *[MOST_SHIFT_MM] * 3]
         shape_low, shape_high = np.array([-12.0]), np.array([12.0])
         if response is None:
-            shape_low, shape_high = PARAMETER_LOW - [12.0, *[0.0] * 7], PARAMETER_HIGH + [12.0, *[0.0] * 7]
-        self.low = np.array([*pose_low, -1e-9, *shape_low])
-        self.high = np.array([*pose_high, max(mean, 1.0), *shape_high])
+            wide = np.array([12.0, *[0.0] * (len(PARAMETER_LOW) - 1)])
+            shape_low, shape_high = PARAMETER_LOW - wide, PARAMETER_HIGH + wide
+        far = max(SOURCE_REACH * sweep.source_sd_mm, 1.0)
+        self.low = np.array([*pose_low, -1e-9, *shape_low, *[-far] * 3])
+        self.high = np.array([*pose_high, max(mean, 1.0), *shape_high, *[far] * 3])
         self.free = np.ones(len(self.low), dtype=bool)
+        self.free[BESIDE] = sweep.source_sd_mm > 0.0
         self.free[5] = response is not None
         steps = [STEPS["latency"], *[STEPS["tilt"]] * 2, *[STEPS["shift"]] * 3]
         self.steps = np.array([*steps, 0.01 * max(mean, 1.0), *[STEPS["other"]] * len(shape_low)])
+        self.steps = np.append(self.steps, [STEPS["shift"]] * 3)
 
     def in_air(self, theta: Array, r: Array, z: Array) -> Array:
         """cps per kBq (m,) at r, z (m,)."""
         if self.response is not None:
             return float(np.exp(theta[7])) * self.response.in_air(r, z)
-        probe = Collimator.from_vector(theta[7:])
-        behind = probe.leak / (4 * np.pi * np.maximum(r**2 + (z + probe.recess_mm) ** 2, 1.0))
-        front = self.table.in_air(theta[7:], r, np.maximum(z, LEAST_FRONT_MM))
+        probe = Collimator.from_vector(theta[SHAPE])
+        behind = probe.leak_behind / (4 * np.pi * np.maximum(r**2 + (z + probe.recess_mm) ** 2, 1.0))
+        front = self.table.in_air(theta[SHAPE], r, np.maximum(z, LEAST_FRONT_MM))
         result: Array = np.where(z > 0.0, front, behind)
         return result
 
     def place(self, theta: Array) -> tuple[Array, Array, Array]:
         """r and z (n, k) of the source in the corrected tip frame, and the weights (k,)."""
-        seen, weights = self.sweep.source_seen(float(theta[0]))
+        seen, weights = self.sweep.source_seen(float(theta[0]), theta[BESIDE])
         local = seen @ tilted(theta[1:3]) - theta[3:6]
         return np.hypot(local[..., 0], local[..., 1]), local[..., 2], weights
 
@@ -195,19 +214,20 @@ class _Model:
         result: Array = self.sweep.window_s * rate / (1.0 + self.sweep.dead_time_s * rate)
         return np.maximum(result, 1e-9)
 
-    def shape_pull(self, theta: Array, centre: Array) -> Array:
-        """Residuals of the weak prior on the collimator's shape; its efficiency is free."""
-        if self.response is not None:
-            return np.zeros(0)
-        result: Array = (theta[8:] - centre[8:]) / SHAPE_SD
-        return result
+    def precision(self) -> Array:
+        """Of the priors (p,): weakly of the collimator's shape, whose efficiency is free, and of the source's place."""
+        result = np.zeros(len(self.low))
+        if self.response is None:
+            result[SHAPE][1:] = 1.0 / SHAPE_SD**2
+        result[BESIDE] = 1.0 / max(self.sweep.source_sd_mm, 1e-9) ** 2
+        return np.where(self.free, result, 0.0)
 
     def starts(self) -> list[Array]:
         """Starting points, best first: latency, and without a response aperture and recess."""
         found: list[tuple[float, Array]] = []
         for latency in STARTS_S:
             for shape in self._shapes():
-                theta = np.array([latency, *[0.0] * 5, 0.0, *shape])
+                theta = np.array([latency, *[0.0] * 5, 0.0, *shape, *[0.0] * 3])
                 expected = self.expected(theta)
                 theta[7] += np.log(max(float(self.sweep.counts.sum()), 1.0) / float(expected.sum()))
                 cost = float(np.sum(np.abs(deviance_residuals(self.sweep.counts, self.expected(theta)))))
@@ -237,12 +257,13 @@ def _descend(model: _Model, start: Array) -> tuple[Array, float]:
     from scipy.optimize import least_squares
 
     free = model.free
+    weight = np.sqrt(model.precision())
 
     def residuals(values: Array) -> Array:
         theta = start.copy()
         theta[free] = values
         misfit = deviance_residuals(model.sweep.counts, model.expected(theta))
-        result: Array = np.concatenate([misfit, model.shape_pull(theta, start)])
+        result: Array = np.concatenate([misfit, (weight * (theta - start))[weight > 0.0]])
         return result
 
     def jacobian(values: Array) -> Array:
@@ -274,12 +295,11 @@ def _descend(model: _Model, start: Array) -> tuple[Array, float]:
 def _result(model: _Model, theta: Array) -> SweepFit:
     expected = model.expected(theta)
     design = np.stack([_slope(model, theta, k) for k in range(len(theta))], axis=1)[:, model.free]
-    prior = np.zeros(len(theta))
-    prior[8:] = 1.0 / SHAPE_SD**2
-    fisher = design.T @ (design / expected[:, None]) + np.diag(prior[model.free])
+    information = design.T @ (design / expected[:, None])
     dof = max(len(expected) - int(model.free.sum()), 1)
     chi2 = float(np.sum((model.sweep.counts - expected) ** 2 / expected)) / dof
-    covariance = _inverse(fisher) * max(chi2, 1.0)
+    # What the counts tell is worth less where they do not fit; what was known before stays as it is.
+    covariance = _inverse(information / max(chi2, 1.0) + np.diag(model.precision()[model.free]))
     sd = np.full(len(theta), np.nan)
     sd[model.free] = np.sqrt(np.diag(covariance))
     total = max(float(model.sweep.counts.sum()), 1.0)
@@ -291,12 +311,14 @@ def _result(model: _Model, theta: Array) -> SweepFit:
         shift_mm=theta[3:6].copy(),
         scale=float(np.exp(theta[7])) if model.response is not None else 1.0,
         background_cps=max(float(theta[6]), 0.0),
-        collimator=None if model.response is not None else Collimator.from_vector(theta[7:]),
+        collimator=None if model.response is not None else Collimator.from_vector(theta[SHAPE]),
         sd=sd[:N_POSE],
         scale_sd=float(sd[7]) if model.response is not None else float(np.sqrt(max(chi2, 1.0) / total)),
         chi2_per_dof=chi2,
         r_mm=r[:, middle],
         z_mm=z[:, middle],
+        source_shift_mm=theta[BESIDE].copy(),
+        source_sd_mm=sd[BESIDE],
     )
 
 
@@ -309,8 +331,9 @@ def _inverse(fisher: Array) -> Array:
 
 
 def _slope(model: _Model, theta: Array, k: int) -> Array:
+    """d expected / d theta_k (n,); at a bound from within, for there are no poses beyond it."""
     ahead, back = theta.copy(), theta.copy()
-    ahead[k] += model.steps[k]
-    back[k] -= model.steps[k]
-    result: Array = (model.expected(ahead) - model.expected(back)) / (2.0 * model.steps[k])
+    ahead[k] = min(theta[k] + model.steps[k], model.high[k])
+    back[k] = max(theta[k] - model.steps[k], model.low[k])
+    result: Array = (model.expected(ahead) - model.expected(back)) / (ahead[k] - back[k])
     return result

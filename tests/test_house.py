@@ -138,9 +138,9 @@ def test_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None
     assert info.endswith(".dist-info")
     assert {f"{p}/py.typed" for p in PACKAGES} <= set(names)
     assert f"{info}/licenses/NOTICE" in names
-    for native in ("navigation/_core.", "tracking/_wire."):
+    for native in ("navigation/_core.", "tracking/_wire.", "calibration/_physics."):
         assert [n for n in names if n.startswith(native) and n.endswith(".so")]
-    sources = ("navigation/core/", "tracking/core/")
+    sources = ("navigation/core/", "tracking/core/", "calibration/core/")
     assert not [n for n in names if n.startswith(sources) or "/__pycache__/" in n]
 
 
@@ -228,7 +228,7 @@ def test_runtime_dependencies_are_in_the_lock() -> None:
     assert wanted <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.M)}
 
 
-@pytest.mark.parametrize("module", ["navigation._core", "tracking._wire"])
+@pytest.mark.parametrize("module", ["navigation._core", "tracking._wire", "calibration._physics"])
 def test_stub_of_a_native_module_is_the_generated_one(module: str, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh.pyi"
     subprocess.run(
