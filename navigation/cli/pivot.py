@@ -7,12 +7,25 @@ from typing import Any
 
 import click
 
-from calibration.gates import PivotGates
+from calibration.expected import compared, read_expected, tool_of
+from calibration.gates import Gates, PivotGates
 from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
-from calibration.posefile import read_poses
+from navigation.cli.numbers import Finite
+from navigation.cli.plus_tip import check_plus, imported_tip, is_plus, put_tip
+from navigation.cli.posesource import (
+    PoseRequest,
+    gates_for,
+    pose_options,
+    take_poses,
+    told_of,
+    with_max_rms,
+)
 from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import write_json
+
+# What a pivot calibration is of where nobody says.
+DEFAULT_TOOL = "Stylus"
 
 
 def refuse_existing(out: Path, force: bool) -> None:
@@ -34,15 +47,14 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
     epilog="Example: gammanav calibrate pivot poses.csv --out tip.json",
     short_help="Tip offset of a tracked tool.",
 )
-@click.argument("poses", type=click.Path(path_type=Path))
+@click.argument("poses", required=False, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, tip.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@pose_options("Stylus")
 @click.option(
     "--max-rms-mm",
-    default=PivotGates().max_rms_mm,
-    show_default=True,
-    type=click.FloatRange(min=0.0, min_open=True),
-    help="Largest accepted 3D RMS.",
+    type=Finite(min=0.0, min_open=True),
+    help=f"Largest accepted 3D RMS; default: the case's, else {PivotGates().max_rms_mm:g}.",
 )
 @click.option("--transform", help="Which transform of a PLUS sequence, such as StylusToTracker.")
 @click.option(
@@ -52,34 +64,92 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
     type=click.Choice(sorted(SOLVERS)),
     help="robust: few poses far off are left out and counted; aos: equal weights for all.",
 )
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path),
+    help="Earlier tip.json of the same tool: refused where the tip has moved or the tool is another.",
+)
+@click.option("--probe-serial", help="Serial number of the tool, kept in the result.")
+@click.option("--tool", help="The tool's name in a PLUS file; default: that of the poses, else Stylus.")
+@click.option(
+    "--plus",
+    type=click.Path(path_type=Path),
+    help="PLUS file to put an accepted tip into, with Error and Date.",
+)
 @plots_option
 def command(
-    poses: Path,
+    poses: Path | None,
     out: Path,
     force: bool,
-    max_rms_mm: float,
+    live: str | None,
+    device: str,
+    seconds: float,
+    case: Path | None,
+    max_rms_mm: float | None,
     transform: str | None,
     method: str,
+    expect: Path | None,
+    probe_serial: str | None,
+    tool: str | None,
+    plus: Path | None,
     plots: bool,
 ) -> None:
     """Tip offset of a tool that was turned about a fixed point.
 
-    POSES (marker to tracker) is a folder of 4x4 text files, a CSV (t_s,m00..m33) or a PLUS sequence.
-    A calibration that fails a gate is written with "accepted": false; the exit code is then 3.
+    POSES (marker to tracker) is a folder of 4x4 text files, a CSV (t_s,m00..m33) or a PLUS sequence; a PLUS
+    configuration (.xml) gives the tip it holds. With --live the poses are recorded now and kept beside the
+    result. A calibration that fails a gate is written with "accepted": false; the exit code is then 3.
     """
-    from navigation.plots.pivot import pivot_plots
-
     refuse_existing(out, force)
-    pose_set = read_poses(poses, transform)
-    result = calibrate_pivot(pose_set.matrices, PivotGates(max_rms_mm=max_rms_mm), pose_set.skipped, method)
-    content = result.as_json()
-    if pose_set.source is not None:
-        content["transform"] = pose_set.source
-    write_result(out, content)
-    write_plots(lambda: pivot_plots(out, pose_set.matrices, content), plots)
+    gates = with_max_rms(gates_for(case, live), max_rms_mm)
+    if plus is not None:
+        check_plus(plus)
+    if poses is not None and is_plus(poses):
+        if plus is not None or live is not None:
+            raise InputError(f"{poses}: a tip out of a PLUS file goes with neither --live nor --plus")
+        _import(poses, out, tool or DEFAULT_TOOL, gates)
+        return
+    request = PoseRequest(poses, live, device, seconds, transform, out, force)
+    result, content = _calibrated(request, gates, method, expect, probe_serial, plots)
     if not result.accepted:
         raise GateRefusedError(f"{out}: pivot calibration refused: {'; '.join(result.reasons)}")
-    click.echo(summary(result))
+    named = tool or (tool_of(content["transform"]) if "transform" in content else DEFAULT_TOOL)
+    written = "" if plus is None else f"; {put_tip(plus, named, content, result.rms_mm)} in {plus}"
+    click.echo(summary(result) + written)
+
+
+def _calibrated(
+    request: PoseRequest,
+    gates: Gates,
+    method: str,
+    expect: Path | None,
+    probe_serial: str | None,
+    plots: bool,
+) -> tuple[PivotCalibration, dict[str, Any]]:
+    """The calibration and what was written of it, with its pictures."""
+    from navigation.plots.pivot import pivot_plots
+
+    expected = None if expect is None else read_expected(expect, tool_of(request.device))
+    pose_set = take_poses(request)
+    result = calibrate_pivot(pose_set.matrices, gates.pivot, pose_set.skipped, method)
+    more: dict[str, Any] = {} if probe_serial is None else {"probe_serial": probe_serial}
+    if expected is not None:
+        result, shift = compared(result, expected, pose_set.source, probe_serial)
+        more |= shift
+    content = told_of({**result.as_json(), **more}, pose_set, request)
+    write_result(request.out, content)
+    write_plots(lambda: pivot_plots(request.out, pose_set.matrices, content), plots)
+    return result, content
+
+
+def _import(file: Path, out: Path, tool: str, gates: Gates) -> None:
+    """The tip that a PLUS configuration holds, as a result."""
+    content = imported_tip(file, tool, gates.pivot.max_rms_mm)
+    write_result(out, content)
+    if content["reasons"]:
+        raise GateRefusedError(f"{out}: imported tip refused: {'; '.join(content['reasons'])}")
+    tip = ", ".join(f"{v:.2f}" for v in content["tip_offset_mm"])
+    click.echo(f"tip ({tip}) mm of {tool}, error {content['rms_mm']:.3f} mm, {content['date'] or 'no date'}")
 
 
 def summary(result: PivotCalibration) -> str:
