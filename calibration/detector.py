@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.attenuation import TISSUE, WATER, Mixture, effective_mu_per_cm, mu_per_cm
+from calibration.gates import DetectorGates, gates_content
+from calibration.gridcheck import copies, disagreeing_activities, refusals
 from calibration.gridfit import FittedResponse, Grid, fit_grid
 from calibration.nuclide import Nuclide
-from calibration.response import DEPTH_SCALE_MM, N_V, N_W, bilinear, checksum, table_nodes
+from calibration.response import (
+    DEPTH_SCALE_MM,
+    N_V,
+    N_W,
+    RELATIVE_SD_EXTRAPOLATED,
+    bilinear,
+    checksum,
+    table_nodes,
+)
+from calibration.scalebudget import NOT_STATED, with_budget
 from calibration.scatter import acceptance, single_scatter
+from calibration.source import SourceStatement
 from tracking.errors import InputError
 from tracking.jsonfile import read_json
 
 Array = NDArray[np.float64]
 
 GRID_COLUMNS = ("r_mm", "z_mm", "counts", "live_s", "activity_kbq")
-# Fewer points or counts than this leave the shape of the response open: no calibration.
-FEWEST_POINTS, FEWEST_COUNTS, FEWEST_DISTANCES = 20, 2000, 3
-# A held-out misfit above this is reported; above the second figure the data are no probe response.
-POOR_MISFIT, IMPOSSIBLE_MISFIT = 1.5, 200.0
 FARTHEST_MM = 1000.0
+# Another source and day change a sensitivity by some percent; by this factor it is another probe or unit.
+LARGEST_AIR_FACTOR = 2.0
 # Window below which the photons of a line no longer count as seen.
 LEAST_ACCEPTANCE = 0.2
 # Points off the axis that tell the shape of the view.
@@ -72,7 +82,14 @@ def read_grid(path: Path) -> Grid:
     values = np.array([_grid_row(path, i + 2, row) for i, row in enumerate(rows[1:])]).reshape(-1, 5)
     if len(values) == 0:
         raise InputError(f"{path}: no measured points")
-    return Grid(*(np.ascontiguousarray(values[:, k]) for k in range(5)))
+    grid = Grid(*(np.ascontiguousarray(values[:, k]) for k in range(5)))
+    twice = copies(grid)
+    if twice is not None:
+        raise InputError(
+            f"{path}, row {twice[1] + 2}: repeats row {twice[0] + 2} in every value; of a point measured twice"
+            " give the sum of its counts and times once"
+        )
+    return grid
 
 
 def _grid_row(path: Path, number: int, row: list[str]) -> list[float]:
@@ -117,30 +134,46 @@ def calibrate(
     air_water: AirWater | None = None,
     simulated: bool = False,
     extra: dict[str, Any] | None = None,
+    source: SourceStatement = NOT_STATED,
+    gates: DetectorGates | None = None,
 ) -> dict[str, Any]:
-    """The content of probe.json, gate included; `extra` overrides keys of its head (serial, operator, dead time)."""
+    """The content of probe.json, gate included; `extra` overrides keys of its head (serial, operator, dead time).
+
+    `source` tells how well the grid's activity is known, and brings it from its assay to the measurement.
+    """
     window = window_kev or nuclide.window_kev
+    grid = replace(grid, activity_kbq=grid.activity_kbq * source.decay_factor(nuclide))
     _require_line(nuclide, window)
-    refusals = refuse(grid) + _refuse_water(air_water)
-    content = new_header(nuclide, window, simulated) | (extra or {})
-    if refusals:
-        return sealed(content | {"accepted": False, "reasons": refusals})
+    gates = gates or DetectorGates()
+    content = new_header(nuclide, window, simulated) | (extra or {}) | gates_content(gates)
+    refused = refusals(grid, nuclide.photons_per_decay, gates) + _refuse_water(air_water)
+    if refused:
+        return sealed(content | {"accepted": False, "reasons": refused})
     fitted = fit_grid(grid)
+    refused = disagreeing_activities(grid, fitted.in_air(grid.r_mm, grid.z_mm) * grid.exposure)
+    refused += _refuse_other_air(air_water, fitted)
     described = describe(fitted, grid, nuclide, window, air_water)
     misfit = fitted.held_out_chi2_per_dof
     reasons = list(described["attenuation"].pop("reasons"))
     if grid.r_mm.max() < OFF_AXIS_MM:
         reasons.append("measured on the axis only: the view to the side is physics, not measurement")
-    if misfit > POOR_MISFIT:
-        reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {POOR_MISFIT}")
-    accepted = misfit <= IMPOSSIBLE_MISFIT
-    if not accepted:
-        reasons.append("the points are not the response of a probe")
+    if misfit > gates.doubtful_misfit:
+        reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {gates.doubtful_misfit:g}")
+    distance = np.hypot(grid.r_mm, grid.z_mm + described["response"]["recess_mm"])
+    described = with_budget(
+        described,
+        1.0 / math.sqrt(grid.counts.sum()),
+        float(distance @ grid.counts / grid.counts.sum()),
+        nuclide,
+        source,
+    )
+    if misfit > gates.max_misfit:
+        refused.append("the points are not the response of a probe")
     content |= described | {
         "chi2_per_dof": digits(fitted.chi2_per_dof),
         "held_out_chi2_per_dof": digits(misfit),
-        "accepted": accepted,
-        "reasons": reasons,
+        "accepted": not refused,
+        "reasons": refused + reasons,
     }
     return sealed(content)
 
@@ -173,20 +206,16 @@ def _refuse_water(air_water: AirWater | None) -> list[str]:
     return ["more counts through water than in air: the two measurements are not of one source and probe"]
 
 
-def refuse(grid: Grid) -> list[str]:
-    """Why these data cannot be a calibration; empty if they can."""
-    reasons = []
-    if len(grid) < FEWEST_POINTS:
-        reasons.append(f"{len(grid)} points; at least {FEWEST_POINTS} are needed")
-    if grid.counts.sum() < FEWEST_COUNTS:
-        reasons.append(f"{grid.counts.sum():.0f} counts in all; at least {FEWEST_COUNTS} are needed")
-    if len(np.unique(grid.z_mm)) < FEWEST_DISTANCES:
-        reasons.append(f"fewer than {FEWEST_DISTANCES} distances from the face")
-    rate = grid.counts / grid.exposure
-    near, far = grid.z_mm <= np.median(grid.z_mm), grid.z_mm > np.median(grid.z_mm)
-    if far.any() and near.any() and rate[near].max() <= rate[far].max():
-        reasons.append("the rate does not fall with the distance from the face")
-    return reasons
+def _refuse_other_air(air_water: AirWater | None, fitted: FittedResponse) -> list[str]:
+    """Why the air/water measurement is not of the grid's probe; empty if it may be."""
+    if air_water is None:
+        return []
+    on_axis = 1000.0 * fitted.in_air(np.zeros_like(air_water.distance_mm), air_water.distance_mm)
+    factor = float(np.median(air_water.air / on_axis))
+    if 1.0 / LARGEST_AIR_FACTOR <= factor <= LARGEST_AIR_FACTOR:
+        return []
+    hint = "cps/kBq instead of cps/MBq?" if factor * 1000.0 < LARGEST_AIR_FACTOR**3 else "of this probe?"
+    return [f"air/water has {factor:.2g} times the grid's sensitivity in air: {hint}"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -318,7 +347,10 @@ def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: f
         "primary_mm2": [[digits(v) for v in row] for row in tables.primary],
         "scatter_mm2": [[digits(v) for v in row] for row in tables.scatter * scale + tables.hardened],
         "recess_mm": tables.recess_mm,
-        "leak": c.leak,
+        "leak": c.leak_behind,
+        "extrapolated_relative_sd": digits(
+            float(np.hypot(RELATIVE_SD_EXTRAPOLATED, fitted.tail_relative_sd))
+        ),
         "measured_range": {
             "r_mm": [float(grid.r_mm.min()), float(grid.r_mm.max())],
             "z_mm": [float(grid.z_mm.min()), float(grid.z_mm.max())],

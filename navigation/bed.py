@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.injection import Given
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bed:
@@ -61,4 +63,5 @@ class BedCheck:
     bed_map: BedMap | None = None
     samples_placed: int = 0
     samples_saturated: int = 0
+    given: Given | None = None  # administered activity at the reference time, where the case tells it
     saturated_fraction: float = 0.0  # share of the bed that saturated samples leave without any limit

@@ -17,8 +17,8 @@ from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
+from navigation.spotbudget import spot_budget
 from navigation.spots import (
-    ACTIVITY_SYSTEMATIC,
     Z95,
     Thresholds,
     guarded_significance,
@@ -105,6 +105,7 @@ def check_bed(
         removed_kbq=removed,
         removed_ci95_kbq=interval,
         bed_map=BedMap(points, mda, limit, covered),
+        given=state.result.given,
         samples_placed=state.result.samples_placed,
         samples_saturated=state.result.samples_saturated,
         saturated_fraction=float(blind.mean()),
@@ -191,7 +192,7 @@ def _reported(
     residuals = []
     for index, significance in significances:
         source = fit.sources[index]
-        log_sd = float(np.sqrt(max(fit.block(index)[3, 3], 0.0) + ACTIVITY_SYSTEMATIC**2))
+        log_sd = spot_budget(state.problem, fit, index).relative_sd
         spread = float(np.exp(min(Z95 * log_sd, 7.0)))
         interval = (source.activity_kbq / spread, source.activity_kbq * spread)
         residuals.append(Residual(source.position_mm, source.activity_kbq, interval, significance))

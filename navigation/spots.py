@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
-from navigation.saturation import BOUND_SHARE, dead_time_relative_sd, saturated_share
+from navigation.saturation import BOUND_SHARE, saturated_share
+from navigation.spotbudget import spot_budget
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
@@ -45,8 +46,6 @@ NEIGHBOUR_MM = 25.0
 ROUGH_MISFIT = 2.5
 # Shift of the significance by other sources' model error below which a source stands alone.
 NO_LEAKAGE = 0.25
-# Relative uncertainty of an activity beyond counting: calibration scale, attenuation, depth of the surface.
-ACTIVITY_SYSTEMATIC = 0.04
 # Placement beyond counting, per axis: tip calibration and tracking (0.4 mm), an axis off by a degree seen over 25 mm
 # (0.44 mm), the touched surface (0.3 mm), added in squares.
 POSITION_SYSTEMATIC_MM = 0.7
@@ -334,26 +333,19 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     leaked = shift / max(found.significance[index], 1.0)
     # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
     covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
-    response = problem.projector.response
-    beyond = _extrapolated_share(problem, source)
-    systematic = (
-        ACTIVITY_SYSTEMATIC**2
-        + response.systematic_relative_sd**2
-        + (response.extrapolated_relative_sd * beyond) ** 2
-    )
-    systematic += dead_time_relative_sd(problem, found.fit, index) ** 2
-    log_sd = float(np.sqrt(max(block[3, 3], 0.0) + systematic + leaked**2))
-    activity = source.activity_kbq
+    bound = saturated_share(problem, source)
+    budget = spot_budget(problem, found.fit, index, leaked, _extrapolated_share(problem, source))
+    log_sd, activity = budget.relative_sd, source.activity_kbq
+    interval = budget.interval(activity)
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
     quality, reasons = _quality(problem, source, sd, log_sd)
     if found.significance[index] < found.thresholds.report:
         quality = "unusable"
         reasons.append("not significant at 1 % over the whole field: a hint, not a finding")
-    bound = saturated_share(problem, source)
     if bound > BOUND_SHARE:
         reasons.append(
             f"lower bound: the counter was saturated for {100 * bound:.0f} % of its counts; it is at least"
-            f" {activity * float(np.exp(-Z95 * log_sd)):.3g} kBq"
+            f" {interval[0]:.3g} kBq"
         )
     if (doubts or bound > BOUND_SHARE) and quality == "ok":
         quality = "limited"
@@ -363,11 +355,12 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
         covariance_mm2=(covariance + covariance.T) / 2,
         extent_mm=2.0 * source.radius_mm,
         activity_kbq=activity,
-        activity_ci95_kbq=(activity * float(np.exp(-Z95 * log_sd)), activity * float(np.exp(Z95 * log_sd))),
+        activity_ci95_kbq=interval,
         significance=found.significance[index],
         tbr=_target_to_background(problem, found.fit, source),
         quality=quality,
         reasons=(*reasons, *doubts),
+        budget=budget,
     )
 
 

@@ -10,6 +10,7 @@ import click
 
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.cli.sourceoptions import source_options
 from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
@@ -26,6 +27,7 @@ from tracking.errors import GateRefusedError, InputError
 @click.option("--probe-serial", help="Serial number the calibration is bound to.")
 @click.option("--operator", help="Who measured.")
 @click.option("--dead-time-s", type=Finite(min=0.0), help="Dead time of the counter in s.")
+@source_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 @plots_option
@@ -37,6 +39,10 @@ def command(
     probe_serial: str | None,
     operator: str | None,
     dead_time_s: float | None,
+    source_relative_sd: float | None,
+    calibrator_id: str | None,
+    assay_time: str | None,
+    measured_at: str | None,
     out: Path,
     force: bool,
     plots: bool,
@@ -47,16 +53,23 @@ def command(
     """
     from calibration.detector import calibrate, read_air_water, read_grid
     from calibration.nuclide import nuclide as nuclide_by_name
+    from calibration.source import source_statement
     from navigation.plots.detector import detector_plots
 
     refuse_existing(out, force)
     known = nuclide_by_name(nuclide)
+    source = source_statement(known, source_relative_sd, calibrator_id, assay_time, measured_at)
     window = None if window_kev is None else parse_window(window_kev)
     measured = None if air_water is None else read_air_water(air_water)
     points = read_grid(grid)
     extra = {"probe_serial": probe_serial, "operator": operator, "dead_time_s": dead_time_s}
     content = calibrate(
-        points, known, window, measured, extra={k: v for k, v in extra.items() if v is not None}
+        points,
+        known,
+        window,
+        measured,
+        extra={k: v for k, v in extra.items() if v is not None},
+        source=source,
     )
     write_result(out, content)
     write_plots(lambda: detector_plots(out, points, content), plots)
@@ -81,6 +94,21 @@ def summary(content: dict[str, Any]) -> str:
     axis = content["response"]["on_axis_cps_per_mbq"]
     doubts = f"; {'; '.join(content['reasons'])}" if content["reasons"] else ""
     return (
-        f"{content['nuclide']}: {axis['10mm']:.0f}, {axis['30mm']:.0f}, {axis['50mm']:.0f} cps/MBq at 10, 30, 50 mm;"
+        f"{content['nuclide']}: {axis['10mm']:.0f}, {axis['30mm']:.0f}, {axis['50mm']:.0f} cps/MBq at 10, 30, 50 mm,"
+        f" known to {100.0 * content['response']['scale_relative_sd']:.1f} %; {attenuation_words(content)};"
         f" held-out chi2/dof {content['held_out_chi2_per_dof']:.2f}; draft, accepted{doubts}"
+    )
+
+
+def attenuation_words(content: dict[str, Any]) -> str:
+    """Effective attenuation at the middle distance: predicted, and measured where it was."""
+    found = content["attenuation"]
+    middle = len(found["distance_mm"]) // 2
+    at = f"effective mu of water at {found['distance_mm'][middle]:g} mm"
+    predicted = found["predicted_effective_mu_per_cm"][middle]
+    if "effective_mu_per_cm" not in found:
+        return f"{at} predicted {predicted:.4f}/cm"
+    measured = found["effective_mu_per_cm"][middle]
+    return (
+        f"{at} measured {measured:.4f}/cm, predicted {predicted:.4f} (difference {measured - predicted:+.4f})"
     )

@@ -6,7 +6,7 @@ map of the same readings, and a replay that asks at the same readings gets the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,16 @@ from navigation.reconstruction.maps import Maps, coarse_uncertainty, fine_uncert
 from navigation.reconstruction.osem import osem
 from navigation.reconstruction.rowstore import RowStore
 from navigation.reconstruction.setup import ImagingSetup
-from navigation.spots import SMALLEST_LEVEL, Found, Thresholds, find, map_nuisance, spots_of, thresholds_of
+from navigation.spots import (
+    MOST_SOURCES,
+    SMALLEST_LEVEL,
+    Found,
+    Thresholds,
+    find,
+    map_nuisance,
+    spots_of,
+    thresholds_of,
+)
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -66,7 +75,7 @@ class LiveReconstruction:
         self._pending: list[Readings] = []
         self._readings = Readings.empty()
         self._geometry: Geometry | None = None
-        self._found: tuple[int, Found] | None = None
+        self._found: tuple[int, Problem, Found] | None = None
         self._thresholds: tuple[tuple[int, tuple[float, ...]], Thresholds] | None = None
         self._version = 0
 
@@ -89,7 +98,7 @@ class LiveReconstruction:
         problem = self._problem()
         if problem is None:
             return None
-        found = self._live_find(problem)
+        problem, found = self._live_find(problem)
         nuisance = map_nuisance(problem, found)
         maps = coarse_uncertainty(
             self._built(), self._search_rows, nuisance, self._activity(problem, found), self._blinded(problem)
@@ -100,7 +109,7 @@ class LiveReconstruction:
     def quick_spots(self) -> tuple[Spot, ...]:
         """Spots of the readings so far, for the display: those that `update` used."""
         problem = self._problem()
-        return () if problem is None else self._spots(problem, self._live_find(problem))
+        return () if problem is None else self._spots(*self._live_find(problem))
 
     def finish(self) -> ScanResult:
         """The final answer: spots, full-resolution uncertainty, background.
@@ -110,8 +119,8 @@ class LiveReconstruction:
         problem = self._problem()
         if problem is None:
             raise InputError(self._too_few())
-        found = find(
-            problem, self._search_points(), self._search_rows, thresholds_of(problem, self._search_rows)
+        problem, found = self._settled(
+            problem, thresholds_of(problem, self._search_rows), most=MOST_SOURCES, prune=True
         )
         nuisance = map_nuisance(problem, found)
         self._version += 1
@@ -145,22 +154,27 @@ class LiveReconstruction:
             nuclide=self.setup.nuclide.name,
             reasons=(*self.setup.reasons, *self._doubts(found), *_told(saturation.words(problem.data))),
             simulated=self.setup.simulated,
+            given=self.setup.given,
             samples_saturated=problem.data.n_saturated,
         )
 
-    def _live_find(self, problem: Problem) -> Found:
+    def _live_find(self, problem: Problem) -> tuple[Problem, Found]:
         n = len(self._readings)
         if self._found is None or self._found[0] != n:
-            found = find(
-                problem,
-                self._search_points(),
-                self._search_rows,
-                self._live_thresholds(problem),
-                LIVE_SOURCES,
-                prune=False,
-            )
-            self._found = (n, found)
-        return self._found[1]
+            settled = self._settled(problem, self._live_thresholds(problem), most=LIVE_SOURCES, prune=False)
+            self._found = (n, *settled)
+        return self._found[1], self._found[2]
+
+    def _settled(
+        self, problem: Problem, thresholds: Thresholds, most: int, prune: bool
+    ) -> tuple[Problem, Found]:
+        """The sources, once it is decided which readings a paralysable counter took beyond its summit."""
+        points = self._search_points()
+        found = find(problem, points, self._search_rows, thresholds, most, prune)
+        if problem.data.doubtful is not None:
+            problem = replace(problem, data=problem.data.resolved(found.fit.rate_cps))
+            found = find(problem, points, self._search_rows, thresholds, most, prune)
+        return problem, found
 
     def _live_thresholds(self, problem: Problem) -> Thresholds:
         """Of the readings up to the last multiple of THRESHOLD_REFRESH: still a function of the readings alone."""

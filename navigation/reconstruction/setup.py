@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.deadtime import NO_DEAD_TIME, DeadTime
+from calibration.injection import Given
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.response import DetectorResponse
@@ -40,6 +41,7 @@ class ImagingSetup:
     tip_hint: Array | None = None
     reasons: tuple[str, ...] = ()
     simulated: bool = False
+    given: Given | None = None  # administered activity at the reference time
 
     @staticmethod
     def create(
