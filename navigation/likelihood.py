@@ -24,15 +24,17 @@ ITERATIONS = 25
 RIDGE = 1e-10
 # Relative gain of the log-likelihood at which scoring has converged.
 CONVERGED = 1e-9
-# A paralysable counter that saturates twice within this time was saturated in between, too, however little it told:
-# the time a hand takes over a hot organ.
-FOLDED_WITHIN_S = 5.0
+# Between two saturated readings this close in time a paralysable counter may have been beyond its summit, where it
+# tells less the more arrives: the time a hand takes over a hot organ. Nobody scans where 99.8 % of events are lost
+# (n tau = 6), so what is fewer than the counts left there is no doubt.
+FOLDED_WITHIN_S, MOST_PARALYSED = 10.0, 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
     """Observed counts (n,), live times (n,) in s, the counter's dead time, and which readings (n,) are saturated.
 
+    `doubtful` ones may be beyond a paralysable counter's summit and say nothing until `resolved` tells.
     Variances are taken as Poisson's: with dead time the true ones are smaller (renewal), by half at 30 % loss, so
     intervals near a hot source err to the wide side. Beyond saturation the recorded rate is continued along its
     tangent, so that no model gains by being deeper in saturation. Of a saturated reading `P(counts >= bound | rate)`
@@ -43,11 +45,23 @@ class Counts:
     live_s: Array
     dead_time: DeadTime = NO_DEAD_TIME
     saturated: NDArray[np.bool_] | None = None
+    doubtful: NDArray[np.bool_] | None = None
 
     @staticmethod
     def of(counts: Array, live_s: Array, t_s: Array, dead_time: DeadTime) -> Counts:
         """Readings (n,) that ended at rising times `t_s`; which are saturated depends on these readings alone."""
-        return Counts(counts, live_s, dead_time, saturated_readings(counts, live_s, t_s, dead_time))
+        saturated = dead_time.saturated(counts / live_s)
+        if not saturated.any():
+            return Counts(counts, live_s, dead_time)
+        doubtful = _folded(counts / live_s, t_s, saturated, dead_time) if dead_time.paralysable else None
+        return Counts(counts, live_s, dead_time, saturated, doubtful)
+
+    def resolved(self, rate_cps: Array) -> Counts:
+        """Doubtful readings decided by the rate (n,) that all the others make likely: saturated, or plain."""
+        if self.doubtful is None:
+            return self
+        beyond = self.doubtful & (rate_cps >= self.dead_time.saturated_rate_cps)
+        return Counts(self.counts, self.live_s, self.dead_time, self.censored | beyond)
 
     @property
     def censored(self) -> NDArray[np.bool_]:
@@ -85,7 +99,9 @@ class Counts:
     def excess(self, rate_cps: Array) -> Array:
         """Counts beyond the expected ones (n,); of a saturated reading what the model lacks of its bound, else 0."""
         excess = self.lowest - self.expected(rate_cps)
-        return np.where(self.censored, np.maximum(excess, 0.0), excess) if self.n_saturated else excess
+        if self.n_saturated:
+            excess = np.where(self.censored, np.maximum(excess, 0.0), excess)
+        return excess if self.doubtful is None else np.where(self.doubtful, 0.0, excess)
 
     def log_likelihood(self, rate_cps: Array) -> float:
         """Up to a constant of the data."""
@@ -93,6 +109,8 @@ class Counts:
         terms = self.counts * np.log(expected) - expected
         if self.n_saturated:
             terms = np.where(self.censored, log_ndtr(self._reach(expected)[0]), terms)
+        if self.doubtful is not None:
+            terms = np.where(self.doubtful, 0.0, terms)
         return float(np.sum(terms))
 
     def weights(self, rate_cps: Array) -> tuple[Array, Array]:
@@ -104,7 +122,10 @@ class Counts:
         z, sd = self._reach(expected)
         hazard = np.exp(-0.5 * z**2 - log_ndtr(z)) / np.sqrt(2.0 * np.pi)
         score = np.where(self.censored, slope / sd * hazard, score)
-        return score, np.where(self.censored, (slope / sd) ** 2 * hazard * (hazard + z), information)
+        information = np.where(self.censored, (slope / sd) ** 2 * hazard * (hazard + z), information)
+        if self.doubtful is not None:
+            score, information = np.where(self.doubtful, 0.0, (score, information))
+        return score, information
 
     def _reach(self, expected: Array) -> tuple[Array, Array]:
         """By how many standard deviations the model exceeds the bound of each reading, and these (n,) in counts."""
@@ -112,22 +133,15 @@ class Counts:
         return (expected - self.lowest + 0.5) / sd, sd
 
 
-def saturated_readings(
-    counts: Array, live_s: Array, t_s: Array, dead_time: DeadTime
+def _folded(
+    recorded_cps: Array, t_s: Array, saturated: NDArray[np.bool_], dead_time: DeadTime
 ) -> NDArray[np.bool_] | None:
-    """Which of readings (n,) that ended at rising times `t_s` are saturated; None if none is.
-
-    Of a paralysable counter also those between two such readings: it tells less the more arrives.
-    """
-    marked = dead_time.saturated(counts / live_s)
-    if not marked.any():
-        return None
-    if dead_time.paralysable:
-        at = np.flatnonzero(marked)
-        for first, second in pairwise(at):
-            if t_s[second] - t_s[first] <= FOLDED_WITHIN_S:
-                marked[first:second] = True
-    return marked
+    """Which readings (n,) at rising times may lie beyond the summit, between two saturated ones; None if none."""
+    doubtful = np.zeros(len(recorded_cps), dtype=bool)
+    for first, second in pairwise(np.flatnonzero(saturated)):
+        doubtful[first + 1 : second] = t_s[second] - t_s[first] <= FOLDED_WITHIN_S
+    doubtful &= recorded_cps >= dead_time.expected(MOST_PARALYSED / dead_time.tau_s)
+    return doubtful if doubtful.any() else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,6 +59,19 @@ def dead_time_relative_sd(problem: Problem, fit: JointFit, index: int) -> float:
     return float((information * own) @ (dead.relative_sd(rate) * rate)) / strength
 
 
+def shoulder_relative_sd(problem: Problem, fit: JointFit, index: int) -> float:
+    """Relative error of the response where the readings that tell a source's activity saw it.
+
+    With the best looks saturated these are shoulder and tail, which a calibration knows less well; otherwise 0.
+    """
+    if saturated_share(problem, fit.sources[index]) <= BOUND_SHARE:
+        return 0.0
+    own = problem.source_rows([fit.sources[index]])[:, 0]
+    _, information = problem.data.weights(fit.rate_cps)
+    error = problem.model_error([Source(fit.sources[index].position_mm, 1.0)], own[:, None])[:, 0]
+    return float((information * own) @ error / max(float((information * own) @ own), LEAST_INFORMATION))
+
+
 def words(data: Counts) -> str | None:
     """What is said of a scan with saturated readings; None where there are none."""
     if not data.n_saturated:
