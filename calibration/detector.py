@@ -151,10 +151,10 @@ def calibrate(
         return sealed(content | {"accepted": False, "reasons": refused})
     fitted = fit_grid(grid)
     refused = disagreeing_activities(grid, fitted.in_air(grid.r_mm, grid.z_mm) * grid.exposure)
-    refused += _refuse_other_air(air_water, fitted)
+    wrong_unit, other_air = _other_air(air_water, fitted)
     described = describe(fitted, grid, nuclide, window, air_water)
     misfit = fitted.held_out_chi2_per_dof
-    reasons = list(described["attenuation"].pop("reasons"))
+    reasons = list(described["attenuation"].pop("reasons")) + other_air
     if grid.r_mm.max() < OFF_AXIS_MM:
         reasons.append("measured on the axis only: the view to the side is physics, not measurement")
     if misfit > gates.doubtful_misfit:
@@ -169,6 +169,7 @@ def calibrate(
     )
     if misfit > gates.max_misfit:
         refused.append("the points are not the response of a probe")
+    refused += wrong_unit
     content |= described | {
         "chi2_per_dof": digits(fitted.chi2_per_dof),
         "held_out_chi2_per_dof": digits(misfit),
@@ -206,16 +207,19 @@ def _refuse_water(air_water: AirWater | None) -> list[str]:
     return ["more counts through water than in air: the two measurements are not of one source and probe"]
 
 
-def _refuse_other_air(air_water: AirWater | None, fitted: FittedResponse) -> list[str]:
-    """Why the air/water measurement is not of the grid's probe; empty if it may be."""
+def _other_air(air_water: AirWater | None, fitted: FittedResponse) -> tuple[list[str], list[str]]:
+    """Why the air/water measurement is in another unit than the grid, and whether it fits it at all."""
     if air_water is None:
-        return []
+        return [], []
     on_axis = 1000.0 * fitted.in_air(np.zeros_like(air_water.distance_mm), air_water.distance_mm)
     factor = float(np.median(air_water.air / on_axis))
+    words = f"air/water has {factor:.2g} times the grid's sensitivity in air"
+    for unit, name in ((1e-3, "cps/kBq"), (1e3, "cps/GBq")):
+        if 1.0 / LARGEST_AIR_FACTOR <= factor / unit <= LARGEST_AIR_FACTOR:
+            return [f"{words}: is it in {name}?"], []
     if 1.0 / LARGEST_AIR_FACTOR <= factor <= LARGEST_AIR_FACTOR:
-        return []
-    hint = "cps/kBq instead of cps/MBq?" if factor * 1000.0 < LARGEST_AIR_FACTOR**3 else "of this probe?"
-    return [f"air/water has {factor:.2g} times the grid's sensitivity in air: {hint}"]
+        return [], []
+    return [], [f"{words}: only the ratio of water to air is used"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -71,9 +71,11 @@ class TrackerGates:
     max_drift_mm: float = gate(0.5, 0.01, 5.0)
     # Fewer poses are no mean: half a second of a slow tracker.
     min_poses: int = gate(10, 3, 10000)
-    # A wrong tip shows only where the tool turns, unless the divot's place is known: at 10 degrees of rotation
-    # about any axis 3 mm of error show as 0.5 mm.
-    min_rotation_deg: float = gate(10.0, 3.0, 45.0)
+    # RMS rotation about the axis across which the tool turned least: 5 degrees are a tilt of some 10 to all
+    # sides. Without it a wrong tip does not show, unless the place of the divot is known.
+    min_rotation_deg: float = gate(5.0, 1.0, 45.0)
+    # How far the tip may lie from where tip.json has it: a bent probe or a moved marker (hazard H46).
+    max_tip_shift_mm: float = gate(1.0, 0.1, 10.0)
     # Touches of a phantom: RMS and largest error of its distances. Two points of 0.25 mm 3D RMS (what NDI
     # accepts of a Vicra for a single marker) differ by 0.2 mm along their line; a stylus doubles it.
     max_distance_rms_mm: float = gate(0.5, 0.01, 5.0)
@@ -83,12 +85,29 @@ class TrackerGates:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorGates:
+    """Of a detector's response from a grid (`calibration.detector`)."""
+
+    # Fewer points, counts or distances leave the shape of the response open.
+    min_points: int = gate(20, 12, 10000)
+    min_counts: int = gate(2000, 500, 10**9)
+    min_distances: int = gate(3, 2, 100)
+    # A held-out chi2/dof above this is told; above the second the data are no probe's response.
+    doubtful_misfit: float = gate(1.5, 1.0, 10.0)
+    max_misfit: float = gate(200.0, 10.0, 1000.0)
+    # Sensitivity at 30 mm on the axis of any probe, cps/MBq: sold ones have some hundred to some thousand.
+    min_sensitivity: float = gate(10.0, 0.1, 1e3)
+    max_sensitivity: float = gate(2e5, 1e3, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """All of them, by the name of their table in a case file."""
 
     pivot: PivotGates = PivotGates()
     axis: AxisGates = AxisGates()
     tracker: TrackerGates = TrackerGates()
+    detector: DetectorGates = DetectorGates()
 
 
 def read_gates(path: Path | None) -> Gates:

@@ -11,7 +11,8 @@ import pytest
 
 from calibration.collimator import Collimator
 from calibration.detector import AirWater, calibrate, read_air_water, read_grid
-from calibration.gridfit import deviance_residuals, fit_grid
+from calibration.gates import DetectorGates
+from calibration.gridfit import Grid, deviance_residuals, fit_grid
 from calibration.nuclide import nuclide
 from calibration.response import checksum, load_response, response_of
 from calibration.scatter import acceptance, klein_nishina
@@ -126,6 +127,7 @@ def test_data_that_are_no_calibration_are_refused_with_reasons() -> None:
         (HEADER + "0,2,5,10,500\n0,x,5,10,500\n", "row 3"),
         (HEADER + "0,2,-5,10,500\n", "row 2: r_mm"),
         (HEADER + "0,2,5,10\n", "row 2: 4 columns"),
+        (HEADER + "0,2,90,10,500\n0,5,50,10,500\n0,2,90,10,500\n", "row 4: repeats row 2"),
     ],
 )
 def test_a_malformed_grid_names_its_row(tmp_path: Path, text: str, words: str) -> None:
@@ -133,6 +135,66 @@ def test_a_malformed_grid_names_its_row(tmp_path: Path, text: str, words: str) -
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_grid(path)
+
+
+def changed(grid: Grid, **values: np.ndarray) -> dict[str, object]:
+    """What becomes of a good grid with some of its columns changed."""
+    return calibrate(replace(grid, **values), nuclide("Tc-99m"))
+
+
+@pytest.mark.parametrize(("factor", "words"), [(1e-3, "in MBq"), (1e3, "in Bq")])
+def test_an_activity_in_another_unit_is_told_by_what_probes_can_see(factor: float, words: str) -> None:
+    grid = grid_of(PROBE)
+    content = changed(grid, activity_kbq=factor * grid.activity_kbq)
+    assert content["accepted"] is False
+    assert words in " ".join(content["reasons"])
+
+
+def test_probes_from_weak_to_strong_are_calibrated() -> None:
+    # PROBE has 10,000 cps/MBq at 10 mm; with counts and times to match, 400 and 12,100 are as good.
+    grid = grid_of(PROBE)
+    for share in (0.04, 1.2):
+        assert changed(grid, activity_kbq=grid.activity_kbq / share)["accepted"] is True
+
+
+def test_repeated_points_that_disagree_are_refused() -> None:
+    grid = grid_of(PROBE)
+    twice = grid.take(np.append(np.arange(len(grid)), 14))
+    assert calibrate(twice, nuclide("Tc-99m"))["accepted"] is True
+    counts = twice.counts.copy()
+    counts[-1] *= 1.5
+    content = changed(twice, counts=counts)
+    assert content["accepted"] is False
+    assert "r 0, z 5 mm" in " ".join(content["reasons"])
+
+
+def test_a_part_measured_with_another_activity_than_stated_is_refused() -> None:
+    # Every other point with 250 kBq that the table calls 450: it counts 0.56 of what the others foretell.
+    grid = grid_of(PROBE)
+    weaker = np.arange(len(grid)) % 2 == 0
+    counts = np.where(weaker, np.round(grid.counts * 0.5), grid.counts)
+    right = changed(grid, counts=counts, activity_kbq=np.where(weaker, 250.0, 500.0))
+    wrong = changed(grid, counts=counts, activity_kbq=np.where(weaker, 450.0, 500.0))
+    assert right["accepted"] is True
+    assert wrong["accepted"] is False
+    assert "activities are not consistent" in " ".join(wrong["reasons"])
+
+
+def test_air_and_water_in_another_unit_are_refused() -> None:
+    grid, z = grid_of(PROBE), np.array([10.0, 30.0, 50.0])
+    air = 1000.0 * PROBE.response(np.zeros(3), z)
+    water = air * np.array([0.9, 0.7, 0.55])
+    assert calibrate(grid, nuclide("Tc-99m"), None, AirWater(z, air, water))["accepted"] is True
+    content = calibrate(grid, nuclide("Tc-99m"), None, AirWater(z, air / 1000.0, water / 1000.0))
+    assert content["accepted"] is False
+    assert "cps/kBq" in " ".join(content["reasons"])
+
+
+def test_gates_of_a_case_are_named_in_the_result() -> None:
+    grid = grid_of(PROBE)
+    strict = calibrate(grid, nuclide("Tc-99m"), gates=DetectorGates(min_points=200))
+    assert strict["accepted"] is False
+    assert strict["gates_overridden"] == ["min_points 200 instead of 20"]
 
 
 def test_the_recordings_probe_fits_within_its_statistics(test_data: Path) -> None:
