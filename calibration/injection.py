@@ -188,6 +188,13 @@ def injection_of(table: object, where: str) -> Injection:
     return found
 
 
+def given_at(table: object, where: str, nuclide: str, epoch_s: float) -> Given | None:
+    """What of the injection in a table is left at a Unix time; None without a table. Raises as `Injection.given`."""
+    if table is None:
+        return None
+    return injection_of(table, where).given(nuclide_by_name(nuclide), datetime.fromtimestamp(epoch_s, UTC))
+
+
 def require_before(injection: Injection, scan_start: datetime, where: str) -> None:
     """Raise InputError for an activity that was given only after the scan began."""
     if injection.injection_time > scan_start:

@@ -32,6 +32,11 @@
     [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
     max_rms_mm = 0.6
 
+    [injection]                               # what was given: see calibration.injection
+    activity = 74.0                           # MBq in the syringe
+    assay_time = "2026-01-01T08:00:00Z"
+    injection_time = "2026-01-01T08:30:00Z"
+
 Where no clock is named, sources on one host share theirs, and of two hosts the one that is not this computer
 has its own.
 """
@@ -71,7 +76,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    *("publish_host", "gates"),
+    *("publish_host", "gates", "injection"),
 }
 
 
@@ -99,6 +104,7 @@ def read_case(path: Path) -> Settings:
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
         publish_host=_publish_host(found, path),
+        injection=_injection(found, path),
     )
 
 
@@ -121,6 +127,20 @@ def _epoch(found: Mapping[str, Any], path: Path) -> float:
     except ValueError:
         raise InputError(f"{path}, reference_time: {text!r} is not an ISO 8601 time") from None
     return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+
+
+def _injection(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """What was given to the patient, checked against clock and nuclide; None where the case does not tell."""
+    from calibration.injection import given_at, injection_of, require_before
+
+    table = found.get("injection")
+    if table is None:
+        return None
+    injection = injection_of(table, str(path))
+    epoch_s = _epoch(found, path)
+    require_before(injection, datetime.fromtimestamp(max(epoch_s, time.time()), UTC), str(path))
+    given_at(table, str(path), _nuclide(found, path), epoch_s)
+    return injection.to_json()
 
 
 def _publish_host(found: Mapping[str, Any], path: Path) -> str:

@@ -6,13 +6,14 @@ The count latency comes from the caller, else the scan, else the calibration, el
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.deadtime import DeadTime
+from calibration.injection import Given
 from calibration.nuclide import nuclide
 from calibration.response import DetectorResponse, load_response
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
@@ -56,6 +57,7 @@ class ScanOptions:
     latency: Path | None = None
     registration: Path | None = None
     ct: Path | None = None
+    case_data: Path | None = None
 
 
 def reconstruct_scan(
@@ -68,6 +70,7 @@ def reconstruct_scan(
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue = _tissue(options)
+    given = _given(options.case_data, scan)
     latency = prior.latency_s
     for _ in range(LATENCY_ROUNDS):
         readings = readings_of(
@@ -86,6 +89,7 @@ def reconstruct_scan(
             latency_sd_s=prior.sd_s,
             tissue=tissue,
             simulated=scan.simulated,
+            given=given,
         )
         state = reconstruct(setup, readings)
         shift = state.found.fit.latency_shift_s
@@ -93,6 +97,27 @@ def reconstruct_scan(
             break
         latency = float(np.clip(latency + shift, 0.0, 2 * UNKNOWN_LATENCY_S))
     return state
+
+
+def _given(case_data: Path | None, scan: Scan) -> Given | None:
+    """Administered activity at the scan's reference time. Raises InputError where the scan does not state one."""
+    if case_data is None:
+        return None
+    from calibration.injection import read_injection, require_before
+
+    injection = read_injection(case_data)
+    if scan.reference_time is None:
+        raise InputError(f"{scan.source}: states no reference_time, so the injection cannot be brought to it")
+    reference = utc(scan.reference_time)
+    start_s = float((scan.counts.t_s - scan.counts.window_s).min())
+    require_before(injection, reference + timedelta(seconds=start_s), str(case_data))
+    return injection.given(nuclide(scan.nuclide), reference)
+
+
+def utc(text: str) -> datetime:
+    """A scan's reference time; without a zone it is UTC, as the contract has it."""
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def _require_countable(scan: Scan, dead_time: DeadTime) -> None:
@@ -118,7 +143,7 @@ def decay_between(before: Path, after: Path) -> float:
     first, second = open_scan(before), open_scan(after)
     if first.reference_time is None or second.reference_time is None:
         return 1.0
-    start, end = (datetime.fromisoformat(s.reference_time or "") for s in (first, second))
+    start, end = utc(first.reference_time), utc(second.reference_time)
     return float(nuclide(second.nuclide).decay_factor((end - start).total_seconds()))
 
 

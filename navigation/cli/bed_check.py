@@ -37,6 +37,7 @@ def command(
     tips: tuple[Path, ...],
     latency: Path | None,
     registration: Path | None,
+    case_data: Path | None,
     out: Path,
     force: bool,
     bed: Path,
@@ -53,7 +54,9 @@ def command(
 
     outlined = read_bed(bed, depth_mm)
     with prepare_out(out, force, (*RESULT_FILES, "bed_check.json")) as folder:
-        state = reconstruct_scan(scan, probe, ScanOptions(surface, tips, latency, registration))
+        state = reconstruct_scan(
+            scan, probe, ScanOptions(surface, tips, latency, registration, None, case_data)
+        )
         earlier, decay = None, 1.0
         if before is not None:
             earlier = reconstruct_scan(before, probe, ScanOptions(None, tips, latency, registration))

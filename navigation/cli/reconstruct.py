@@ -26,6 +26,11 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--latency", type=file, help="Count latency, latency.json."),
             click.option("--registration", type=file, help="Registration of the study, reg.json."),
+            click.option(
+                "--case-data",
+                type=file,
+                help="What was injected (TOML or JSON): activities in percent of it.",
+            ),
             click.option("--out", required=True, type=click.Path(path_type=Path), help="Result folder."),
             click.option("--force", is_flag=True, help="Overwrite an existing result."),
         )
@@ -49,6 +54,7 @@ def command(
     tips: tuple[Path, ...],
     latency: Path | None,
     registration: Path | None,
+    case_data: Path | None,
     out: Path,
     force: bool,
     ct: Path | None,
@@ -59,7 +65,9 @@ def command(
     from tracking.jsonfile import prepare_out
 
     with prepare_out(out, force, RESULT_FILES) as folder:
-        state = reconstruct_scan(scan, probe, ScanOptions(surface, tips, latency, registration, ct))
+        state = reconstruct_scan(
+            scan, probe, ScanOptions(surface, tips, latency, registration, ct, case_data)
+        )
         write_scan_result(state.result, folder.path)
     for line in summary(state.result):
         click.echo(line)
@@ -75,8 +83,11 @@ def summary(result: ScanResult) -> list[str]:
     for s in found:
         x, y, z = s.position_mm
         low, high = s.activity_ci95_kbq
+        share = (
+            "" if result.given is None else f", {result.given.percent(s.activity_kbq):.2g} % of the injected"
+        )
         lines.append(
             f"  {s.id}: ({x:.1f}, {y:.1f}, {z:.1f}) mm +- {s.sd_mm:.1f} mm, {s.activity_kbq:.1f} kBq"
-            f" ({low:.1f} to {high:.1f}), significance {s.significance:.1f}, {s.quality}"
+            f" ({low:.1f} to {high:.1f}){share}, significance {s.significance:.1f}, {s.quality}"
         )
     return lines

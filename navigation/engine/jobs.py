@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ class ScanBasis:
     count_latency_ci95_s: tuple[float, float] | None
     dead_time_s: float | None
     simulated: bool
+    injection: Mapping[str, Any] | None = None  # as the case tells it
+    epoch_s: float = 0.0  # Unix time of the reference time
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from calibration.injection import given_at
 from calibration.response import response_of
 from navigation.bed import Bed, BedCheck
 from navigation.engine.imaging import ScanImaging
@@ -77,6 +78,7 @@ def build_imaging(basis: ScanBasis) -> Imaging:
         latency_s=basis.count_latency_s,
         latency_sd_s=_latency_sd_s(basis),
         simulated=basis.simulated,
+        given=given_at(basis.injection, "case", basis.nuclide, basis.epoch_s),
     )
     return Imaging(setup)
 

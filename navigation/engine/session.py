@@ -125,6 +125,8 @@ class Session:
             self.latency.ci95_s,
             settings.dead_time_s,
             settings.simulated,
+            settings.injection,
+            settings.epoch_s,
         )
 
     def _take_raw(self, event: EngineEvent) -> None:

@@ -85,6 +85,9 @@ class Settings:
     dead_time_s: float | None = None
     continuous_touch: bool = True
     simulated: bool = False
+    injection: Mapping[str, Any] | None = (
+        None  # what was given to the patient, as calibration.injection reads it
+    )
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class Settings:
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
             "publish_host": self.publish_host,
+            "injection": None if self.injection is None else dict(self.injection),
         }
 
     @staticmethod
@@ -132,5 +136,7 @@ class Settings:
             found["dead_time_s"],
             found["continuous_touch"],
             found["simulated"],
-            found.get("publish_host", "127.0.0.1"),  # not in records of the first version
+            # Neither is in records of the first version.
+            injection=found.get("injection"),
+            publish_host=found.get("publish_host", "127.0.0.1"),
         )

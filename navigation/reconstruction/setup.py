@@ -55,6 +55,7 @@ class ImagingSetup:
         latency_sd_s: float = 0.0,
         tissue: TissueMap | None = None,
         simulated: bool = False,
+        given: Given | None = None,
     ) -> ImagingSetup:
         """Check that the calibration fits the scan; `dead_time_s` is what the scan itself says of it.
 
@@ -84,6 +85,7 @@ class ImagingSetup:
             tip_hint,
             tuple(reasons),
             simulated or response.simulated,
+            given,
         )
 
 
