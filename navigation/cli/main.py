@@ -59,6 +59,9 @@ CALIBRATE = {
     "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
     "axis": Entry("navigation.cli.axis:command", "Direction a tracked probe looks."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),
+    "check": Entry("navigation.cli.check:command", "Daily quality check with trend."),
+    "background": Entry("navigation.cli.background:command", "Background counts, and whether they rose."),
+    "sheath": Entry("navigation.cli.sheath:command", "What a sterile sheath lets through."),
 }
 
 
