@@ -25,6 +25,12 @@ class ExpectedTip:
     probe_serial: str | None = None
     error_mm: float | None = None
 
+    def of_other_tool(self, transform: str | None) -> str | None:
+        """Why poses of `transform` are of another tool; what either side does not say is no mismatch."""
+        if not (transform and self.transform) or tool_of(transform) == tool_of(self.transform):
+            return None
+        return f"poses of {transform}, but {self.file} is of {self.transform}: the wrong tool"
+
 
 def read_expected(path: Path, tool: str) -> ExpectedTip:
     """The tip in tip.json, or that of `tool` in a PLUS file.

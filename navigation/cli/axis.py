@@ -79,12 +79,8 @@ def command(
 
 def _of_one_tool(result: AxisCalibration, tip: ExpectedTip | None, transform: str | None) -> AxisCalibration:
     """The result, refused where the tip is of another tool than the poses; what neither says is no mismatch."""
-    if tip is None or tip.transform is None or transform is None:
-        return result
-    if tool_of(tip.transform) == tool_of(transform):
-        return result
-    reason = f"poses of {transform}, but {tip.file} is of {tip.transform}: the wrong tool"
-    return replace(result, reasons=(*result.reasons, reason))
+    wrong = None if tip is None else tip.of_other_tool(transform)
+    return result if wrong is None else replace(result, reasons=(*result.reasons, wrong))
 
 
 def _into_plus(plus: Path, content: dict[str, Any], tip: ExpectedTip) -> str:
