@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from calibration.gates import DetectorGates, gates_content
 from calibration.gridcheck import copies, disagreeing_activities, refusals
 from calibration.gridfit import FittedResponse, Grid, fit_grid
 from calibration.nuclide import Nuclide
+from calibration.record import DETECTOR, new_head, sealed
 from calibration.response import (
     DEPTH_SCALE_MM,
     N_V,
     N_W,
     RELATIVE_SD_EXTRAPOLATED,
     bilinear,
-    checksum,
     table_nodes,
 )
 from calibration.scalebudget import NOT_STATED, with_budget
@@ -46,7 +45,6 @@ LARGEST_AIR_FACTOR = 2.0
 LEAST_ACCEPTANCE = 0.2
 # Points off the axis that tell the shape of the view.
 OFF_AXIS_MM = 5.0
-VALID_FOR = timedelta(days=365)
 # Coarse nodes of the scatter integral, interpolated to the table: scatter is smooth.
 SCATTER_W, SCATTER_V = 14, 18
 # Beyond exp(-20) nothing is counted; keeps the inverse attenuation inside float32.
@@ -371,32 +369,8 @@ def _response_block(fitted: FittedResponse, grid: Grid, tables: Tables, scale: f
 
 def new_header(nuclide: Nuclide, window_kev: tuple[float, float], simulated: bool) -> dict[str, Any]:
     """The head of a new draft, dated now and valid for a year."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    now = datetime.now(UTC)
-    try:
-        software = version("gammanav")
-    except PackageNotFoundError:
-        software = "unpackaged"
-    return {
-        "id": now.strftime("%Y%m%dT%H%M%SZ") + f"-{nuclide.name}",
-        "probe_serial": None,
-        "nuclide": nuclide.name,
-        "window_kev": [float(window_kev[0]), float(window_kev[1])],
-        "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "operator": None,
-        "expiry": (now + VALID_FOR).date().isoformat(),
-        "state": "draft",
-        "approved_by": None,
-        "dead_time_s": None,
-        "software": software,
-        "simulated": simulated,
-    }
-
-
-def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content with its checksum."""
-    return content | {"checksum": checksum(content)}
+    head = new_head(DETECTOR, nuclide=nuclide.name, window_kev=window_kev, simulated=simulated)
+    return head | {"dead_time_s": None}
 
 
 def digits(value: float) -> float:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detector import describe, digits, new_header, sealed
+from calibration.detector import describe, digits, new_header
 from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
 from calibration.nuclide import nuclide as nuclide_by_name
+from calibration.record import sealed
 from calibration.response import DetectorResponse, checksum, response_of
 from calibration.sweepfit import HIGHEST_S, LOWEST_S, MOST_SHIFT_MM, MOST_TILT_RAD, Sweep, SweepFit, fit_sweep
 from tracking.binning import binned

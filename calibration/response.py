@@ -6,8 +6,7 @@ tissue `s(r, z) = (primary + scatter * path share) * exp(-mu path) / d^2`, d the
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,11 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.binding import Identity
 from calibration.deadtime import DeadTime
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
+from calibration.record import DETECTOR, RecordStamp, expires_soon, require_usable
+from calibration.store import read_record
 from tracking.errors import GateRefusedError, InputError
-from tracking.jsonfile import read_json
+from tracking.seal import checksum
+
+__all__ = ["DetectorResponse", "bilinear", "checksum", "load_response", "response_of", "table_nodes"]
 
 Array = NDArray[np.float64]
 
@@ -32,6 +36,7 @@ DEPTH_SCALE_MM = 10.0
 RELATIVE_SD_EXTRAPOLATED = 0.10
 # Share of the counts of a source 30 mm deep that were scattered: what an error of the scatter is worth.
 TYPICAL_SCATTER_SHARE = 0.12
+UNNAMED = RecordStamp("unnamed", DETECTOR, "draft")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +58,10 @@ class DetectorResponse:
     count_latency_s: float | None = None
     count_latency_ci95_s: tuple[float, float] | None = None
     T_probe_probetip: NDArray[np.float64] | None = None
-    probe_id: str = "unnamed"
-    state: str = "draft"
+    stamp: RecordStamp = UNNAMED
+    probe_serial: str | None = None
+    collimator: str | None = None
+    expires_soon: str | None = None
     simulated: bool = False
     reasons: tuple[str, ...] = field(default=())
 
@@ -73,6 +80,21 @@ class DetectorResponse:
         share = path_mm / np.maximum(through, 1e-3)
         seen = (primary + scatter * share) * np.exp(-self.mu_per_mm * path_mm) / d2
         return np.where(front, seen, self.leak / (4 * np.pi * d2))
+
+    @property
+    def identity(self) -> Identity:
+        """What a scan, case or probe must agree with."""
+        return Identity(self.nuclide.name, self.window_kev, self.probe_serial, self.collimator)
+
+    @property
+    def probe_id(self) -> str:
+        """The record's id."""
+        return self.stamp.id
+
+    @property
+    def state(self) -> str:
+        """Draft or approved."""
+        return self.stamp.state
 
     @property
     def dead_time_s(self) -> float | None:
@@ -124,50 +146,40 @@ def table_nodes(recess_mm: float, n_w: int, n_v: int) -> tuple[Array, Array]:
     return vv / (1 - vv) * (ww + recess_mm), ww
 
 
-def checksum(content: dict[str, Any]) -> str:
-    """SHA-256 over the calibration's content without the checksum itself."""
-    kept = {k: v for k, v in content.items() if k != "checksum"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+def load_response(path: Path, stated: Identity | None = None, day: date | None = None) -> DetectorResponse:
+    """The calibration in probe.json, or the active one of a store for what is `stated`.
 
-
-def load_response(path: Path) -> DetectorResponse:
-    """The calibration in probe.json.
-
-    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired.
+    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired on `day`
+    (default: today).
     """
-    return response_of(read_json(path), path)
+    return response_of(*read_record(path, DETECTOR, stated), day)
 
 
-def response_of(content: dict[str, Any], path: Path) -> DetectorResponse:
+def response_of(content: Mapping[str, Any], path: Path | str, day: date | None = None) -> DetectorResponse:
     """The calibration whose content was read from `path`; raises as `load_response`."""
     if "checksum" not in content or "accepted" not in content:
         raise InputError(f"{path}: no detector calibration: key 'checksum' or 'accepted' is missing")
-    if checksum(content) != content["checksum"]:
-        raise GateRefusedError(f"{path}: the calibration was altered after it was written (checksum differs)")
+    require_usable(content, path, day)
     if content["accepted"] is not True:
-        reasons = "; ".join(str(r) for r in content.get("reasons", []))
-        raise GateRefusedError(f"{path}: the calibration was refused: {reasons}")
+        raise GateRefusedError(f"{path}: the calibration was refused: accepted is {content['accepted']!r}")
     try:
-        _require_valid_today(content.get("expiry"), path)
-        return _from_content(content, nuclide_by_name(str(content["nuclide"])), path)
+        return _from_content(content, nuclide_by_name(str(content["nuclide"])), path, day)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as fault:
         if isinstance(fault, InputError):
             raise
         raise InputError(f"{path}: the calibration is malformed ({fault!r})") from fault
 
 
-def _require_valid_today(expiry: str | None, path: Path | str) -> None:
-    if expiry is not None and date.fromisoformat(expiry[:10]) < date.today():
-        raise GateRefusedError(f"{path}: the calibration expired on {expiry}")
-
-
-def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -> DetectorResponse:
+def _from_content(
+    content: Mapping[str, Any], nuclide: Nuclide, path: Path | str, day: date | None
+) -> DetectorResponse:
     r = content["response"]
     tip, latency = (content.get(k) for k in ("T_probe_probetip", "count_latency_s"))
     table = np.array([r["primary_mm2"], r["scatter_mm2"]], dtype=np.float32)
     shaped = table.ndim == 3 and min(table.shape[1:]) > 1
     if not shaped or not np.isfinite(table).all() or not table[0].max() > 0:
         raise InputError(f"{path}: the response is not two finite tables of one size")
+    known = Identity.of(content, path)
     return DetectorResponse(
         nuclide=nuclide,
         window_kev=(float(content["window_kev"][0]), float(content["window_kev"][1])),
@@ -184,9 +196,11 @@ def _from_content(content: dict[str, Any], nuclide: Nuclide, path: Path | str) -
         count_latency_s=None if latency is None else float(latency),
         count_latency_ci95_s=_interval(content.get("count_latency_ci95_s")),
         T_probe_probetip=None if tip is None else np.array(tip, dtype=np.float64).reshape(4, 4),
-        probe_id=str(content.get("id", "unnamed")),
-        state=str(content.get("state", "draft")),
+        stamp=RecordStamp.of(content, path),
+        probe_serial=known.probe_serial,
+        collimator=known.collimator,
         simulated=bool(content.get("simulated", False)),
+        expires_soon=expires_soon(content, path, day),
         reasons=tuple(str(reason) for reason in content.get("reasons", ())),
     )
 

@@ -32,8 +32,8 @@ RESULT_NAMES = (
 )
 
 
-def _plain(value: object) -> object:
-    """What `json` cannot write by itself: numpy values and paths."""
+def plain(value: object) -> object:
+    """What `json` cannot write by itself, numpy values and paths, as what it can. Raises TypeError."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -45,7 +45,7 @@ def _plain(value: object) -> object:
 
 def to_json(obj: object, indent: int | None = 1) -> str:
     """JSON text; numpy arrays and scalars are allowed. Raises ValueError on NaN and Infinity."""
-    return json.dumps(obj, default=_plain, allow_nan=False, ensure_ascii=False, indent=indent)
+    return json.dumps(obj, default=plain, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json
 from tracking.plus.coordinates import read_coordinate_definitions
+from tracking.seal import require_in_date, require_untouched
 from tracking.transform import rigidity_fault
 
 # A unit vector written with three digits is off by up to 1e-3; one off by more was not meant as one.
@@ -27,7 +28,7 @@ def read_tip(paths: Sequence[Path], tool: str = "Probe") -> dict[str, Any]:
     """The tip's keys of several files in one; a later file overrides an earlier one.
 
     A file that ends in .xml is a PLUS configuration; of it the tip of `tool` is taken (ProbeTipToProbe). Raises
-    InputError naming the file, GateRefusedError for a calibration that was not accepted.
+    InputError naming the file, GateRefusedError for a calibration that was not accepted, was altered or is expired.
     """
     return merge_tips([_read_plus(path, tool) if _is_plus(path) else _read_one(path) for path in paths])
 
@@ -44,6 +45,8 @@ def merge_tips(tips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _read_one(path: Path) -> dict[str, Any]:
     values = read_json(path)
+    require_untouched(values, path)
+    require_in_date(values, path)
     if values.get("accepted") is False:
         reasons = "; ".join(str(r) for r in values.get("reasons") or ()) or "no reason given"
         raise GateRefusedError(f"{path}: this calibration was not accepted ({reasons})")

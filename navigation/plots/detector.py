@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detector import sealed
 from calibration.gridfit import Grid, deviance_residuals
+from calibration.record import sealed
 from calibration.response import RELATIVE_SD_EXTRAPOLATED, DetectorResponse, response_of
 from navigation.plots.sheet import (
     BLACK,
