@@ -112,10 +112,32 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
         "saturated_fraction": check.saturated_fraction,
         "research_use_only": True,
     }
+    if check.given is not None:
+        content |= _bed_percent(check, check.given)
     if check.removed_kbq is not None and check.removed_ci95_kbq is not None:
         content["removed_kbq"] = check.removed_kbq
         content["removed_ci95_kbq"] = list(check.removed_ci95_kbq)
     return content
+
+
+def _bed_percent(check: BedCheck, given: Given) -> dict[str, Any]:
+    """The bed's figures in percent of the injected; those of limits hold for its best estimate."""
+    figures = {
+        "threshold_percent_injected": check.threshold_kbq,
+        "mda_percent_injected": check.mda_kbq,
+        "max_upper_limit_percent_injected": check.max_upper_limit_kbq,
+        "removed_percent_injected": check.removed_kbq,
+    }
+    shares: dict[str, Any] = {k: None if v is None else given.percent(v) for k, v in figures.items()}
+    if check.removed_kbq is not None and check.removed_ci95_kbq is not None:
+        # A difference may be below zero: its interval is widened on the plain scale.
+        low, high = check.removed_ci95_kbq
+        own = given.budget.coverage_factor * given.budget.relative_sd * check.removed_kbq
+        half = float(np.hypot((high - low) / 2.0, own))
+        shares["removed_percent_injected_ci95"] = [
+            given.percent(check.removed_kbq + sign * half) for sign in (-1.0, 1.0)
+        ]
+    return {"injection": given.to_json(), **shares}
 
 
 def write_bed_check(check: BedCheck, folder: Path) -> None:
