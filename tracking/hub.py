@@ -22,6 +22,7 @@ from tracking.igtl.poses import poses_from_message
 from tracking.inputs import ClockKind, Inputs, frame_number, within
 from tracking.sample import CountSample, PoseSample, PoseStatus
 from tracking.steady import SteadyWatch
+from tracking.volumewatch import VolumeWatch
 
 # A source that was silent for this long has lost its claim to a name, so that a reconnect may take it over.
 CLAIM_S = 2.0
@@ -38,7 +39,7 @@ MOST_DEPARTURE_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock, bump."""
+    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock, bump, volume, tip."""
 
     arrival_s: float
     kind: str
@@ -120,6 +121,7 @@ class Hub:
         self.alarms: deque[Alarm] = deque(maxlen=MOST_ALARMS)
         self.refused: Counter[str] = Counter()
         self.check = SteadyWatch()
+        self.places = VolumeWatch()
         self._checked_s = -math.inf
         self._inputs = inputs
         self._bridge = bridge_clock_steps
@@ -253,6 +255,8 @@ class Hub:
         self.buffer.add(sample)
         if newest is None or sample.t_s > newest:
             self._claims[sample.name].newest_arrival_s = arrival_s
+        if self.places.take(sample, self._inputs_of(source).good_volume):
+            self._alarm(arrival_s, "volume", f"{source}: {sample.name} left the good part of its volume")
         if sample.name.startswith(f"{CHECK}To"):
             self._check_reference(source, arrival_s)
         return ()

@@ -32,16 +32,22 @@ class WorkingVolume:
     low_mm: tuple[float, float, float]
     high_mm: tuple[float, float, float]
 
-    def holds(self, position_mm: NDArray[np.float64]) -> bool:
-        """Whether the point (3,) lies in the box."""
-        return bool((position_mm >= self.low_mm).all() and (position_mm <= self.high_mm).all())
+    def holds(self, position_mm: NDArray[np.float64], margin_mm: float = 0.0) -> bool:
+        """Whether the point (3,) lies in the box, at least `margin_mm` from its sides."""
+        low, high = np.array(self.low_mm) + margin_mm, np.array(self.high_mm) - margin_mm
+        return bool((position_mm >= low).all() and (position_mm <= high).all())
+
+    def within(self, other: WorkingVolume) -> bool:
+        """Whether the whole box lies in another one."""
+        return other.holds(np.array(self.low_mm)) and other.holds(np.array(self.high_mm))
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What a source may send (H40), everything else from it is refused; its clock, and where it can see.
 
-    `devices` lists the only device names that are taken from it; None: any that the kinds allow.
+    `devices` lists the only device names that are taken from it; None: any that the kinds allow. Outside
+    `good_volume`, a part of the volume, a pose is used and the user is told.
     """
 
     poses: bool = True
@@ -49,6 +55,7 @@ class Inputs:
     clock: ClockKind = ClockKind.SHARED
     volume: WorkingVolume | None = None
     devices: tuple[str, ...] | None = None
+    good_volume: WorkingVolume | None = None
 
     def allows(self, device: str) -> bool:
         """Whether the source may send a device of this name."""
@@ -57,12 +64,15 @@ class Inputs:
     @staticmethod
     def from_json(role: Mapping[str, Any]) -> Inputs:
         """Of a source as the head of a record describes it; heads of before the clocks were told apart too."""
-        corners = role.get("volume_mm")
-        volume = None if corners is None else WorkingVolume(tuple(corners[0]), tuple(corners[1]))
+        volume, good = (_volume(role.get(key)) for key in ("volume_mm", "good_volume_mm"))
         clock = ClockKind(role.get("clock", ClockKind.SHARED))
         names = role.get("devices")
         devices = None if names is None else tuple(str(name) for name in names)
-        return Inputs(bool(role["poses"]), bool(role["counts"]), clock, volume, devices)
+        return Inputs(bool(role["poses"]), bool(role["counts"]), clock, volume, devices, good)
+
+
+def _volume(corners: Any) -> WorkingVolume | None:
+    return None if corners is None else WorkingVolume(tuple(corners[0]), tuple(corners[1]))
 
 
 def frame_number(metadata: Mapping[str, str]) -> int | None:
