@@ -156,7 +156,7 @@ def calibrate(
     if grid.r_mm.max() < OFF_AXIS_MM:
         reasons.append("measured on the axis only: the view to the side is physics, not measurement")
     if misfit > gates.doubtful_misfit:
-        reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {gates.doubtful_misfit:g}")
+        reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {gates.doubtful_misfit:g}{_alone(fitted)}")
     distance = np.hypot(grid.r_mm, grid.z_mm + described["response"]["recess_mm"])
     described = with_budget(
         described,
@@ -175,6 +175,13 @@ def calibrate(
         "reasons": refused + reasons,
     }
     return sealed(content)
+
+
+def _alone(fitted: FittedResponse) -> str:
+    if fitted.alone_mm is None:
+        return ""
+    r, z = fitted.alone_mm
+    return f", most of it at r {r:g}, z {z:g} mm: measure that point again and others beside it"
 
 
 def describe(

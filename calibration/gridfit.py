@@ -115,6 +115,7 @@ class FittedResponse:
     held_out_chi2_per_dof: float
     scale_relative_sd: float
     tail_relative_sd: float = 0.0  # of what is left far beside the axis, from the counts
+    alone_mm: tuple[float, float] | None = None  # the point that makes most of the held-out misfit
 
     @property
     def correction_sd(self) -> float:
@@ -150,10 +151,10 @@ def fit_grid(grid: Grid) -> FittedResponse:
         (folds == f, _fit_physics(grid.take(folds != f), vector, FINE, FOLD_EVALUATIONS))
         for f in range(N_FOLDS)
     ]
-    freedom, misfit = _chosen_freedom(grid, fits)
+    freedom, held_out = _chosen_freedom(grid, fits)
     collimator = Collimator.from_vector(vector)
     correction = None if freedom == PURE_PHYSICS else _fit_correction(grid, collimator, freedom)
-    fitted = FittedResponse(collimator, correction, 0.0, misfit, 0.0)
+    fitted = FittedResponse(collimator, correction, 0.0, 0.0, 0.0)
     residuals = deviance_residuals(grid.counts, fitted.in_air(grid.r_mm, grid.z_mm) * grid.exposure)
     dof = max(len(grid) - len(vector), 1)
     scale_sd = np.sqrt(1.0 / max(float(grid.counts.sum()), 1.0) + MODEL_ERROR_FLOOR**2)
@@ -161,10 +162,19 @@ def fit_grid(grid: Grid) -> FittedResponse:
         collimator,
         correction,
         float(residuals @ residuals) / dof,
-        misfit,
+        float(held_out @ held_out) / len(grid),
         float(scale_sd),
         _tail_relative_sd(grid, vector),
+        _alone(grid, held_out),
     )
+
+
+def _alone(grid: Grid, held_out: Array) -> tuple[float, float] | None:
+    """r and z of the one point that makes most of the held-out misfit: nothing else tells what it tells."""
+    worst = int(np.argmax(np.abs(held_out)))
+    if held_out[worst] ** 2 < 0.5 * float(held_out @ held_out):
+        return None
+    return float(grid.r_mm[worst]), float(grid.z_mm[worst])
 
 
 def _fit_from_starts(grid: Grid) -> Array:
@@ -311,22 +321,26 @@ def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Cor
     return Correction(freedom, places, directions[:, kept] @ (amplitudes / np.sqrt(variances[kept])))
 
 
-def _chosen_freedom(grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]]) -> tuple[Freedom, float]:
-    """The correction's freedom that held-out points ask for, and their misfit per point with it."""
-    chosen, misfit = PURE_PHYSICS, _held_out_misfit(grid, fits, PURE_PHYSICS)
+def _chosen_freedom(
+    grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]]
+) -> tuple[Freedom, NDArray[np.float64]]:
+    """The correction's freedom that held-out points ask for, and their residuals (n,) with it."""
+    chosen, residuals = PURE_PHYSICS, _held_out(grid, fits, PURE_PHYSICS)
     for freedom in FREEDOMS:
-        trial = _held_out_misfit(grid, fits, freedom)
-        if trial < (FIRST_GAIN if chosen == PURE_PHYSICS else NEEDED_GAIN) * misfit:
-            chosen, misfit = freedom, trial
-    return chosen, misfit
+        trial = _held_out(grid, fits, freedom)
+        gain = FIRST_GAIN if chosen == PURE_PHYSICS else NEEDED_GAIN
+        if float(trial @ trial) < gain * float(residuals @ residuals):
+            chosen, residuals = freedom, trial
+    return chosen, residuals
 
 
-def _held_out_misfit(grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]], freedom: Freedom) -> float:
-    total = 0.0
+def _held_out(grid: Grid, fits: list[tuple[NDArray[np.bool_], Array]], freedom: Freedom) -> Array:
+    """Deviance residual (n,) of each point beside a fit that never saw it."""
+    residuals = np.zeros(len(grid))
     for held_out, vector in fits:
         collimator, kept, test = Collimator.from_vector(vector), grid.take(~held_out), grid.take(held_out)
         correction = None if freedom == PURE_PHYSICS else _fit_correction(kept, collimator, freedom)
         fitted = FittedResponse(collimator, correction, 0.0, 0.0, 0.0)
-        residuals = deviance_residuals(test.counts, fitted.in_air(test.r_mm, test.z_mm) * test.exposure)
-        total += float(residuals @ residuals)
-    return total / len(grid)
+        expected = fitted.in_air(test.r_mm, test.z_mm) * test.exposure
+        residuals[held_out] = deviance_residuals(test.counts, expected)
+    return residuals
