@@ -32,7 +32,8 @@ class DivotCheck:
     `rms_mm` is the 3D RMS of the tip about the divot (its known place if given, else the mean), `max_mm` the
     largest distance, `drift_mm` the way of the mean from the first to the last third. `tip_shift_mm` (3,) in the
     marker frame: the tip found from these poses less the calibrated one, with its standard error; None where
-    the tool turned too little to tell.
+    the tool turned too little to tell. `wrong`: a figure speaks against the tip; without it a refused check has
+    only proven nothing.
     """
 
     poses: int
@@ -45,6 +46,7 @@ class DivotCheck:
     tip_shift_mm: Floats | None = None
     tip_shift_sd_mm: float | None = None
     reasons: tuple[str, ...] = ()
+    wrong: bool = False
     skipped: Mapping[str, int] = field(default_factory=dict)
     gates: TrackerGates = field(default_factory=TrackerGates)
 
@@ -85,6 +87,7 @@ class DivotCheck:
             "tip_shift_sd_mm": self.tip_shift_sd_mm,
             "skipped": dict(self.skipped),
             "accepted": self.accepted,
+            "wrong": self.wrong,
             "reasons": list(self.reasons),
             **gates_content(self.gates),
         }
@@ -119,9 +122,8 @@ def check_divot(
             weakest_rotation_deg(matrices),
             shift,
             sd,
-            (),
-            left_out,
-            gates,
+            skipped=left_out,
+            gates=gates,
         )
     )
 
@@ -156,7 +158,9 @@ def _judged(check: DivotCheck) -> DivotCheck:
     told = check.tip_shift_sd_mm is not None and _turned(check)
     if not told:
         check = replace(check, tip_shift_mm=None, tip_shift_sd_mm=None)
-    return replace(check, reasons=tuple(_reasons(check, told)))
+    against = _reasons(check, told)
+    unproven = [_too_little(check)] if not told and check.known_mm is None else []
+    return replace(check, reasons=(*against, *unproven), wrong=bool(against))
 
 
 def _turned(check: DivotCheck) -> bool:
@@ -181,9 +185,11 @@ def _reasons(check: DivotCheck, told: bool) -> list[str]:
         )
     if drift > gates.max_drift_mm:
         reasons.append(f"the tip drifted by {drift:.2f} mm, at most {gates.max_drift_mm:g} allowed")
-    if not told and check.known_mm is None:
-        reasons.append(
-            f"the tool was turned too little to show a wrong tip ({check.rotation_deg or 0.0:.1f} deg, "
-            f"{gates.min_rotation_deg:g} needed): tilt it to all sides, by some 20 degrees"
-        )
     return reasons
+
+
+def _too_little(check: DivotCheck) -> str:
+    return (
+        f"the tool was turned too little to show a wrong tip ({check.rotation_deg or 0.0:.1f} deg, "
+        f"{check.gates.min_rotation_deg:g} needed): tilt it to all sides, by some 20 degrees"
+    )
