@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from navigation.cli.pivot import refuse_existing, write_result
 from navigation.cli.sourceoptions import source_options
 from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
+
+if TYPE_CHECKING:
+    from calibration.gridfit import Grid
 
 
 @click.command(
@@ -27,6 +30,13 @@ from tracking.errors import GateRefusedError, InputError
 @click.option("--probe-serial", help="Serial number the calibration is bound to.")
 @click.option("--operator", help="Who measured.")
 @click.option("--dead-time-s", type=Finite(min=0.0), help="Dead time of the counter in s.")
+@click.option("--dead-time", type=click.Path(path_type=Path), help="deadtime.json of the same counter.")
+@click.option(
+    "--grid-time",
+    type=click.Choice(["live", "clock"]),
+    help="live: live_s leaves the dead time out; clock: it does not, and the losses are made good. Default: clock"
+    " with --dead-time, whose counter told its losses, else live.",
+)
 @source_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
@@ -39,6 +49,8 @@ def command(
     probe_serial: str | None,
     operator: str | None,
     dead_time_s: float | None,
+    dead_time: Path | None,
+    grid_time: str | None,
     source_relative_sd: float | None,
     calibrator_id: str | None,
     assay_time: str | None,
@@ -49,10 +61,12 @@ def command(
 ) -> None:
     """Response of a probe from a point source on a grid in front of its face, in air.
 
-    GRID has the columns r_mm,z_mm,counts,live_s,activity_kbq. The result is a draft until someone signs it.
+    GRID has the columns r_mm,z_mm,counts,live_s,activity_kbq; with --grid-time clock what the counter lost to
+    dead time is made good. The result is a draft until someone signs it.
     """
     from calibration.detector import calibrate, read_air_water, read_grid
     from calibration.nuclide import nuclide as nuclide_by_name
+    from calibration.record import sealed
     from calibration.source import source_statement
     from navigation.plots.detector import detector_plots
 
@@ -61,8 +75,8 @@ def command(
     source = source_statement(known, source_relative_sd, calibrator_id, assay_time, measured_at)
     window = None if window_kev is None else parse_window(window_kev)
     measured = None if air_water is None else read_air_water(air_water)
-    points = read_grid(grid)
-    extra = {"probe_serial": probe_serial, "operator": operator, "dead_time_s": dead_time_s}
+    points, doubts, dead = counted(read_grid(grid), dead_time_s, dead_time, probe_serial, grid_time)
+    extra = {"probe_serial": probe_serial, "operator": operator, **dead}
     content = calibrate(
         points,
         known,
@@ -71,11 +85,49 @@ def command(
         extra={k: v for k, v in extra.items() if v is not None},
         source=source,
     )
+    if doubts:
+        content = sealed(content | {"reasons": [*content["reasons"], *doubts]})
     write_result(out, content)
     write_plots(lambda: detector_plots(out, points, content), plots)
     if content["accepted"] is not True:
         raise GateRefusedError(f"{out}: detector calibration refused: {'; '.join(content['reasons'])}")
     click.echo(summary(content))
+
+
+def counted(
+    points: Grid,
+    dead_time_s: float | None,
+    measured: Path | None,
+    probe_serial: str | None,
+    grid_time: str | None,
+) -> tuple[Grid, list[str], dict[str, Any]]:
+    """The grid without its losses, what is doubtful of that, and the keys of probe.json.
+
+    Raises InputError when both figure and file are given, GateRefusedError for a file of another probe.
+    """
+    from calibration.deadtime import DeadTime
+    from calibration.deadtimecheck import corrected_grid, doubt_of_grid, read_dead_time
+
+    if dead_time_s is not None and measured is not None:
+        raise InputError("--dead-time-s and --dead-time: give one of them")
+    if measured is None:
+        if dead_time_s is None:
+            return points, [], {}
+        dead, record = DeadTime(dead_time_s), dict[str, Any]()
+    else:
+        dead, record = read_dead_time(measured)
+        whose = record.get("probe_serial")
+        if None not in (whose, probe_serial) and whose != probe_serial:
+            raise GateRefusedError(f"{measured}: the dead time is of probe {whose}, not of {probe_serial}")
+    clock = grid_time == "clock" or (grid_time is None and measured is not None)
+    told = dead.content() | {"grid_time": "clock" if clock else "live"}
+    if "id" in record:
+        told["dead_time_id"] = record["id"]
+    doubts = doubt_of_grid(points, dead, clock)
+    if not clock:
+        return points, doubts, told
+    kept, left_out = corrected_grid(points, dead)
+    return kept, left_out + doubts, told
 
 
 def parse_window(text: str) -> tuple[float, float]:

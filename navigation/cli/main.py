@@ -61,9 +61,14 @@ CALIBRATE = {
     "divot": Entry("navigation.cli.divot:command", "Is the tip where its calibration says?"),
     "tracker": Entry("navigation.cli.tracker:command", "A tracker against known distances."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),
+    "approve": Entry("navigation.cli.keeping:approve", "A second person approves a draft."),
+    "activate": Entry("navigation.cli.keeping:activate", "Put a record of a store to use."),
+    "undo": Entry("navigation.cli.keeping:undo", "Back to the record used before."),
+    "records": Entry("navigation.cli.keeping:records", "What a store holds, and its history."),
     "check": Entry("navigation.cli.check:command", "Daily quality check with trend."),
     "background": Entry("navigation.cli.background:command", "Background counts, and whether they rose."),
     "sheath": Entry("navigation.cli.sheath:command", "What a sterile sheath lets through."),
+    "dead-time": Entry("navigation.cli.dead_time:command", "Dead time of the counter, and which kind it is."),
 }
 
 
