@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 
 # Borders of the rings of cells, tilt from the upright direction in degrees: a cone of 35 degrees fills them all.
 RING_DEG = (0.0, 10.0, 22.0, 34.0)
-# Cells in each ring; the outer ones are about as large as the inner.
-RING_CELLS = (1, 6, 10)
+# Cells in each ring: one for each direction that has a word.
+RING_CELLS = (1, 8, 8)
 
 
 @dataclass(frozen=True, slots=True)

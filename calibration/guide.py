@@ -26,6 +26,8 @@ SPEED_S = 0.25
 STILL_MM_S, STILL_DEG_S = 12.0, 8.0
 # Above this an optical tracker's own frame smears, and poses of slow trackers lie far apart.
 FAST_DEG_S, FAST_MM_S = 90.0, 250.0
+# A cell is asked for so long before another one is.
+PATIENCE_S = 4.0
 # Progress below this says nothing of how long the rest will take.
 TELLING_PROGRESS = 0.15
 WORDS_OF_DIRECTION = (
@@ -182,10 +184,41 @@ def direction_words(azimuth_rad: float) -> str:
 
 
 def way_to(pointer: tuple[float, float], wanted: Cell) -> float:
-    """Azimuth in rad of the way on the map from the pointer to the middle of a cell; the innermost cell's is 0, 0."""
-    middle = 0.0 if wanted.low_deg == 0.0 else 0.5 * (wanted.low_deg + wanted.high_deg)
-    way = middle * np.exp(1j * wanted.middle_rad) - pointer[0] * np.exp(1j * pointer[1])
+    """Azimuth in rad of the way on the map from the pointer to the middle of a cell."""
+    way = middle_of(wanted) - pointer[0] * np.exp(1j * pointer[1])
     return float(np.mod(np.angle(way), 2.0 * np.pi))
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """The cell asked for: kept until it is filled or PATIENCE_S are over, so that words do not flicker."""
+
+    cell: Cell | None = None
+    since_s: float = -np.inf
+    given_up: tuple[tuple[float, float], ...] = ()
+
+    def renew(self, t_s: float, cells: tuple[Cell, ...], pointer: tuple[float, float] | None) -> None:
+        """Look at the cells as they are now."""
+        empty = {(c.low_deg, c.start_rad): c for c in cells if not c.visits}
+        kept = None if self.cell is None else (self.cell.low_deg, self.cell.start_rad)
+        if pointer is None or (kept in empty and t_s - self.since_s <= PATIENCE_S):
+            return
+        if kept in empty:
+            self.given_up = (*self.given_up, kept)
+        choice = [c for key, c in empty.items() if key not in self.given_up] or list(empty.values())
+        self.cell = min(choice, key=lambda c: distance_to(pointer, c), default=None)
+        self.since_s = t_s
+
+
+def middle_of(cell: Cell) -> complex:
+    """The middle of a cell on the map; the innermost cell's is the centre."""
+    radius = 0.0 if cell.low_deg == 0.0 else 0.5 * (cell.low_deg + cell.high_deg)
+    return complex(radius * np.exp(1j * cell.middle_rad))
+
+
+def distance_to(pointer: tuple[float, float], cell: Cell) -> float:
+    """From the pointer to the middle of a cell on the map."""
+    return float(abs(middle_of(cell) - pointer[0] * np.exp(1j * pointer[1])))
 
 
 def user_right(left: Array, up: Array) -> Array | None:

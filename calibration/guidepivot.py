@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.coverage import RING_DEG, Cell, basis_about, covered, tilt_and_azimuth
+from calibration.coverage import Cell, basis_about, covered, tilt_and_azimuth
 from calibration.gates import PivotGates
-from calibration.guide import FAST_DEG_S, Guidance, Guide, direction_words, user_right, way_to
+from calibration.guide import FAST_DEG_S, Guidance, Guide, Wish, direction_words, user_right
 from calibration.pivot import (
     PivotCalibration,
     calibrate_pivot,
@@ -65,6 +65,7 @@ class PivotGuide(Guide):
         self._estimate: PivotCalibration | None = None
         self._estimated_s = -np.inf
         self._off = 0
+        self._wish = Wish()
 
     @property
     def matrices(self) -> Array:
@@ -88,6 +89,7 @@ class PivotGuide(Guide):
         if t_s - self._estimated_s >= ESTIMATE_EVERY_S:
             self._estimated_s = t_s
             self._renew(t_s)
+        self._wish.renew(t_s, self._cells(), self._pointer())
 
     def _hold(self, t_s: float, matrix: Array) -> None:
         if not self.motion.still:
@@ -194,7 +196,7 @@ class PivotGuide(Guide):
     def guidance(self) -> Guidance:
         """What to tell the user now."""
         cells, pointer = self._cells(), self._pointer()
-        wanted = None if pointer is None else nearest_empty(cells, pointer)
+        wanted = None if pointer is None else self._wish.cell
         progress = self.advanced(self._share())
         refusals = self._estimate.reasons if self.phase == "done" and self._estimate is not None else ()
         return Guidance(
@@ -243,34 +245,15 @@ class PivotGuide(Guide):
         return tilt_words(pointer, wanted)
 
 
-def nearest_empty(cells: tuple[Cell, ...], pointer: tuple[float, float]) -> Cell | None:
-    """The cell without a visit that is nearest to the pointer on the map; None when all are filled."""
-
-    def place(tilt: float, azimuth: float) -> Array:
-        return tilt * np.array([np.cos(azimuth), np.sin(azimuth)])
-
-    here = place(*pointer)
-    empty = [c for c in cells if not c.visits]
-    if not empty:
-        return None
-    return min(empty, key=lambda c: float(np.linalg.norm(place(middle_tilt(c), c.middle_rad) - here)))
-
-
-def middle_tilt(cell: Cell) -> float:
-    """Tilt of a cell's middle; the innermost cell is the upright direction itself."""
-    return 0.0 if cell.low_deg == RING_DEG[0] else 0.5 * (cell.low_deg + cell.high_deg)
-
-
 def tilt_words(pointer: tuple[float, float], wanted: Cell) -> str:
-    """How to get from the pointer to a cell, in the user's directions."""
-    goal = middle_tilt(wanted)
-    if goal == 0.0:
+    """How to get from the pointer to a cell, in the user's directions from upright."""
+    if wanted.low_deg == 0.0:
         return "back to upright"
     words = direction_words(wanted.middle_rad)
     turn = abs((pointer[1] - wanted.middle_rad + np.pi) % (2.0 * np.pi) - np.pi)
-    same_side = turn < np.pi / 4.0
-    if same_side and pointer[0] > wanted.high_deg:
-        return f"tilt less: now {pointer[0]:.0f} deg, {goal:.0f} wanted ({words})"
+    same_side = turn < np.pi / 8.0
+    if same_side and pointer[0] >= wanted.high_deg:
+        return f"tilt less {words}"
     if same_side and pointer[0] < wanted.low_deg:
-        return f"tilt farther {words}: now {pointer[0]:.0f} deg, {goal:.0f} wanted"
-    return f"tilt more {direction_words(way_to(pointer, wanted))}"
+        return f"tilt farther {words}"
+    return f"tilt {words}"

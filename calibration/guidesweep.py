@@ -13,27 +13,29 @@ from numpy.typing import NDArray
 
 from calibration.coverage import Cell, basis_about
 from calibration.gridplan import InAir, common_probe
-from calibration.guide import FAST_MM_S, Guidance, Guide, direction_words, user_right, way_to
+from calibration.guide import FAST_MM_S, Guidance, Guide, Wish, direction_words, user_right, way_to
 
 Array = NDArray[np.float64]
 
 # Rings of the source's offset across the axis, mm, and their cells.
 RING_MM = (0.0, 7.0, 15.0, 25.0)
-RING_CELLS = (1, 6, 8)
+RING_CELLS = (1, 8, 8)
 # Distances in front of the face at which a window counts as covering its cell.
 NEAREST_MM, FARTHEST_MM = 8.0, 55.0
 GOOD_MM = 30.0
 # What is wanted: half of what a calibration must reach (5 ms, 1.5 degrees, 1 mm).
-TARGETS = {"latency_ms": 4.0, "axis_deg": 0.8, "centre_mm": 0.5}
+TARGETS = {"latency_ms": 4.0, "axis_deg": 1.0, "centre_mm": 0.5}
 # The response fitted along with the rest takes part of the information.
 UNKNOWN_RESPONSE_FACTOR = 1.5
 NEEDED_COVERAGE = 0.7
 FEWEST_WINDOWS = 100
 LONGEST_S = 180.0
-# The first movement to the user's left tells how the user looks at the source.
-LEFT_MM = 40.0
+# Held within this of the axis over the source, the first movement, to the user's left, tells how the user looks at it.
+ABOVE_MM, LEFT_MM = 20.0, 40.0
+# The way to go is told anew so often.
+TOLD_S = 1.0
 # A pass this quick makes the counts rise and fall within a few windows: what a latency is seen by.
-QUICK_MM_S, SLOW_MM_S = 60.0, 15.0
+QUICK_MM_S, SLOW_MM_S = 60.0, 8.0
 # Poses are kept so long that a late counter's windows find theirs; the latency assumed meanwhile.
 KEPT_S, ASSUMED_LATENCY_S = 2.0, 0.1
 # Steps for slopes of the response.
@@ -69,6 +71,9 @@ class SweepGuide(Guide):
         self._path: deque[tuple[float, Array]] = deque()
         self._first: Array | None = None
         self._right: Array | None = None
+        self._told_s = -np.inf
+        self._way = "pass over the source"
+        self._wish = Wish()
         self._visits = np.zeros(sum(RING_CELLS), dtype=np.int64)
         self._information = np.diag(1.0 / PRIOR_SD**2)
         self.windows = 0
@@ -82,10 +87,19 @@ class SweepGuide(Guide):
             self._path.popleft()
         if self.phase == "left":
             self._learn_left(tip)
+        elif t_s - self._told_s >= TOLD_S:
+            self._told_s = t_s
+            self._wish.renew(t_s, ring_cells(self._visits), self._pointer())
+            self._way = self._way_words()
 
     def _learn_left(self, tip: Array) -> None:
-        """The first way of so many millimetres is to the user's left; the probe looks down meanwhile."""
-        self._first = tip if self._first is None else self._first
+        """From where the probe was held above the source, the first way of some length is to the user's left."""
+        seen = tip[:3, :3].T @ (self._source - tip[:3, 3])
+        above = NEAREST_MM <= seen[2] <= FARTHEST_MM and np.hypot(seen[0], seen[1]) <= ABOVE_MM
+        if above and self.motion.still:
+            self._first = tip
+        if self._first is None:
+            return
         moved = tip[:3, 3] - self._first[:3, 3]
         up = -self._first[:3, 2]
         right = user_right(moved, up)
@@ -184,12 +198,12 @@ class SweepGuide(Guide):
         """What to tell the user now."""
         cells = ring_cells(self._visits)
         pointer = self._pointer()
-        wanted = None if pointer is None or self.latency_only else nearest_empty_cell(cells, pointer)
+        wanted = None if pointer is None or self.latency_only else self._wish.cell
         return Guidance(
             self.step,
             self.phase,
             self.advanced(self._share()),
-            self._hint(pointer, wanted),
+            self._hint(),
             cells,
             pointer,
             wanted,
@@ -250,14 +264,16 @@ class SweepGuide(Guide):
             rows.append(("distance", f"{distance:.0f} mm"))
         return tuple(rows)
 
-    def _hint(self, pointer: tuple[float, float] | None, wanted: Cell | None) -> str:
+    def _hint(self) -> str:
         if self.phase == "done":
             return "done: put the source away"
         unseen = self.unseen_hint()
         if unseen is not None:
             return unseen
         if self.phase == "left":
-            return "hold the probe above the source, looking down at it, and move it to your left"
+            if self._first is None:
+                return f"hold the probe {GOOD_MM:g} mm above the source, looking down at it, still"
+            return "move the probe to your left"
         distance = self._distance() or 0.0
         if distance < 0.0:
             return "turn the probe: the source lies behind its face"
@@ -266,7 +282,7 @@ class SweepGuide(Guide):
         if distance < NEAREST_MM:
             return f"move away to {GOOD_MM:g} mm: now {distance:.0f} mm"
         speed = self.motion.speed[0]
-        if speed > FAST_MM_S:
+        if speed > FAST_MM_S and not self.latency_only:
             return "slower"
         if self.latency_only:
             return (
@@ -274,8 +290,12 @@ class SweepGuide(Guide):
                 if speed > QUICK_MM_S
                 else "faster: pass over the source in half a second"
             )
-        if speed < SLOW_MM_S and self.predicted["latency_ms"] > TARGETS["latency_ms"]:
+        if speed < SLOW_MM_S:
             return "keep moving: the latency is seen by movement"
+        return self._way
+
+    def _way_words(self) -> str:
+        pointer, wanted = self._pointer(), self._wish.cell
         if wanted is None or pointer is None:
             return "go on round the source, and lean the probe to all sides"
         if wanted.low_deg == 0.0:
@@ -300,14 +320,3 @@ def ring_cells(visits: NDArray[np.int64]) -> tuple[Cell, ...]:
             number = int(visits[len(cells)])
             cells.append(Cell(RING_MM[ring], RING_MM[ring + 1], start, start + step, number))
     return tuple(cells)
-
-
-def nearest_empty_cell(cells: tuple[Cell, ...], pointer: tuple[float, float]) -> Cell | None:
-    """The cell without a visit nearest to the pointer; None when all are filled."""
-    here = pointer[0] * np.exp(1j * pointer[1])
-
-    def apart(cell: Cell) -> float:
-        middle = 0.0 if cell.low_deg == 0.0 else 0.5 * (cell.low_deg + cell.high_deg)
-        return float(abs(middle * np.exp(1j * cell.middle_rad) - here))
-
-    return min((c for c in cells if not c.visits), key=apart, default=None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from navigation.simulate import SCENES, build_scene
+from navigation.simulate import BENCH_SCENES, SCENES, bench_scene, build_scene
 from tracking.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ HIGHEST_PORT = 65534  # the probe's is one above
     "simulate",
     epilog="Example: gammanav simulate bed --port 18954 --seed 3 --truth truth.json",
 )
-@click.argument("scene", type=click.Choice(SCENES))
+@click.argument("scene", type=click.Choice((*SCENES, *BENCH_SCENES)))
 @click.option(
     "--port",
     default=DEFAULT_PORT,
@@ -81,12 +81,14 @@ def command(
     By itself it goes through sweep, landmarks, touch, scan-1, resect, touch-bed and scan-2, then scans
     on. Each start and stop is a JSON line on stdout. With --interactive these phases come as lines on
     stdin, in any order.
+
+    pivot, spin, sweep, grid, check and quiet are benches to rehearse a calibration on, each moved as `gammanav
+    calibrate guide` asks for it, over and over.
     """
     from navigation.simulate.stage import Stage, Timeline
 
-    stage = Stage(
-        build_scene(scene, seed), port, speed=speed, counts=counts, on_event=_report, on_error=_complain
-    )
+    build = bench_scene if scene in BENCH_SCENES else build_scene
+    stage = Stage(build(scene, seed), port, speed=speed, counts=counts, on_event=_report, on_error=_complain)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stage.stop.set())
     ports = stage.start()
@@ -95,7 +97,7 @@ def command(
         _emit({"ready": True, "ports": list(ports), "simulation": True, "scene": scene, "seed": seed})
         if interactive:
             threading.Thread(target=_listen, args=(stage,), daemon=True).start()
-        stage.play(None if interactive else Timeline())
+        stage.play(None if interactive else Timeline(scene))
     finally:
         stage.close()
 
@@ -108,7 +110,8 @@ def _write_files(stage: Stage, ports: tuple[int, int], truth: Path | None, setup
     if setup is not None:
         from navigation.simulate.setup import write_setup
 
-        write_setup(stage.scene, setup, stage.reference_utc_s, ports)
+        study = stage.scene.name not in BENCH_SCENES
+        write_setup(stage.scene, setup, stage.reference_utc_s, ports, study)
 
 
 def _emit(record: dict[str, Any]) -> None:

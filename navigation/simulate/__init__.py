@@ -14,6 +14,7 @@ than the one the scene names.
 
 from __future__ import annotations
 
+from navigation.simulate.bench import BENCH_SCENES, bench_scene
 from navigation.simulate.scenes import SCENES, Scene, build_scene
 
-__all__ = ["SCENES", "Scene", "build_scene"]
+__all__ = ["BENCH_SCENES", "SCENES", "Scene", "bench_scene", "build_scene"]

@@ -65,7 +65,9 @@ class Tracker:
             "Stylus": invert_rigid(rigid(np.eye(3), scene.equipment.stylus_tip_mm)),
         }
         self._noise = {
-            tool: _Noise.of(stream(scene.seed, scene.name, label, tool), mm, deg)
+            tool: _Noise.of(
+                stream(scene.seed, scene.name, label, tool), room.noise_share * mm, room.noise_share * deg
+            )
             for tool, mm, deg in (
                 ("Probe", TOOL_NOISE_MM, TOOL_NOISE_DEG),
                 ("Reference", REFERENCE_NOISE_MM, REFERENCE_NOISE_DEG),
@@ -74,7 +76,7 @@ class Tracker:
         }
         rng = stream(scene.seed, scene.name, "sway")
         self._sway_period_s, self._sway_phase = rng.uniform(7.0, 40.0, 6), rng.uniform(0, 2 * np.pi, 6)
-        self._sway_size = np.array([0.0015, 0.0015, 0.0015, 1.2, 1.2, 1.2])
+        self._sway_size = room.sways * np.array([0.0015, 0.0015, 0.0015, 1.2, 1.2, 1.2])
 
     def reference_in_tracker(self, t_s: float) -> Array:
         """True `T_tracker_reference` (4, 4)."""

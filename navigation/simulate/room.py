@@ -98,6 +98,10 @@ def kind_of(phase: str) -> str:
 class OperatingRoom:
     """One scene played from `start_s` on; commands must come in the order of time."""
 
+    # Whether table and camera sway, and which share of the devices' full noise the tracker has here.
+    sways = True
+    noise_share = 1.0
+
     def __init__(self, scene: Scene, start_s: float = 0.0) -> None:
         self.scene = scene
         self.model = RateModel(detector_of(scene.equipment.head), scene.equipment.mismatch)

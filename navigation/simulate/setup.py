@@ -107,11 +107,13 @@ def landmark_record(scene: Scene) -> dict[str, Any]:
 
 
 def write_setup(
-    scene: Scene, folder: Path, reference_utc_s: float, ports: tuple[int, int] | None = None
+    scene: Scene,
+    folder: Path,
+    reference_utc_s: float,
+    ports: tuple[int, int] | None = None,
+    study: bool = True,
 ) -> None:
-    """Write all of it into `folder`, made if need be; the study goes to `folder`/dicom."""
-    from navigation.simulate.dicom import write_study
-
+    """Write all of it into `folder`, made if need be; the study, where there is one, goes to `folder`/dicom."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_rows(
         folder / "probe_grid.csv", ("r_mm", "z_mm", "counts", "live_s", "activity_kbq"), probe_grid(scene)
@@ -124,7 +126,10 @@ def write_setup(
     write_json(folder / "landmarks.json", landmarks)
     _write_points(folder / "landmarks.csv", landmarks)
     write_text(folder / "case.toml", case_text(scene, reference_utc_s, ports))
-    write_study(scene, folder / "dicom", reference_utc_s)
+    if study:
+        from navigation.simulate.dicom import write_study
+
+        write_study(scene, folder / "dicom", reference_utc_s)
 
 
 def case_text(scene: Scene, reference_utc_s: float, ports: tuple[int, int] | None) -> str:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from navigation.simulate.bench import BENCH_SCENES, BenchRoom
 from navigation.simulate.devices import TRACKER_HZ, Counter, Tracker
 from navigation.simulate.room import Event, OperatingRoom
 from navigation.simulate.scenes import Scene
@@ -57,7 +58,8 @@ class Stage:
         self.speed = speed
         self.start_utc_s = time.time() if start_utc_s is None else start_utc_s
         self.reference_utc_s = self.start_utc_s - REFERENCE_AGE_S
-        self.room = OperatingRoom(scene, REFERENCE_AGE_S)
+        room = BenchRoom if scene.name in BENCH_SCENES else OperatingRoom
+        self.room = room(scene, REFERENCE_AGE_S)
         self.tracker_server = Server(port)
         self.probe_server = Server(port + 1 if port else 0)
         self.stop = threading.Event()
@@ -183,12 +185,13 @@ def _marked(message: Message, sample: CountSample) -> Message:
 
 
 class Timeline:
-    """Commands PROCEDURE, then one scan after the other."""
+    """Commands PROCEDURE, then one scan after the other; on a bench its one phase over and over."""
 
-    def __init__(self) -> None:
-        self._left = deque(PROCEDURE)
+    def __init__(self, scene: str = "") -> None:
+        self._left = deque(() if scene in BENCH_SCENES else PROCEDURE)
+        self._then = scene if scene in BENCH_SCENES else "scan"
 
     def __call__(self, stage: Stage) -> None:
         """Command the next phase when none runs."""
         if not stage.busy:
-            stage.command(self._left.popleft() if self._left else "scan")
+            stage.command(self._left.popleft() if self._left else self._then)

@@ -90,11 +90,12 @@ class Hand:
         else:
             words = max((w for w in WORDS_OF_DIRECTION if w in hint), key=len)
             azimuth = WORDS_OF_DIRECTION.index(words) * np.pi / 4
-            step = np.array([np.cos(azimuth), np.sin(azimuth)])
+            reach = float(np.linalg.norm(self.tilt))
             if "tilt less" in hint:
-                step = -step
-            goal = self.tilt + 6.0 * step
-            reach = max(np.linalg.norm(goal), 1e-9)
-            # Shafts beyond 45 degrees knock against the block.
-            goal = goal * min(1.0, 45.0 / reach)
-            self.lean(guide, (float(goal[0]), float(goal[1])))
+                reach -= 6.0
+            elif "tilt farther" in hint:
+                # Shafts beyond 45 degrees knock against the block.
+                reach = min(reach + 6.0, 45.0)
+            else:
+                reach = 25.0
+            self.lean(guide, (reach * np.cos(azimuth), reach * np.sin(azimuth)))
