@@ -19,7 +19,11 @@ from tracking.seal import CHECKSUM, checksum, expiry_of, require_in_date, requir
 
 __all__ = [
     "APPROVED",
+    "AXIS",
+    "DETECTOR",
     "DRAFT",
+    "LATENCY",
+    "TIP",
     "RecordStamp",
     "approved",
     "checksum",
@@ -102,12 +106,13 @@ def new_head(
     from importlib.metadata import PackageNotFoundError, version
 
     made = now or datetime.now(UTC)
+    label = nuclide if kind == DETECTOR and nuclide else kind
     try:
         software = version("gammanav")
     except PackageNotFoundError:
         software = "unpackaged"
     return {
-        "id": f"{made.strftime('%Y%m%dT%H%M%SZ')}-{nuclide or kind}-{secrets.token_hex(4)}",
+        "id": f"{made.strftime('%Y%m%dT%H%M%SZ')}-{label}-{secrets.token_hex(4)}",
         "kind": kind,
         "probe_serial": probe_serial,
         "nuclide": nuclide,

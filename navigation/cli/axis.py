@@ -10,9 +10,11 @@ import click
 
 from calibration.axis import AxisCalibration, calibrate_axis
 from calibration.expected import ExpectedTip, read_expected, tool_of
+from calibration.record import AXIS, stamped
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.cli.plus_tip import check_plus, put_tip
 from navigation.cli.posesource import PoseRequest, gates_for, pose_options, take_poses, told_of
+from navigation.cli.recordoptions import record_options
 from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
@@ -33,6 +35,7 @@ PROBE = "Probe"
 @click.option(
     "--plus", type=click.Path(path_type=Path), help="PLUS file to put tip and axis into (needs --tip)."
 )
+@record_options
 @plots_option
 def command(
     poses: Path | None,
@@ -45,6 +48,8 @@ def command(
     case: Path | None,
     transform: str | None,
     plus: Path | None,
+    operator: str | None,
+    probe_serial: str | None,
     plots: bool,
 ) -> None:
     """Direction out of a probe's face, from a probe that was spun about its own axis.
@@ -69,6 +74,7 @@ def command(
     result = calibrate_axis(pose_set.matrices, tip_mm, gates.axis, pose_set.skipped)
     result = _of_one_tool(result, expected, pose_set.source)
     content = told_of(result.as_json(), pose_set, request)
+    content = stamped(content, AXIS, operator=operator, probe_serial=probe_serial, replaces=out)
     write_result(out, content)
     write_plots(lambda: axis_plots(out, pose_set.matrices, content), plots)
     if not result.accepted:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from calibration.record import LATENCY, stamped
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.cli.recordoptions import record_options
 from navigation.offline import ScanOptions
 from navigation.plots import plots_option, write_plots
 
@@ -28,6 +30,7 @@ from navigation.plots import plots_option, write_plots
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, latency.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@record_options
 @plots_option
 def command(
     scan: Path,
@@ -36,6 +39,8 @@ def command(
     surface: Path | None,
     out: Path,
     force: bool,
+    operator: str | None,
+    probe_serial: str | None,
     plots: bool,
 ) -> None:
     """By how much the counter of SCAN stamps late, with its 95 % interval.
@@ -58,6 +63,8 @@ def command(
         "reasons": reasons,
         "simulated": state.result.simulated,
     }
+    who = {"operator": operator, "probe_serial": probe_serial, "nuclide": state.result.nuclide}
+    content = stamped(content, LATENCY, **who, replaces=out)
     write_result(out, content)
     write_plots(lambda: latency_plots(out, content), plots)
     click.echo(

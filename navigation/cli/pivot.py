@@ -10,6 +10,7 @@ import click
 from calibration.expected import compared, read_expected, tool_of
 from calibration.gates import Gates, PivotGates
 from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
+from calibration.record import TIP, stamped
 from navigation.cli.numbers import Finite
 from navigation.cli.plus_tip import check_plus, imported_tip, is_plus, put_tip
 from navigation.cli.posesource import (
@@ -70,6 +71,7 @@ def write_result(out: Path, content: dict[str, Any]) -> None:
     help="Earlier tip.json of the same tool: refused where the tip has moved or the tool is another.",
 )
 @click.option("--probe-serial", help="Serial number of the tool, kept in the result.")
+@click.option("--operator", help="Who measured; another person approves.")
 @click.option("--tool", help="The tool's name in a PLUS file; default: that of the poses, else Stylus.")
 @click.option(
     "--plus",
@@ -90,6 +92,7 @@ def command(
     method: str,
     expect: Path | None,
     probe_serial: str | None,
+    operator: str | None,
     tool: str | None,
     plus: Path | None,
     plots: bool,
@@ -107,10 +110,10 @@ def command(
     if poses is not None and is_plus(poses):
         if plus is not None or live is not None:
             raise InputError(f"{poses}: a tip out of a PLUS file goes with neither --live nor --plus")
-        _import(poses, out, tool or DEFAULT_TOOL, gates)
+        _import(poses, out, tool or DEFAULT_TOOL, gates, operator)
         return
     request = PoseRequest(poses, live, device, seconds, transform, out, force)
-    result, content = _calibrated(request, gates, method, expect, probe_serial, plots)
+    result, content = _calibrated(request, gates, method, expect, probe_serial, operator, plots)
     if not result.accepted:
         raise GateRefusedError(f"{out}: pivot calibration refused: {'; '.join(result.reasons)}")
     named = tool or (tool_of(content["transform"]) if "transform" in content else DEFAULT_TOOL)
@@ -124,6 +127,7 @@ def _calibrated(
     method: str,
     expect: Path | None,
     probe_serial: str | None,
+    operator: str | None,
     plots: bool,
 ) -> tuple[PivotCalibration, dict[str, Any]]:
     """The calibration and what was written of it, with its pictures."""
@@ -137,15 +141,16 @@ def _calibrated(
         result, shift = compared(result, expected, pose_set.source, probe_serial)
         more |= shift
     content = told_of({**result.as_json(), **more}, pose_set, request)
+    content = stamped(content, TIP, operator=operator, replaces=request.out)
     write_result(request.out, content)
     write_plots(lambda: pivot_plots(request.out, pose_set.matrices, content), plots)
     return result, content
 
 
-def _import(file: Path, out: Path, tool: str, gates: Gates) -> None:
+def _import(file: Path, out: Path, tool: str, gates: Gates, operator: str | None) -> None:
     """The tip that a PLUS configuration holds, as a result."""
     content = imported_tip(file, tool, gates.pivot.max_rms_mm)
-    write_result(out, content)
+    write_result(out, stamped(content, TIP, operator=operator, replaces=out))
     if content["reasons"]:
         raise GateRefusedError(f"{out}: imported tip refused: {'; '.join(content['reasons'])}")
     tip = ", ".join(f"{v:.2f}" for v in content["tip_offset_mm"])
