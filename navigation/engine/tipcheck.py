@@ -15,39 +15,15 @@ from numpy.typing import NDArray
 
 from calibration.acceptance import DivotCheck, check_divot
 from calibration.gates import TrackerGates
+from navigation.engine.tipstate import CHECKING, IN_ORDER, UNPROVEN, WRONG, TipState
 from navigation.engine.tools import PROBE, STYLUS, Floats, Tips, ToolDesk
 from tracking.errors import InputError
 
 # A minute of a fast tracker; a hand is done in ten seconds.
 MOST_POSES = 6000
-NOT_CHECKED = "not checked in this case"
-IN_ORDER, WRONG, UNPROVEN, CHECKING = "in order", "WRONG", "not proven", "being checked"
 BLOCKED = (
     "the probe's tip is not where its calibration says: check it in the divot again or calibrate it anew"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TipState:
-    """As views show it: the probe's tip in words, the newest figures, and what is under way."""
-
-    state: str = NOT_CHECKED
-    rms_mm: float | None = None
-    shift_mm: float | None = None
-    shift_sd_mm: float | None = None
-    checked_s: float | None = None  # Unix
-    poses: int = 0
-    reason: str | None = None
-
-    @property
-    def words(self) -> str:
-        """One line, such as "in order: 3D RMS 0.21 mm, moved by 0.10 mm"."""
-        if self.reason is not None:
-            return f"{self.state}: {self.reason}"
-        if self.rms_mm is None:
-            return self.state
-        moved = "" if self.shift_mm is None else f", moved by {self.shift_mm:.2f} mm"
-        return f"{self.state}: 3D RMS {self.rms_mm:.2f} mm{moved}"
 
 
 @dataclass(slots=True)
@@ -75,8 +51,8 @@ class TipWatch:
         check = self.checks.get(PROBE)
         return BLOCKED if check is not None and check.wrong else None
 
-    def begin(self, content: Mapping[str, Any], desk: ToolDesk) -> None:
-        """Start a check of `content["tool"]`, the probe by default. Raises InputError for a tool without a tip."""
+    def require(self, content: Mapping[str, Any]) -> tuple[str, NDArray[np.float64] | None]:
+        """Tool, the probe by default, and known place of a check. Raises InputError for a tool without a tip."""
         tool = str(content.get("tool", PROBE))
         if self._tips.get(tool) is None:
             known = " or ".join(name for name, tip in self._tips.items() if tip is not None)
@@ -85,6 +61,11 @@ class TipWatch:
         known_mm = None if point is None else np.array(point, dtype=np.float64)
         if known_mm is not None and (known_mm.shape != (3,) or not np.isfinite(known_mm).all()):
             raise InputError("the divot's place is three numbers, mm in Reference")
+        return tool, known_mm
+
+    def begin(self, content: Mapping[str, Any], desk: ToolDesk) -> None:
+        """Start a check as `require` takes it."""
+        tool, known_mm = self.require(content)
         self._under_way = _UnderWay(tool, known_mm, [], desk.newest_t_s(tool))
 
     def take(self, desk: ToolDesk) -> None:
@@ -116,10 +97,6 @@ class TipWatch:
             self.checks[under_way.tool] = check
             self._checked_s[under_way.tool] = now_s
         return f"{under_way.tool.lower()} tip: {check.reasons[0]}" if check.wrong else None
-
-    def give_up(self) -> None:
-        """Forget the check under way."""
-        self._under_way = None
 
     def faults(self) -> list[str]:
         """What must be shown as long as it holds."""
