@@ -19,6 +19,7 @@ from calibration.checkfit import LEAST_GAIN, CheckData, CheckFit, Known, fit_che
 from calibration.checkjudge import Evidence, judge
 from calibration.checklimits import DEFAULT_LIMITS, CheckLimits
 from calibration.counttest import Counted
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.nema import Profile
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.response import DetectorResponse
@@ -31,6 +32,8 @@ from tracking.scanfolder import MARKER_POSES, Scan, tip_poses
 FEWEST_WINDOWS = 40
 # A calibrator's activity is known to this unless the user says better.
 ACTIVITY_RELATIVE_SD = 0.03
+# Standard deviations above the counter's highest rate at which a count cannot be chance.
+IMPOSSIBLE_SD = 5.0
 # Energies of a window in keV that are the same one.
 SAME_KEV = 2.0
 # Figures that make a check, with an activity and without: with none of them it says nothing of the probe.
@@ -118,16 +121,22 @@ def data_of(scan: Scan, response: DetectorResponse) -> CheckData:
     c = scan.counts
     end, counts, window, _ = binned(c.t_s, c.counts, c.window_s, c.window_s)
     kept = track.covers(end - window - HIGHEST_S, end - LOWEST_S)
-    dead_time = scan.dead_time_s if scan.dead_time_s is not None else response.dead_time_s or 0.0
-    lost = counts * dead_time / window
-    if lost.max(initial=0.0) >= 1.0:
-        row = int(np.argmax(lost))
+    dead_time = _dead_time(scan, response)
+    most = dead_time.highest_recorded_cps * window
+    if (counts > most + IMPOSSIBLE_SD * np.sqrt(most)).any():
+        row = int(np.argmax(counts - most))
         raise InputError(
             f"{scan.source}: {counts[row]:.0f} counts in {window[row]:g} s are impossible with a dead time of"
-            f" {dead_time:g} s"
+            f" {dead_time.tau_s:g} s"
         )
     decay = response.nuclide.decay_factor(end[kept])
     return CheckData(end[kept], counts[kept], window[kept], decay, track.sample, dead_time)
+
+
+def _dead_time(scan: Scan, response: DetectorResponse) -> DeadTime:
+    """The scan's own, of the kind that the calibration knows; else the calibration's."""
+    known = response.dead_time or NO_DEAD_TIME
+    return known if scan.dead_time_s is None else DeadTime(scan.dead_time_s, known.model, known.sd_s)
 
 
 def identity_figures(response: DetectorResponse, stated: Stated) -> list[Figure]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.gridfit import deviance_residuals
 from calibration.response import DetectorResponse
 from calibration.sweepfit import HIGHEST_S, LOWEST_S, tilted
@@ -50,7 +51,7 @@ class CheckData:
     window_s: Array
     decay: Array
     sample: Sampler
-    dead_time_s: float = 0.0
+    dead_time: DeadTime = NO_DEAD_TIME
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -63,7 +64,7 @@ class CheckData:
 
     def counted(self, rate_cps: Array) -> Array:
         """Expected counts (n,) of true rates (n,)."""
-        result: Array = self.window_s * rate_cps / (1.0 + self.dead_time_s * rate_cps)
+        result: Array = self.window_s * self.dead_time.expected(rate_cps)
         return np.maximum(result, 1e-9)
 
     def part(self, which: Bools) -> CheckData:
@@ -74,7 +75,7 @@ class CheckData:
             self.window_s[which],
             self.decay[which],
             self.sample,
-            self.dead_time_s,
+            self.dead_time,
         )
 
 

@@ -303,7 +303,7 @@ def _alignment(e: Evidence) -> list[Figure]:
 
 
 def _dead_time(data: CheckData, limits: CheckLimits) -> Figure:
-    lost = float((data.counts * data.dead_time_s / data.window_s).max())
+    lost = float(data.dead_time.loss_recorded(data.counts / data.window_s).max())
     words = "saturated, the figures are lower bounds: take a weaker source"
     band = (0.0, 100.0 * limits.saturated)
     return told(

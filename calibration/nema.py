@@ -89,7 +89,7 @@ def hats(u: Array, knots: Array) -> Array:
 def deviation(data: CheckData, fit: CheckFit, which: Bools, u: Array, knots: Array) -> _Deviation:
     """Log factor of the source's counts on what was fitted, over u (n,), from the windows `which` (n,)."""
     counts, live = data.counts[which], data.window_s[which]
-    source, room, tau = fit.source_cps[which], fit.room_cps, data.dead_time_s
+    source, room, dead = fit.source_cps[which], fit.room_cps, data.dead_time
     basis = hats(u[which], knots)
     bend = np.diff(np.eye(len(knots)), 2, axis=0)
     prior = np.eye(len(knots)) / DEVIATION_SD**2 + bend.T @ bend / BEND_SD**2
@@ -98,13 +98,13 @@ def deviation(data: CheckData, fit: CheckFit, which: Bools, u: Array, knots: Arr
     for _ in range(12):
         signal = source * np.exp(basis @ h)
         rate = signal + room
-        mean = np.maximum(live * rate / (1.0 + tau * rate), 1e-9)
-        slope = live * signal / (1.0 + tau * rate) ** 2
+        mean = np.maximum(live * dead.expected(rate), 1e-9)
+        slope = live * signal * dead.slope(rate)
         gradient = basis.T @ (slope * (counts / mean - 1.0)) - prior @ h
         information = basis.T @ ((slope**2 / mean)[:, None] * basis) + prior
         h = h + np.clip(np.linalg.solve(information, gradient), -0.5, 0.5)
     rate = source * np.exp(basis @ h) + room
-    mean = np.maximum(live * rate / (1.0 + tau * rate), 1e-9)
+    mean = np.maximum(live * dead.expected(rate), 1e-9)
     scatter = float(np.sum((counts - mean) ** 2 / mean)) / max(len(counts) - len(knots), 1)
     covariance = np.asarray(np.linalg.inv(information) * max(scatter, 1.0), dtype=np.float64)
     return _Deviation(knots, h, covariance)
