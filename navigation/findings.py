@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.budget import budget_from_json
 from navigation.volume import Spot
 from tracking.errors import InputError
 
@@ -34,6 +35,7 @@ def spot_from_json(item: dict[str, Any], where: str) -> Spot:
             tbr=None if tbr is None else float(tbr),
             quality=str(item["quality"]),
             reasons=tuple(str(r) for r in item.get("reasons", ())),
+            budget=budget_from_json(told, where) if (told := item.get("uncertainty_budget")) else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {error!r} is missing or wrong") from error

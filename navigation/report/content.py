@@ -25,6 +25,7 @@ from navigation.report.document import (
 )
 from navigation.report.geometry import depth_below_surface_mm
 from navigation.report.results import CaseReport, ScanReport
+from navigation.report.uncertainty import injection_rows, percent_words, uncertainty_part
 from navigation.volume import Spot
 
 Pictures = dict[tuple[str, str], Path]
@@ -155,7 +156,7 @@ def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
         "unknown" if depth is None else f"{depth:.0f} mm",
         ", ".join(f"{x:.1f}" for x in spot.position_mm),
         ", ".join(f"{x:.1f}" for x in sd),
-        f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)})",
+        f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)}){percent_words(scan, spot.id)}",
         "–" if spot.tbr is None else f"{spot.tbr:.1f}",
         f"{spot.significance:.1f}",
         reasons,
@@ -225,6 +226,7 @@ def back_matter(case: CaseReport) -> Iterator[Block]:
     )
     yield Heading("Calibration and registration used")
     yield Table(("Item", "Value"), tuple(calibration_rows(case)), (1.4, 4.0))
+    yield from uncertainty_part(case)
     yield Heading("Provenance")
     yield Paragraph(
         f"gammanav {version()}; written {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}. SHA-256 of the files that "
@@ -258,7 +260,9 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
             "Latency calibration",
             latency_text(case.latency.get("count_latency_s"), case.latency.get("ci95_s")),
         )
+    yield "Probe's tip", tip_text(case.folder)
     yield "Registration to images", registration_text(case)
+    yield from injection_rows(case.scans[0])
 
 
 def registration_text(case: CaseReport) -> str:

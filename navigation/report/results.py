@@ -46,6 +46,9 @@ class ScanReport:
     volumes: dict[str, Volume]
     bed_check: dict[str, Any] | None
     bed: dict[str, Any] | None
+    percent_injected: dict[
+        int, tuple[float, float, float]
+    ]  # of each focus, with its interval; where it is known
     bed_map: NDArray[np.float64] | None  # rows of bed_map.csv: x, y, z, MDA, upper limit, covered
 
     @property
@@ -132,10 +135,8 @@ def _registration(folder: Path) -> dict[str, Any] | None:
 
 def _read_scan_report(folder: Path) -> ScanReport:
     info = read_json(folder / "spots.json")
-    spots = tuple(
-        spot_from_json(s, f"{folder / 'spots.json'}, spot {n}")
-        for n, s in enumerate(info.pop("spots", ()), 1)
-    )
+    items = info.pop("spots", ())
+    spots = tuple(spot_from_json(s, f"{folder / 'spots.json'}, spot {n}") for n, s in enumerate(items, 1))
     volumes = {n: _read_volume(folder / f"{n}.nrrd") for n in VOLUMES if (folder / f"{n}.nrrd").is_file()}
     if "activity" in volumes and "mda" in volumes:
         activity, mda = volumes["activity"], volumes["mda"]
@@ -150,8 +151,19 @@ def _read_scan_report(folder: Path) -> ScanReport:
         volumes=volumes,
         bed_check=_optional(folder / "bed_check.json"),
         bed=_optional(folder / "bed.json") or _optional(folder.parent / "bed.json"),
+        percent_injected=_percents(items, folder / "spots.json"),
         bed_map=_read_bed_map(folder / "bed_map.csv"),
     )
+
+
+def _percents(items: Iterable[dict[str, Any]], path: Path) -> dict[int, tuple[float, float, float]]:
+    """Share of the injected of each focus that tells it, by id."""
+    told = [item for item in items if item.get("percent_injected") is not None]
+    try:
+        found = {int(i["id"]): (i["percent_injected"], *i["percent_injected_ci95"]) for i in told}
+        return {key: (float(share), float(low), float(high)) for key, (share, low, high) in found.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}, percent_injected: {error!r}") from error
 
 
 def _read_bed_map(path: Path) -> NDArray[np.float64] | None:
