@@ -19,7 +19,16 @@ from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.record import sealed
 from calibration.response import DetectorResponse, checksum, response_of
-from calibration.sweepfit import HIGHEST_S, LOWEST_S, MOST_SHIFT_MM, MOST_TILT_RAD, Sweep, SweepFit, fit_sweep
+from calibration.sweepfit import (
+    HIGHEST_S,
+    LOWEST_S,
+    MOST_SHIFT_MM,
+    MOST_TILT_RAD,
+    SOURCE_SD_MM,
+    Sweep,
+    SweepFit,
+    fit_sweep,
+)
 from tracking.binning import binned
 from tracking.errors import GateRefusedError, InputError
 from tracking.scanfolder import MARKER_POSES, Scan, tip_poses
@@ -38,20 +47,31 @@ DOUBTFUL_SD = {"axis_deg": 1.0, "centre_mm": 0.7, "latency_s": 0.01}
 REFUSED_PER_DOUBTFUL = 4.0
 # A misfit above this is reported; above the second figure poses and counts do not belong together.
 POOR_MISFIT, IMPOSSIBLE_MISFIT = 2.0, 50.0
+# Share of the counts' variation that a fit of poses and counts of one sweep may leave unexplained.
+MOST_UNEXPLAINED = 0.1
 # Counts this many times what the response foretells are another unit or probe; the second figure is reported.
 LARGEST_FACTOR, DOUBTFUL_FACTOR = 5.0, 1.1
 # Sensitivity on the axis at 30 mm of any probe, cps/MBq: sold ones have some hundred to some thousand.
 SENSITIVITY_RANGE = (10.0, 2e5)
+# Poses stamped later than counts by more than this, and by more than so many standard errors, are no rounding: the
+# counter cannot be placed on a path whose stamps are late.
+NEGLIGIBLE_LEAD_S, LEAD_SIGMA = 0.005, 3.0
+# The source lies elsewhere than said when the counts move it by more than a careful touch ever errs.
+FARTHEST_SOURCE_MM = 4.0 * SOURCE_SD_MM
 # A parameter this near its bound (in shares of it) was stopped by it.
 AT_BOUND = 0.98
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A point source in air: place (3,) in Reference, mm, and activity at the time of the sweep, kBq."""
+    """A point source in air: place (3,) in Reference, mm, and activity at the time of the sweep, kBq.
+
+    `position_sd_mm` is how well its place is known along each axis; 0 takes it for exact.
+    """
 
     position_mm: Array
     activity_kbq: float
+    position_sd_mm: float = SOURCE_SD_MM
 
 
 def calibrate_sweep(
@@ -135,6 +155,7 @@ def _sweep(scan: Scan, source: Source, nominal: Array, response: DetectorRespons
         source.position_mm,
         source.activity_kbq,
         dead_time or 0.0,
+        source.position_sd_mm,
     )
 
 
@@ -164,8 +185,16 @@ def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
         refused.append(
             f"the tip frame would be {np.degrees(tilt):.0f} degrees and {shift:.0f} mm off: another probe"
         )
-    if not LOWEST_S + 1e-3 < fit.latency_s < AT_BOUND * HIGHEST_S:
-        refused.append(f"no count latency between 0 and {HIGHEST_S:g} s explains the counts")
+    words = _latency_fault(fit)
+    if words:
+        refused.append(words)
+    elif fit.latency_s < 0.0:
+        doubts.append(f"count latency {1000 * fit.latency_s:.1f} ms is taken for none")
+    if _moved_source(fit):
+        doubts.append(
+            f"by the counts the source lies {float(np.linalg.norm(fit.source_shift_mm)):.1f} mm beside its place:"
+            " check --source"
+        )
     into_scale, words = _scale_fault(fit)
     if words:
         (refused if into_scale else doubts).append(words)
@@ -177,11 +206,34 @@ def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
         if sd > factor:
             into = refused if sd > REFUSED_PER_DOUBTFUL * factor else doubts
             into.append(f"standard error of the {name} is {sd:.2g} {unit}: a longer or wider sweep is needed")
+    if fit.unexplained > MOST_UNEXPLAINED:
+        refused.append(
+            f"the path leaves {100 * fit.unexplained:.0f} % of the counts' variation unexplained:"
+            " counts and poses are not of one sweep"
+        )
     if fit.chi2_per_dof > IMPOSSIBLE_MISFIT:
         refused.append(f"chi2/dof {fit.chi2_per_dof:.0f}: counts and poses are not of this source and probe")
     elif fit.chi2_per_dof > POOR_MISFIT:
         doubts.append(f"misfit chi2/dof {fit.chi2_per_dof:.1f} is above {POOR_MISFIT}")
     return refused, doubts
+
+
+def _latency_fault(fit: SweepFit) -> str:
+    """Why counts with this latency cannot be placed; empty if they can."""
+    if not LOWEST_S + 1e-3 < fit.latency_s < AT_BOUND * HIGHEST_S:
+        return f"no count latency between {LOWEST_S:g} and {HIGHEST_S:g} s explains the counts"
+    if fit.latency_s >= -max(NEGLIGIBLE_LEAD_S, LEAD_SIGMA * float(fit.sd[0])):
+        return ""
+    lead = -1000 * fit.latency_s
+    return (
+        f"the poses are stamped {lead:.0f} ms later than the counts (SD {1000 * float(fit.sd[0]):.1f}):"
+        f" take so much off the tracker's stamps (PLUS: LocalTimeOffsetSec) and sweep again"
+    )
+
+
+def _moved_source(fit: SweepFit) -> bool:
+    """Whether the counts put the source where it was not said to be."""
+    return float(np.linalg.norm(fit.source_shift_mm)) > FARTHEST_SOURCE_MM
 
 
 def _scale_fault(fit: SweepFit) -> tuple[bool, str]:
@@ -233,13 +285,16 @@ def _scaled(given: Mapping[str, Any], scale: float, scale_sd: float) -> dict[str
 
 def _found(fit: SweepFit, nominal: Array, marker: bool) -> dict[str, Any]:
     """What the sweep adds to a detector calibration."""
-    latency, sd = max(fit.latency_s, 0.0), float(fit.sd[0])
+    sd = float(fit.sd[0])
+    # A lead that is no rounding refuses the sweep, and is told as it was found.
+    latency, least = (fit.latency_s, -np.inf) if _latency_fault(fit) else (max(fit.latency_s, 0.0), 0.0)
     along = fit.collimator is None
     frame = (nominal @ fit.T_nominal_tip).round(9).tolist()
     return {
         "T_probe_probetip" if marker else "T_nominaltip_probetip": frame,
         "count_latency_s": digits(latency),
-        "count_latency_ci95_s": [digits(max(fit.latency_s + k * sd, 0.0)) for k in (-1.96, 1.96)],
+        "count_latency_ci95_s": [digits(max(fit.latency_s + k * sd, least)) for k in (-1.96, 1.96)],
+        "count_lag_s": digits(fit.latency_s),
         "centre_along_axis": "by counts" if along else "from tip.json",
         "roll": "from tip.json",
         "standard_errors": {
@@ -262,8 +317,12 @@ def _origin(fit: SweepFit, sweep: Sweep) -> dict[str, Any]:
             "windows": len(sweep),
             "counts": float(sweep.counts.sum()),
             "source_mm": [float(v) for v in sweep.source_mm],
+            "source_sd_mm": sweep.source_sd_mm,
+            "source_shift_mm": [digits(float(v)) for v in fit.source_shift_mm],
+            "source_shift_sd_mm": [digits(float(v)) if np.isfinite(v) else None for v in fit.source_sd_mm],
             "activity_kbq": sweep.activity_kbq,
             "background_cps": digits(fit.background_cps),
             "chi2_per_dof": digits(fit.chi2_per_dof),
+            "unexplained": digits(fit.unexplained),
         }
     }

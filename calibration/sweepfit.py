@@ -106,6 +106,7 @@ class SweepFit:
     sd: Array  # (6,)
     scale_sd: float
     chi2_per_dof: float
+    unexplained: float  # share of the counts' variation beyond chance that the fit leaves
     r_mm: Array  # (n,) at the middle of each window, in the corrected tip frame
     z_mm: Array
     source_shift_mm: Array  # (3,) in Reference: from where the source was said to be
@@ -315,11 +316,19 @@ def _result(model: _Model, theta: Array) -> SweepFit:
         sd=sd[:N_POSE],
         scale_sd=float(sd[7]) if model.response is not None else float(np.sqrt(max(chi2, 1.0) / total)),
         chi2_per_dof=chi2,
+        unexplained=_unexplained(model.sweep, chi2),
         r_mm=r[:, middle],
         z_mm=z[:, middle],
         source_shift_mm=theta[BESIDE].copy(),
         source_sd_mm=sd[BESIDE],
     )
+
+
+def _unexplained(sweep: Sweep, chi2_per_dof: float) -> float:
+    """Variation beyond chance round the fit over that round a constant rate; 1 where there is none to explain."""
+    mean = sweep.window_s * float(sweep.counts.sum() / sweep.window_s.sum())
+    constant = float(np.mean((sweep.counts - mean) ** 2 / np.maximum(mean, 1e-9)))
+    return 1.0 if constant <= 1.0 else max(chi2_per_dof - 1.0, 0.0) / (constant - 1.0)
 
 
 def _inverse(fisher: Array) -> Array:

@@ -28,6 +28,13 @@ from tracking.errors import GateRefusedError, InputError
     type=Finite(min=0.0, min_open=True),
     help="Activity of the source at the time of the sweep, kBq.",
 )
+@click.option(
+    "--source-sd-mm",
+    default=0.5,
+    show_default=True,
+    type=Finite(min=0.0),
+    help="How well the source's place is known along each axis, one standard deviation; 0: exactly.",
+)
 @click.option("--response", type=click.Path(path_type=Path), help="probe.json of the same probe from a grid.")
 @click.option(
     "--tip", "tips", multiple=True, type=click.Path(path_type=Path), help="tip.json and/or axis.json."
@@ -41,6 +48,7 @@ def command(
     scan: Path,
     source: str,
     activity_kbq: float,
+    source_sd_mm: float,
     response: Path | None,
     tips: tuple[Path, ...],
     probe_serial: str | None,
@@ -62,7 +70,7 @@ def command(
     from tracking.recording.export import open_scan
 
     refuse_existing(out, force)
-    where = Source(np.array(parse_point(source)), activity_kbq)
+    where = Source(np.array(parse_point(source)), activity_kbq, source_sd_mm)
     given = None if response is None else (read_json(response), response)
     extra = {"probe_serial": probe_serial, "operator": operator}
     sweep = open_scan(scan)

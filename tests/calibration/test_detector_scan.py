@@ -263,3 +263,52 @@ def test_the_command_ends_with_the_codes_of_the_contract(
     assert json.loads(out.read_text())["accepted"] is False
     assert run([*words, "--source=72,-12,124"]) == 2
     assert "--force" in capsys.readouterr().err
+
+
+def shifted(scan: Scan, by_s: float) -> Scan:
+    """The same sweep with all counts stamped later by `by_s`."""
+    return replace(scan, counts=replace(scan.counts, t_s=scan.counts.t_s + by_s))
+
+
+@pytest.mark.parametrize("lag_s", [-0.1, -0.05, 0.0, 0.05, 0.1])
+def test_lags_to_either_side_are_recovered(grid_calibration: dict[str, object], lag_s: float) -> None:
+    scan = shifted(sweep(), lag_s - LATENCY_S)
+    content = calibrate_sweep(scan, Source(SOURCE, ACTIVITY_KBQ), given=(grid_calibration, PROBE_JSON))
+    assert content["count_lag_s"] == pytest.approx(lag_s, abs=0.005)
+    if lag_s < 0.0:
+        # A tracker whose stamps are later than the counter's: found, told, and no calibration.
+        assert content["accepted"] is False
+        assert content["count_latency_s"] == content["count_lag_s"]
+        assert f"stamped {-1000 * content['count_lag_s']:.0f} ms later" in " ".join(content["reasons"])
+    else:
+        assert content["accepted"] is True
+        assert content["count_latency_s"] >= 0.0
+        assert content["count_latency_s"] == pytest.approx(lag_s, abs=0.005)
+
+
+@pytest.mark.parametrize(("by_s", "with_response"), [(-0.6, True), (0.6, False), (5.0, False)])
+def test_counts_that_are_late_beyond_reason_are_refused_at_the_bound(
+    grid_calibration: dict[str, object], by_s: float, with_response: bool
+) -> None:
+    # The fit ends at a bound of the latency, beyond which no window has poses.
+    given = (grid_calibration, PROBE_JSON) if with_response else None
+    content = calibrate_sweep(shifted(sweep(seconds=20.0), by_s), Source(SOURCE, ACTIVITY_KBQ), given=given)
+    assert content["accepted"] is False
+    assert content["reasons"]
+
+
+def test_a_source_beside_its_place_is_noticed_and_does_not_move_the_probe(
+    grid_calibration: dict[str, object],
+) -> None:
+    beside = np.array([1.0, -0.6, 0.8])
+    given = (grid_calibration, PROBE_JSON)
+    found = calibrate_sweep(sweep(), Source(SOURCE - beside, ACTIVITY_KBQ), given=given)
+    taken = calibrate_sweep(sweep(), Source(SOURCE - beside, ACTIVITY_KBQ, 0.0), given=given)
+    moved = np.array(found["sweep"]["source_shift_mm"])
+    # Three errors of some 0.3 mm each: 1.3 mm is beyond 4 of them.
+    assert np.linalg.norm(moved - beside) < 1.3
+    # Where the source is taken for exact the probe takes up its error.
+    assert np.linalg.norm(errors(found, true_tip())[1]) < np.linalg.norm(errors(taken, true_tip())[1])
+    assert taken["sweep"]["source_shift_sd_mm"] == [None] * 3
+    far = calibrate_sweep(sweep(), Source(SOURCE + [2.5, -2.0, 0.0], ACTIVITY_KBQ), given=given)
+    assert "beside its place" in " ".join(far["reasons"])
