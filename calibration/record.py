@@ -37,7 +37,7 @@ __all__ = [
     "state_of",
 ]
 
-DRAFT, APPROVED = "draft", "approved"
+DRAFT, APPROVED, UNSEALED = "draft", "approved", "unsealed"
 DETECTOR, TIP, AXIS, LATENCY = "detector", "tip", "axis", "latency"
 # A year, as test sources and survey instruments are usually checked.
 VALID_FOR = timedelta(days=365)
@@ -69,6 +69,11 @@ class RecordStamp:
     expiry: str | None = None
 
     @property
+    def unsealed(self) -> bool:
+        """Whether it has no checksum: written by hand, or by another program."""
+        return self.state == UNSEALED
+
+    @property
     def words(self) -> str:
         """The id with its state, as sentences carry it."""
         return f"{self.id} ({self.state})"
@@ -80,14 +85,13 @@ class RecordStamp:
     @staticmethod
     def of(content: Mapping[str, Any], path: Path | str | None = None) -> RecordStamp:
         """The stamp of a record read from `path`; one that nobody sealed is named by its file, as unsealed."""
-        unsealed = CHECKSUM not in content
         known = {
             key: str(content[key])
             for key in (CHECKSUM, "approved_by", "probe_serial", "expiry")
             if content.get(key) is not None
         }
         name = Path(path).name if path is not None else "unnamed"
-        state = "unsealed" if unsealed else state_of(content)
+        state = state_of(content) if CHECKSUM in content else UNSEALED
         return RecordStamp(str(content.get("id") or name), kind_of(content), state, **known)
 
 

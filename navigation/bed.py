@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.injection import Given
+from calibration.record import RecordStamp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,3 +66,4 @@ class BedCheck:
     samples_saturated: int = 0
     given: Given | None = None  # administered activity at the reference time, where the case tells it
     saturated_fraction: float = 0.0  # share of the bed that saturated samples leave without any limit
+    records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first

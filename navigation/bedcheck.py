@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from navigation.bed import Bed, BedCheck, BedMap, Residual
-from navigation.bedwords import reasons_of, statement_of
+from navigation.bedwords import reasons_of, statement_of, with_records
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
@@ -97,8 +97,9 @@ def check_bed(
         max_upper_limit_kbq=_bulk(limit),
         residuals=residuals,
         scan_next_mm=_scan_next(points, covered),
-        statement=statement_of(
-            finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda), blocked
+        statement=with_records(
+            statement_of(finding, threshold_kbq, confidence, share, widest, residuals, _bulk(mda), blocked),
+            state.result.records,
         ),
         reasons=reasons,
         rules=classical_rules(state, bed, before, before_decay),
@@ -106,6 +107,7 @@ def check_bed(
         removed_ci95_kbq=interval,
         bed_map=BedMap(points, mda, limit, covered),
         given=state.result.given,
+        records=state.result.records,
         samples_placed=state.result.samples_placed,
         samples_saturated=state.result.samples_saturated,
         saturated_fraction=float(blind.mean()),

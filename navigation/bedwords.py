@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calibration.record import RecordStamp
 from navigation.bed import Residual
 from navigation.volume import ScanResult
 
@@ -46,6 +47,11 @@ def statement_of(
         f"Not assessed at {threshold_kbq:g} kBq: only {seen} % of the outlined bed was examined to that "
         f"level.{reach} Scan the places shown next. {CAVEAT}"
     )
+
+
+def with_records(statement: str, records: tuple[RecordStamp, ...]) -> str:
+    """The statement with the calibration of the detector that it rests on."""
+    return f"{statement} Calibration {records[0].words}." if records else statement
 
 
 def reasons_of(

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from calibration.deadtime import DeadTime
 from calibration.injection import Given
 from calibration.nuclide import nuclide
-from calibration.response import DetectorResponse, load_response
+from calibration.response import DetectorResponse
+from navigation.latencyprofile import LatencyProfile
+from navigation.provenance import identity_of, other_records, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.reconstruction.setup import dead_time_of
+from navigation.scanlatency import UNKNOWN_LATENCY_S, UNKNOWN_LATENCY_SD_S, find_latency
 from navigation.surface import TissueMap, read_surface
 from tracking.errors import InputError
 from tracking.jsonfile import number_of, read_json
 from tracking.recording.export import open_scan
+from tracking.sample import Readings
 from tracking.scanfolder import Scan, readings_of
 
 Array = NDArray[np.float64]
 
-# What is assumed of a latency nobody measured: uniform from 0 to 0.3 s.
-UNKNOWN_LATENCY_S, UNKNOWN_LATENCY_SD_S = 0.15, 0.3 / 12**0.5
-# Rounds of placing the counts anew at the latency found, and the shift in s at which that has settled.
-LATENCY_ROUNDS, LATENCY_SETTLED_S = 3, 0.005
 # Standard deviations by which chance may exceed a paralysable counter's highest rate in one of 10^5 windows.
 COUNTABLE_SD = 5.0
 # Shortest scan that can be reconstructed.
@@ -64,39 +64,51 @@ def reconstruct_scan(
     where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = False
 ) -> ScanState:
     """Reconstruct the scan at `where`. Raises InputError, GateRefusedError."""
-    response = load_response(probe)
+    return scan_latency(where, probe, options, ignore_known_latency)[0]
+
+
+def scan_latency(
+    where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = True
+) -> tuple[ScanState, LatencyProfile | None]:
+    """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
     scan = open_scan(where)
+    response = response_for(scan, probe)
+    others = other_records(scan, options.tips, options.latency, response)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
-    tissue = _tissue(options)
-    given = _given(options.case_data, scan)
-    latency = prior.latency_s
-    for _ in range(LATENCY_ROUNDS):
-        readings = readings_of(
-            scan, options.tips, latency, response.T_probe_probetip if not options.tips else None
+    tissue, given = _tissue(options), _given(options.case_data, scan)
+
+    def place(latency_s: float) -> Readings:
+        return readings_of(
+            scan, options.tips, latency_s, response.T_probe_probetip if not options.tips else None
         )
-        if len(readings) < FEWEST_READINGS:
-            raise InputError(
-                f"{where}: only {len(readings)} counting intervals have a valid pose over their length"
-            )
+
+    def at(latency_s: float) -> ScanState:
         setup = ImagingSetup.create(
             response,
             surface,
             scan.nuclide,
             scan.dead_time_s,
-            latency_s=latency,
+            latency_s=latency_s,
             latency_sd_s=prior.sd_s,
             tissue=tissue,
             simulated=scan.simulated,
             given=given,
+            stated=identity_of(scan),
+            others=others,
         )
-        state = reconstruct(setup, readings)
-        shift = state.found.fit.latency_shift_s
-        if prior.measured or abs(shift) < LATENCY_SETTLED_S:
-            break
-        latency = float(np.clip(latency + shift, 0.0, 2 * UNKNOWN_LATENCY_S))
-    return state
+        return reconstruct(setup, _enough(place(latency_s), where))
+
+    return (at(prior.latency_s), None) if prior.measured else find_latency(at, place)
+
+
+def _enough(readings: Readings, where: Path) -> Readings:
+    if len(readings) < FEWEST_READINGS:
+        raise InputError(
+            f"{where}: only {len(readings)} counting intervals have a valid pose over their length"
+        )
+    return readings
 
 
 def _given(case_data: Path | None, scan: Scan) -> Given | None:

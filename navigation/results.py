@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from calibration.injection import Given
+from calibration.record import RecordStamp
 from navigation.bed import BedCheck, BedMap
 from navigation.volume import NOT_EXAMINED, ScanResult, Spot
 from tracking.jsonfile import write_json, write_text
@@ -49,8 +50,9 @@ def _budget_content(spot: Spot) -> dict[str, Any]:
 def spots_content(result: ScanResult) -> dict[str, Any]:
     """Content of spots.json."""
     interval = result.count_latency_ci95_s
+    main = main_record(result.records)
     return {
-        "spots": [spot_content(s, result.given) | _budget_content(s) for s in result.spots],
+        "spots": [spot_content(s, result.given) | _budget_content(s) | main for s in result.spots],
         "background_kbq_per_ml": result.background_kbq_per_ml,
         "count_latency_s": result.count_latency_s,
         "count_latency_ci95_s": None if interval is None else list(interval),
@@ -64,8 +66,21 @@ def spots_content(result: ScanResult) -> dict[str, Any]:
         "reasons": list(result.reasons),
         "simulated": result.simulated,
         "research_use_only": True,
+        **records_content(result.records),
         **({} if result.given is None else {"injection": result.given.to_json()}),
     }
+
+
+def main_record(records: tuple[RecordStamp, ...]) -> dict[str, Any]:
+    """Id and state of the detector's calibration, nothing where none is known."""
+    if not records:
+        return {}
+    return {"calibration_id": records[0].id, "calibration_state": records[0].state}
+
+
+def records_content(records: tuple[RecordStamp, ...]) -> dict[str, Any]:
+    """The detector's calibration, and every record that was used with its checksum."""
+    return {**main_record(records), "calibrations": [stamp.to_json() for stamp in records]}
 
 
 def write_scan_result(result: ScanResult, folder: Path) -> None:
@@ -73,7 +88,7 @@ def write_scan_result(result: ScanResult, folder: Path) -> None:
     from navigation.io.nrrd import write_nrrd
 
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = {"nuclide": result.nuclide, "research_use_only": "true"}
+    stamp = {"nuclide": result.nuclide, "research_use_only": "true", **main_record(result.records)}
     if result.simulated:
         stamp["simulation"] = "SIMULATION"
     unseen = stamp | {"not_examined": f"{NOT_EXAMINED:g}"}
@@ -111,6 +126,7 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
         "samples": {"placed": check.samples_placed, "saturated": check.samples_saturated},
         "saturated_fraction": check.saturated_fraction,
         "research_use_only": True,
+        **records_content(check.records),
     }
     if check.given is not None:
         content |= _bed_percent(check, check.given)

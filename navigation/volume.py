@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.budget import Budget
 from calibration.injection import Given
+from calibration.record import RecordStamp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,3 +124,4 @@ class ScanResult:
     simulated: bool = False
     given: Given | None = None  # administered activity at the reference time, where the case tells it
     samples_saturated: int = 0  # of those placed; each is a lower bound only
+    records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import Any
 
 from tracking.sample import CountSample
 
@@ -43,7 +44,8 @@ class CountStream:
     """Turns one counter's samples, in any order, into intervals in order; a function of its input alone.
 
     Tallies: `gaps` and the samples `missing` in them, `duplicates`, `restarts`, `rollovers`, `refused` by
-    reason, and `lost_s`, the time for which counts will never be known.
+    reason, and `lost_s`, the time for which counts will never be known. `told` is what the counter last said of its
+    nuclide, window_kev and probe_serial.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,7 @@ class CountStream:
         self.restarts = 0
         self.rollovers = 0
         self.lost_s = 0.0
+        self.told: dict[str, Any] = {}
         self.refused: Counter[str] = Counter()
         self._since_s = -math.inf
         self._ahead: dict[int, tuple[CountSample, float]] = {}
@@ -77,6 +80,7 @@ class CountStream:
             self.duplicates += 1
             return ()
         self.arrival_s = arrival_s
+        self.told = {**self.told, **_told(sample)}
         self._ahead[sample.seq] = (sample, arrival_s)
         settled += self._run() + self._close_gaps(sample.t_s)
         self._recent.extend(settled)
@@ -178,6 +182,12 @@ def _rolled_over(sample: CountSample, last: CountSample) -> bool:
     fell = last.counts_total + sample.counts - sample.counts_total
     next_in_line = sample.seq == last.seq + 1 and sample.live_time_s >= last.live_time_s
     return next_in_line and any(abs(fell - wrap) <= COUNT_ROUNDING for wrap in WRAPS)
+
+
+def _told(sample: CountSample) -> dict[str, Any]:
+    """What the sample says of the probe and its setting."""
+    keys = ("nuclide", "window_kev", "probe_serial")
+    return {key: getattr(sample, key) for key in keys if getattr(sample, key) is not None}
 
 
 def _implausible(sample: CountSample) -> str | None:

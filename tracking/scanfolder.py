@@ -7,7 +7,7 @@ start together, and stamps may jitter by milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ MARKER_POSES = "ProbeToReference"
 POSE_COLUMNS = ("t_s", *(f"m{i}{j}" for i in range(4) for j in range(4)))
 COUNT_COLUMNS = ("t_s", "counts", "window_s")
 SURFACE_COLUMNS = ("x_mm", "y_mm", "z_mm")
+# What a scan may say of the probe and its setting, for comparison with a calibration.
+STATED_KEYS = ("window_kev", "probe_serial", "collimator")
 SCAN_FILES = ("scan.json", "poses.csv", "counts.csv", "surface.csv", "tip.json")
 # A busy machine stamps a line late by up to this much, so two stamps may even change order.
 STAMP_JITTER_S = 0.02
@@ -78,6 +80,10 @@ class Scan:
     tip: dict[str, Any] | None = None
     source: Path = Path()
     simulated: bool = False
+    stated: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # window_kev, probe_serial, collimator as far as known
+    measured_s: float | None = None  # Unix time of its measurement, where a record proves it
 
 
 def read_scan(folder: Path) -> Scan:
@@ -100,6 +106,7 @@ def read_scan(folder: Path) -> Scan:
         tip=read_tip([tip]) if pose_name == MARKER_POSES and tip.exists() else None,
         source=folder,
         simulated=_flag(head, "simulated", head_path),
+        stated={key: head[key] for key in STATED_KEYS if head.get(key) is not None},
     )
 
 
@@ -113,6 +120,7 @@ def write_scan(scan: Scan, folder: Path, force: bool = False) -> None:
             "dead_time_s": scan.dead_time_s,
             "count_latency_s": scan.count_latency_s,
             "simulated": scan.simulated or None,
+            **{key: scan.stated[key] for key in STATED_KEYS if key in scan.stated},
         }
         write_json(out / "scan.json", {k: v for k, v in head.items() if v is not None})
         rows = np.column_stack([scan.poses.t_s, scan.poses.matrices.reshape(-1, 16)])

@@ -155,6 +155,7 @@ class LiveReconstruction:
             reasons=(*self.setup.reasons, *self._doubts(found), *_told(saturation.words(problem.data))),
             simulated=self.setup.simulated,
             given=self.setup.given,
+            records=self.setup.records,
             samples_saturated=problem.data.n_saturated,
         )
 

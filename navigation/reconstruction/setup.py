@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.binding import Identity, require_match, unverified
 from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.injection import Given
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
+from calibration.record import RecordStamp
 from calibration.response import DetectorResponse
 from navigation.surface import TissueMap
-from tracking.errors import GateRefusedError
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,7 @@ class ImagingSetup:
     reasons: tuple[str, ...] = ()
     simulated: bool = False
     given: Given | None = None  # administered activity at the reference time
+    records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
 
     @staticmethod
     def create(
@@ -56,19 +58,19 @@ class ImagingSetup:
         tissue: TissueMap | None = None,
         simulated: bool = False,
         given: Given | None = None,
+        stated: Identity | None = None,
+        others: tuple[RecordStamp, ...] = (),
     ) -> ImagingSetup:
         """Check that the calibration fits the scan; `dead_time_s` is what the scan itself says of it.
 
-        Raises GateRefusedError when it is of another nuclide, InputError for an unknown nuclide.
+        `stated`: what else the scan says of probe and window; `others`: the other calibrations that are used. Raises
+        GateRefusedError when it is of another nuclide, window, probe or collimator, InputError for an unknown
+        nuclide.
         """
         known = nuclide_by_name(nuclide)
-        if known.name != response.nuclide.name:
-            raise GateRefusedError(
-                f"the calibration is for {response.nuclide.name}, the scan is {known.name}"
-            )
-        reasons = []
-        if response.state == "draft":
-            reasons.append("the detector calibration is a draft")
+        said = Identity(known.name).over(stated or Identity())
+        require_match(response.identity, said, "the scan")
+        reasons = doubts_of(response, said, others)
         if tissue is None and surface_points_mm is None:
             reasons.append("no surface was touched: it is estimated from the probe's path")
         dead, doubt = dead_time_of(response, dead_time_s)
@@ -86,7 +88,17 @@ class ImagingSetup:
             tuple(reasons),
             simulated or response.simulated,
             given,
+            (response.stamp, *others),
         )
+
+
+def doubts_of(response: DetectorResponse, said: Identity, others: tuple[RecordStamp, ...]) -> list[str]:
+    """What is doubtful of the calibrations themselves."""
+    reasons = ["the detector calibration is a draft"] if response.state == "draft" else []
+    open_ = unverified(response.identity, said)
+    told = [open_, response.expires_soon]
+    told += [f"{s.id} is unsealed: nobody can tell whether it was changed" for s in others if s.unsealed]
+    return [*reasons, *(words for words in told if words is not None)]
 
 
 def dead_time_of(response: DetectorResponse, stated_s: float | None) -> tuple[DeadTime, str | None]:

@@ -89,8 +89,8 @@ def export_scans(
     surface_mm: NDArray[np.float64] | None = None,
 ) -> list[Scan]:
     """Several phases, the record being read once. As `export_scan`."""
-    buffer, intervals = _played(source)
-    head = _Head(source.meta, source.path)
+    buffer, intervals, told = _played(source)
+    head = _Head(source.meta, source.path, told)
     tip = head.tip_matrix() if T_probe_probetip is None else T_probe_probetip
     return [_cut(buffer, intervals, phase, head, tip, surface_mm) for phase in phases]
 
@@ -98,9 +98,21 @@ def export_scans(
 class _Head:
     """The head of a record as a scan needs it; each method raises InputError naming the file and the key."""
 
-    def __init__(self, meta: Mapping[str, Any], path: Path) -> None:
+    def __init__(self, meta: Mapping[str, Any], path: Path, told: Mapping[str, Any]) -> None:
         self.meta = meta
         self.path = path
+        self.told = told
+
+    def stated(self) -> dict[str, Any]:
+        """What the case states of probe and window, and over it what the counter told itself."""
+        settings = self.meta.get("settings")
+        case = settings.get("stated") if isinstance(settings, dict) else self.meta.get("stated")
+        return {**(case if isinstance(case, dict) else {}), **self.told}
+
+    def measured_s(self, start_s: float) -> float | None:
+        """`start_s` where it was recorded here; an imported scan may say any time."""
+        foreign = self.meta.get("unix_time") is False or "imported_from" in self.meta
+        return None if foreign else start_s
 
     def nuclide(self) -> str:
         nuclide = self.meta.get("nuclide")
@@ -154,15 +166,15 @@ class _NotingBuffer(TransformBuffer):
         return good
 
 
-def _played(record: Source) -> tuple[_NotingBuffer, list[CountInterval]]:
-    """The poses after all raw messages, and every counting interval."""
+def _played(record: Source) -> tuple[_NotingBuffer, list[CountInterval], dict[str, Any]]:
+    """The poses after all raw messages, every counting interval, and what the counter told of itself."""
     hub = Hub(inputs_of(record))
     hub.buffer = buffer = _NotingBuffer()
     intervals: list[CountInterval] = []
     for event in record.events("raw"):
         intervals += hub.handle(event.source, event.arrival_s, event.payload)
     intervals += hub.counts.flush()
-    return buffer, intervals
+    return buffer, intervals, hub.counts.told
 
 
 def _cut(
@@ -192,6 +204,8 @@ def _cut(
         tip=head.tip() if pose_name == MARKER_POSES else None,
         source=head.path,
         simulated=bool(head.meta.get("simulated", False)),
+        stated=head.stated(),
+        measured_s=head.measured_s(phase.start_s),
     )
 
 

@@ -1,0 +1,60 @@
+"""Which calibration records a scan rests on, and whether they belong together and to the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from calibration.binding import Identity, require_match
+from calibration.record import RecordStamp, require_usable
+from calibration.response import DetectorResponse, load_response
+from tracking.jsonfile import read_json
+from tracking.scanfolder import MARKER_POSES, Scan
+
+
+def identity_of(scan: Scan) -> Identity:
+    """What the scan states of nuclide, window, probe and collimator. Raises InputError naming its head and the key."""
+    head = scan.source / "scan.json" if scan.source.is_dir() else scan.source
+    return Identity.of({"nuclide": scan.nuclide, **scan.stated}, head)
+
+
+def measured_on(scan: Scan) -> date | None:
+    """The day of a scan whose record proves it; None is today.
+
+    A folder's `reference_time` is what activities are stated for, and proves nothing.
+    """
+    return None if scan.measured_s is None else datetime.fromtimestamp(scan.measured_s, UTC).date()
+
+
+def response_for(scan: Scan, probe: Path) -> DetectorResponse:
+    """The calibration in the file or store `probe` for this scan.
+
+    Raises InputError, and GateRefusedError for one that is altered, refused, expired or of something else.
+    """
+    stated = identity_of(scan)
+    response = load_response(probe, stated, measured_on(scan))
+    require_match(response.identity, stated, "the scan", probe)
+    return response
+
+
+def other_records(
+    scan: Scan, tips: Sequence[Path], latency: Path | None, response: DetectorResponse
+) -> tuple[RecordStamp, ...]:
+    """Stamps of the tip and latency files that are used with the scan.
+
+    Raises GateRefusedError for one that may not be used or is of another probe, InputError.
+    """
+    own = scan.source / "tip.json"
+    moved = scan.pose_name == MARKER_POSES and (tips or response.T_probe_probetip is None)
+    used = [*([own] if moved and own.is_file() else []), *(tips if moved else ())]
+    files = [*used, *([] if latency is None else [latency])]
+    return tuple(_stamp(path, response) for path in files if path.suffix.lower() != ".xml")
+
+
+def _stamp(path: Path, response: DetectorResponse) -> RecordStamp:
+    content = read_json(path)
+    require_usable(content, path)
+    stated = Identity.of({"probe_serial": content.get("probe_serial")}, path)
+    require_match(response.identity, stated, path.name, path)
+    return RecordStamp.of(content, path)
