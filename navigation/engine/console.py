@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from calibration.background import DEFAULT_SECONDS, KINDS, ROOM
 from navigation.case import read_case
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
+from navigation.engine.contamination import background_words
 from navigation.engine.jobs import Outcome
 from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
@@ -25,6 +28,10 @@ from tracking.recording import Record
 ANSWER_S = 120.0
 CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
 Say = Callable[[str], None]
+
+WORDS = "surface, bed, scan, stop, touch, check, confirm, background, explain, status, quit"
+# A background check is waited for so much longer than it counts, and looked after so often.
+BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
 
 
 class Console:
@@ -68,9 +75,14 @@ class Console:
         if name == "confirm":
             self._do("confirm_registration")
             return "the registration is taken as checked"
+        if name == "background":
+            return self._background(rest)
+        if name == "explain":
+            self._do("explain_background", reason=" ".join(rest))
+            return "the background is taken as explained; the newest is the reference"
         if name == "status":
             return self._status()
-        raise InputError(f"{name!r} is none of surface, bed, scan, stop, touch, check, confirm, status, quit")
+        raise InputError(f"{name!r} is none of {WORDS}")
 
     def _stop(self) -> str:
         session = self.case.session
@@ -101,6 +113,24 @@ class Console:
         )
         check = None if outcome is None else outcome.bed_check
         return "no finding" if check is None else check.statement
+
+    def _background(self, rest: list[str]) -> str:
+        """Count the background and wait for it; the probe is held away meanwhile."""
+        kinds = [word for word in rest if word in KINDS]
+        try:
+            seconds, *more = [float(word) for word in rest if word not in KINDS] or [DEFAULT_SECONDS]
+        except ValueError:
+            more = [0.0]
+        if more or len(kinds) > 1:
+            raise InputError("expected `background [SECONDS] [room|patient]`")
+        self._do("background", seconds=seconds, kind=kinds[0] if kinds else ROOM)
+        asked_s, deadline = self.case.engine.clock(), time.monotonic() + seconds + BACKGROUND_PATIENCE_S
+        while time.monotonic() < deadline:
+            snapshot = self.case.newest
+            if snapshot is not None and snapshot.t_s > asked_s and snapshot.background.counting_s is None:
+                return background_words(snapshot.background)
+            time.sleep(POLL_S)
+        raise InputError("the background check does not end: are there counts?")
 
     def _status(self) -> str:
         snapshot = self.case.newest  # the engine's own: its state is not to be read from this thread

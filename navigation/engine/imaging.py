@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from navigation.bed import Bed, BedCheck
+from navigation.bedwords import CAVEAT
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, ScanBasis, TickJob
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
@@ -41,6 +42,7 @@ class ScanImaging(Protocol):
         """What the scan says about a bed, and what was removed since the scan `before`."""
 
 
+RESIDUAL_SUSPECTED, NOT_ASSESSED = "residual-suspected", "not-assessed"
 Build = Callable[[ScanBasis], ScanImaging]
 # Foci are sought anew once a second of counts has come in; the map does not wait for them.
 SPOT_READINGS = 10
@@ -109,7 +111,20 @@ class Imager:
     def _check(self, job: BedJob) -> Outcome:
         before = None if job.before is None else self._known(job.before)
         check = self._known(job.basis.scan).check_bed(job.bed, job.threshold_kbq, job.confidence, before)
+        check = without_absence(check, job.blocked)
         return Outcome(job, bed_check=check, digest={"finding": check.finding, "mda_kbq": check.mda_kbq})
+
+
+def without_absence(check: BedCheck, blocked: str | None) -> BedCheck:
+    """The check as it may be told while `blocked` holds: a suspicion stands, an absence does not."""
+    if blocked is None or check.finding in (RESIDUAL_SUSPECTED, NOT_ASSESSED):
+        return check if blocked is None else replace(check, reasons=(*check.reasons, blocked))
+    return replace(
+        check,
+        finding=NOT_ASSESSED,
+        statement=f"Not assessed: {blocked}. {CAVEAT}",
+        reasons=(*check.reasons, blocked),
+    )
 
 
 def digest_of(found: ActivityMap | None, spots: tuple[Spot, ...]) -> dict[str, Any]:

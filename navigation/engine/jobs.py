@@ -59,6 +59,7 @@ class BedJob:
     threshold_kbq: float
     confidence: float
     before: str | None
+    blocked: str | None = None  # why nothing may be said to be absent
 
 
 Job = TickJob | AnalyzeJob | BedJob

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from navigation.engine import events
 from navigation.engine.comparison import NO_RESULT, Key, key_of
+from navigation.engine.contamination import SILENT_S, background_s
 from navigation.engine.events import EngineEvent
 from navigation.engine.imaging import SPOT_READINGS, Imager
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, TickJob, result_content
 from navigation.engine.session import Session
-from tracking.errors import GammanavError
+from tracking.errors import GammanavError, InputError
 from tracking.recording import Event, Record
 
 # What leads up to a scan: a tracker's interval is judged over 1024 frames, 51 s of a slow one.
@@ -136,11 +138,15 @@ def _sought_last(ticks: list[TickJob], recorded: dict[Key, dict[str, Any]]) -> i
 
 
 def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
-    """Times of arrival [from, to] of the messages that scans, sweeps and outlines depend on."""
+    """Times of arrival [from, to] of the messages that scans, sweeps, outlines and background checks depend on."""
     found: list[tuple[float, float]] = []
     began_s: float | None = None
     for event in commands:
         what = event.content().get("do")
+        if what == "background":
+            with suppress(InputError):  # it was refused then, too
+                lasted_s = background_s(event.content()) + SILENT_S
+                found.append((event.arrival_s - LEAD_S, event.arrival_s + lasted_s))
         if what not in ("start", "stop"):
             continue
         if began_s is not None:

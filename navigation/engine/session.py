@@ -17,6 +17,7 @@ import numpy as np
 
 from navigation.bed import Bed
 from navigation.engine import events
+from navigation.engine.contamination import AWAY_MM, BackgroundWatch
 from navigation.engine.events import EngineEvent
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
 from navigation.engine.scans import ScanState
@@ -25,11 +26,14 @@ from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
+from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.hub import Alarm, Hub
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
+BACKGROUND = "background"
 READING = (SCAN, SWEEP)
+PROBE_TIP = "ProbeTipToReference"
 TOUCHING = (SURFACE, BED)
 # What else lies in the folder of a case: the record with its log, results, pictures, what the demonstration began with.
 RESERVED = re.compile(r"record\.gnav|.*\.(json|html|pdf|png)$|(pictures|study|setup)$", re.IGNORECASE)
@@ -53,6 +57,7 @@ class Session:
         self.messages: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
+        self.background = BackgroundWatch(settings.nuclide, settings.background_minutes)
         self.frame = 0  # counts the places that the reference marker had on the patient
         self._stylus_t_s: float | None = None
         self._asked_s = 0.0
@@ -66,6 +71,8 @@ class Session:
             "latency": self._use_latency,
             "registration": self._use_registration,
             "confirm_registration": self._confirm_registration,
+            "background": self._count_background,
+            "explain_background": self._explain_background,
             "analyze": self._analyze,
             "check_bed": self._check_bed,
         }
@@ -133,10 +140,19 @@ class Session:
         self.messages[event.source] += 1
         self.heard_s[event.source] = event.arrival_s
         settled = self.hub.handle(event.source, event.arrival_s, event.payload)
+        self._background_counts(settled, event.arrival_s)
         if settled and self.mode in READING and self.current is not None:
             self.scans[self.current].take(settled)
         if self.mode in TOUCHING and self.settings.continuous_touch and self._stylus_moved():
             self._touch({})
+
+    def _background_counts(self, settled: tuple[CountInterval, ...], arrival_s: float) -> None:
+        """Counts of a background check; how it ends is told."""
+        words = self.background.take(settled, arrival_s) if settled or self.background.counting else None
+        if self.mode == BACKGROUND and not self.background.counting:
+            self.mode = IDLE
+        if words is not None:
+            self.hub.alarms.append(Alarm(arrival_s, "background", words))
 
     def _stylus_moved(self) -> bool:
         """Whether a newer pose of the stylus is known than at the last message."""
@@ -180,6 +196,7 @@ class Session:
 
     def _stop(self, _content: dict[str, Any]) -> list[Job]:
         mode, self.mode = self.mode, IDLE
+        self.background.give_up()
         if mode not in READING or self.current is None:
             return []
         scan = self.scans[self.current]
@@ -245,6 +262,27 @@ class Session:
         self.hub.accept_reference()
         return []
 
+    def _count_background(self, content: dict[str, Any]) -> list[Job]:
+        """A timed count away from everything; the counter's next intervals are it."""
+        if self.mode not in (IDLE, BACKGROUND):
+            raise InputError(
+                f"stop {self.current or self.mode} first: a background is counted with the probe away"
+            )
+        surface, probe = self.touched[SURFACE].points_mm, self.tools.states(self._asked_s).get(PROBE_TIP)
+        if surface is not None and probe is not None and probe.valid and probe.matrix is not None:
+            near = float(np.linalg.norm(surface - probe.matrix[:3, 3], axis=1).min())
+            if near < AWAY_MM and content.get("kind") != "patient":
+                raise InputError(
+                    f"the probe is {near:.0f} mm from the patient: hold it {AWAY_MM:.0f} mm away"
+                )
+        self.background.begin(content, self.counts.newest_t_s, self._asked_s)
+        self.mode = BACKGROUND
+        return []
+
+    def _explain_background(self, content: dict[str, Any]) -> list[Job]:
+        self.background.explain(content)
+        return []
+
     def _analyze(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))
         return [AnalyzeJob(self.basis(scan), len(scan.intervals))]
@@ -261,7 +299,12 @@ class Session:
                 raise InputError(f"the reference was moved after {name}: it cannot be compared with this bed")
         return [
             BedJob(
-                self.basis(scan), bed, float(content["threshold_kbq"]), float(content["confidence"]), before
+                self.basis(scan),
+                bed,
+                float(content["threshold_kbq"]),
+                float(content["confidence"]),
+                before,
+                self.background.blocked,
             )
         ]
 

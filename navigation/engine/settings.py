@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.background import DEFAULT_MINUTES
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from tracking.igtl.link import SILENCE_S
@@ -88,6 +89,7 @@ class Settings:
     injection: Mapping[str, Any] | None = (
         None  # what was given to the patient, as calibration.injection reads it
     )
+    background_minutes: float = DEFAULT_MINUTES  # a background check is due again after so long, 0: never
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class Settings:
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
             "publish_host": self.publish_host,
+            "background_minutes": self.background_minutes,
             "injection": None if self.injection is None else dict(self.injection),
         }
 
@@ -136,7 +139,8 @@ class Settings:
             found["dead_time_s"],
             found["continuous_touch"],
             found["simulated"],
-            # Neither is in records of the first version.
+            # None of these is in records of the first version.
+            background_minutes=float(found.get("background_minutes", DEFAULT_MINUTES)),
             injection=found.get("injection"),
             publish_host=found.get("publish_host", "127.0.0.1"),
         )

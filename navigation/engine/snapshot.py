@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.bed import BedCheck
+from navigation.engine.contamination import BackgroundState
 from navigation.volume import ActivityMap, Spot
 
 # A map that holds nothing of the last second is no live map any more.
@@ -137,6 +138,7 @@ class Snapshot:
     faults: tuple[str, ...] = ()
     simulated: bool = False
     recorder: RecorderState = field(default_factory=RecorderState)
+    background: BackgroundState = field(default_factory=BackgroundState)
 
     @property
     def map_fresh(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from navigation.bed import BedCheck
+from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.session import BED, SURFACE, Session
 from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
@@ -38,6 +39,7 @@ class Viewer:
         self._map_scan: str | None = None
         self._spots: tuple[Spot, ...] = ()
         self._bed_check: BedCheck | None = None
+        self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
         self._faults: list[tuple[str, float | None]] = []
 
     def show(self, outcome: Outcome) -> None:
@@ -89,7 +91,7 @@ class Viewer:
                 map_final=self._map is not None and (job is None or job.last),
                 map_age_s=None if arrival is None else now_s - arrival,
                 spots=self._spots,
-                bed_check=self._bed_check,
+                bed_check=self._told_bed(session.background.blocked),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
                 registration=session.registration,
@@ -98,7 +100,16 @@ class Viewer:
                 faults=self._current_faults(now_s, recorder),
                 simulated=session.settings.simulated,
                 recorder=recorder,
+                background=session.background.state(now_s),
             )
+
+    def _told_bed(self, blocked: str | None) -> BedCheck | None:
+        """The newest bed check as it may be told now: an absence does not outlast the trust in the counts."""
+        key = (self._bed_check, blocked)
+        if self._told is None or self._told[0][0] is not key[0] or self._told[0][1] != key[1]:
+            check = None if key[0] is None else without_absence(key[0], blocked)
+            self._told = (key, check)
+        return self._told[1]
 
     def _current_faults(self, now_s: float, recorder: RecorderState) -> tuple[str, ...]:
         stamped = [(text, now_s if since is None else since) for text, since in self._faults]
@@ -112,6 +123,7 @@ class Viewer:
             *_recorder_faults(recorder),
             *(["the registration is restored, unverified"] if registration.unverified else []),
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
+            *self._session.background.faults(now_s),
             *(f"{name} is not connected" for name in lost),
             *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
             *(text for text, _ in self._faults),

@@ -36,6 +36,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "registration_id": snapshot.registration.id,
         "registration_state": snapshot.registration.state,
         "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
+        "background": _clean(asdict(snapshot.background)),
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
     }
