@@ -27,6 +27,8 @@ KIND = "dead-time"
 FEWEST_READINGS = 5
 # A dead time must stand out of its error by this much, or the measurement says how long it may be at most only.
 TELLING_SD = 3.0
+# A largest loss below this leaves too little to measure; above it the rates are what is not known.
+LITTLE_LOSS = 0.10
 # Sums that contradict each other by more than chance: one in 700 one-sided.
 CONTRADICTION_SD = 3.0
 # Misfit per degree of freedom that is reported, and that neither kind of counter explains.
@@ -64,8 +66,9 @@ def measure_dead_time(
     refused, doubts = judge(fit)
     if method == DECAYING and nuclide is not None:
         refused = _other_half_life(measured, nuclide, fit) or refused
-    if method == TWO_SOURCE and not measured.of_background.any():
-        doubts.append("no background was measured: it is taken for none")
+    if not measured.of_background.any():
+        taken = "taken for none" if method == TWO_SOURCE else "fitted along"
+        doubts.append(f"no background was measured: it is {taken}")
     content |= _found(fit, refused)
     return sealed(content | {"accepted": not refused, "reasons": refused + doubts})
 
@@ -122,10 +125,11 @@ def judge(fit: DeadTimeFit) -> tuple[list[str], list[str]]:
     if best.tau_s < -TELLING_SD * best.sd_s:
         refused.append("the counter tells more than its share the more arrives: no dead time does that")
     elif best.tau_s < TELLING_SD * best.sd_s:
-        refused.append(
-            f"too little loss to tell: {_share(best.highest_loss)} at most, the dead time is"
-            f" {_time(max(best.tau_s, 0.0))} +- {_time(best.sd_s)}; it is below {_time(best.ci95_s[1])} (95 %)"
-        )
+        told = f"the dead time is {_time(max(best.tau_s, 0.0))} +- {_time(best.sd_s)}, below {_time(best.ci95_s[1])}"
+        loss = _share(best.highest_loss)
+        little = best.highest_loss < LITTLE_LOSS
+        what = "too little loss to tell" if little else "the rates are not known well enough to tell"
+        refused.append(f"{what}: {loss} at most; {told} (95 %)")
     misfit = best.chi2_per_dof
     if misfit is not None and misfit > IMPOSSIBLE_MISFIT:
         refused.append(f"chi2/dof {misfit:.0f}: neither kind of counter gives these counts")

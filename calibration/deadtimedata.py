@@ -34,8 +34,11 @@ SOURCES = {"s1": "S1", "s2": "S2", "s12": "S12", "background": "background"}
 KINDS = ("source", "background")
 # Distance in mm behind the face at which the crystal of an unknown probe is looked for first.
 FIRST_OFFSET_MM = 10.0
-# Relative error of 1/d^2 for a crystal that is no point, 5 mm wide and seen from 30 mm or more.
-INVERSE_SQUARE_ERROR = 0.01
+# Nearer to the face a collimated crystal does not follow 1/d^2 and would feign a dead time; farther off an offset
+# takes up all but this relative error of a crystal 10 mm wide.
+NEAREST_SQUARE_LAW_MM, INVERSE_SQUARE_ERROR = 25.0, 0.005
+# Logarithm of the factor that a free offset or half-life may take.
+LARGEST_LOG_FACTOR = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +119,12 @@ def rate_data(
         return RateData(m.counts, m.live_s, _seen(m, response), 0, MODEL_ERROR_FLOOR)
     if (m.r_mm > 0.0).any():
         raise InputError(f"{m.path}: points beside the axis need the probe's response (--probe)")
+    nearest = float(m.z_mm[~m.of_background].min())
+    if nearest < NEAREST_SQUARE_LAW_MM:
+        raise InputError(
+            f"{m.path}: {nearest:g} mm from the face 1/d^2 does not hold: stay beyond {NEAREST_SQUARE_LAW_MM:g} mm,"
+            " or give the probe's response (--probe)"
+        )
     return RateData(m.counts, m.live_s, _inverse_square(m), 1, INVERSE_SQUARE_ERROR)
 
 
@@ -133,7 +142,7 @@ def _decaying(m: Measurement, nuclide: Nuclide) -> Callable[[Array], Array]:
     there = ~m.of_background
 
     def design(shape: Array) -> Array:
-        half_life = nuclide.half_life_s * float(np.exp(shape[0]) if len(shape) else 1.0)
+        half_life = nuclide.half_life_s * (_factor(shape) if len(shape) else 1.0)
         return np.stack([there * mean_decay(m.t_s, m.live_s, half_life), np.ones(len(there))], axis=1)
 
     return design
@@ -149,10 +158,14 @@ def _inverse_square(m: Measurement) -> Callable[[Array], Array]:
     there = ~m.of_background
 
     def design(shape: Array) -> Array:
-        offset = FIRST_OFFSET_MM * float(np.exp(np.clip(shape[0], -6.0, 3.0)))
+        offset = FIRST_OFFSET_MM * _factor(shape)
         return np.stack([there * m.activity_kbq / (m.z_mm + offset) ** 2, np.ones(len(there))], axis=1)
 
     return design
+
+
+def _factor(shape: Array) -> float:
+    return float(np.exp(np.clip(shape[0], -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)))
 
 
 def mean_decay(t_s: Array, live_s: Array, half_life_s: float) -> Array:
