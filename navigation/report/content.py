@@ -25,6 +25,7 @@ from navigation.report.document import (
 )
 from navigation.report.geometry import depth_below_surface_mm
 from navigation.report.results import CaseReport, ScanReport
+from navigation.report.tipline import tip_text
 from navigation.report.uncertainty import injection_rows, percent_words, uncertainty_part
 from navigation.volume import Spot
 
