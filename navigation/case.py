@@ -21,6 +21,7 @@
     devices = ["ProbeToTracker", "ReferenceToTracker"]   # optional: nothing else is taken from it
     silence_s = 2.5                           # connected anew after saying nothing at all for so long
     volume_mm = [[-500, -500, -2400], [500, 500, -900]]   # optional: two corners of where the tracker measures
+    good_volume_mm = [[-300, -300, -2000], [300, 300, -1000]]   # optional: where it was accepted; beyond it warns
 
     [tracker]                                 # an NDI Polaris or Vega without PlusServer between
     kind = "ndi"
@@ -89,7 +90,8 @@ def read_case(path: Path) -> Settings:
     unknown = sorted(found.keys() - KEYS)
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
-    gates_of(found.get("gates", {}), f"{path}, gates")  # nonsense is told before a case rests on it
+    gates = found.get("gates", {})
+    gates_of(gates, f"{path}, gates")  # nonsense is told before a case rests on it
     calibration = _calibration(found, path)
     return Settings(
         case_id=str(found.get("name", path.stem)),
@@ -104,6 +106,7 @@ def read_case(path: Path) -> Settings:
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
         publish_host=_publish_host(found, path),
+        gates=gates,
         injection=_injection(found, path),
     )
 
@@ -216,10 +219,10 @@ def _source(found: Mapping[str, Any], name: str, poses: bool, counts: bool, path
     table = found.get(name)
     if not isinstance(table, dict):
         raise InputError(f"{path}: the table [{name}] with host and port is missing")
-    volume = _volume(table, f"{path}, {name}.volume_mm")
+    volume, good = _volumes(table, f"{path}, {name}")
     if _kind(table, poses, f"{path}, {name}.kind") == "ndi":
         ndi = ndi_settings(table, path.parent, f"{path}, {name}")
-        return SourceRole(HERE[0], ndi.port, poses, counts, volume=volume, ndi=ndi)
+        return SourceRole(HERE[0], ndi.port, poses, counts, volume=volume, ndi=ndi, good_volume=good)
     port = table.get("port")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= HIGHEST_PORT:
         raise InputError(f"{path}, {name}.port: {port!r} is no port")
@@ -230,6 +233,7 @@ def _source(found: Mapping[str, Any], name: str, poses: bool, counts: bool, path
         counts,
         bool(table.get("metadata", True)),
         volume=volume,
+        good_volume=good,
         devices=_devices(table, f"{path}, {name}.devices"),
         silence_s=_silence(table, f"{path}, {name}.silence_s"),
     )
@@ -270,8 +274,16 @@ def _clock(table: Mapping[str, Any], role: SourceRole, hosts_differ: bool, where
     return ClockKind(value)
 
 
-def _volume(table: Mapping[str, Any], where: str) -> WorkingVolume | None:
-    value = table.get("volume_mm")
+def _volumes(table: Mapping[str, Any], where: str) -> tuple[WorkingVolume | None, WorkingVolume | None]:
+    """The whole volume and its good part."""
+    volume, good = (_volume(table, key, f"{where}.{key}") for key in ("volume_mm", "good_volume_mm"))
+    if volume is not None and good is not None and not good.within(volume):
+        raise InputError(f"{where}.good_volume_mm: does not lie within volume_mm")
+    return volume, good
+
+
+def _volume(table: Mapping[str, Any], key: str, where: str) -> WorkingVolume | None:
+    value = table.get(key)
     if value is None:
         return None
     try:

@@ -19,7 +19,11 @@ from navigation.engine.contamination import background_words
 from navigation.engine.jobs import Outcome
 from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
+from navigation.engine.session import DIVOT
 from navigation.engine.settings import Settings
+from navigation.engine.tipcheck import TipWatch
+from navigation.engine.tipstate import IN_ORDER
+from navigation.engine.tools import PROBE, STYLUS
 from navigation.viewer import Window
 from tracking.errors import GammanavError, InputError, SurroundingsError
 from tracking.recording import Record
@@ -29,7 +33,8 @@ ANSWER_S = 120.0
 CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
 Say = Callable[[str], None]
 
-WORDS = "surface, bed, scan, stop, touch, check, confirm, background, explain, status, quit"
+
+WORDS = "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, status, quit"
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
 
@@ -64,7 +69,7 @@ class Console:
             self._scans += 1
             scan = rest[0] if rest else f"scan-{self._scans}"
             self._do("start", mode="scan", name=scan)
-            return f"scanning {scan}"
+            return f"scanning {scan}{unchecked(self.case)}"
         if name == "stop":
             return self._stop()
         if name == "touch":
@@ -75,6 +80,8 @@ class Console:
         if name == "confirm":
             self._do("confirm_registration")
             return "the registration is taken as checked"
+        if name == "divot":
+            return self._divot(rest)
         if name == "background":
             return self._background(rest)
         if name == "explain":
@@ -88,6 +95,8 @@ class Console:
         session = self.case.session
         mode, scan = session.mode, session.current
         self._do("stop")
+        if mode == DIVOT:
+            return tip_words(session.tip_check)
         if mode != "scan":
             return "stopped"
         outcome = self._do("analyze", scan=scan)
@@ -132,6 +141,12 @@ class Console:
             time.sleep(POLL_S)
         raise InputError("the background check does not end: are there counts?")
 
+    def _divot(self, rest: list[str]) -> str:
+        """Begin the check of a tip; `stop` ends and judges it."""
+        tool, content = divot_of(rest)
+        self._do("start", mode=DIVOT, tool=tool, **content)
+        return f"put the {tool.lower()}'s tip into the divot, tilt it to all sides by 20 degrees, then `stop`"
+
     def _status(self) -> str:
         snapshot = self.case.newest  # the engine's own: its state is not to be read from this thread
         if snapshot is None:
@@ -139,10 +154,42 @@ class Console:
         rate = snapshot.counts.rate_cps
         tools = ", ".join(f"{n} {'seen' if t.valid else 'not seen'}" for n, t in snapshot.tools.items())
         counts = "no counts" if rate is None else f"{rate:.0f} cps"
-        return f"{snapshot.mode}; {counts}; {tools}; {'; '.join(snapshot.faults) or 'no fault'}"
+        tip = f"tip {snapshot.tip_check.words}"
+        return f"{snapshot.mode}; {counts}; {tools}; {tip}; {'; '.join(snapshot.faults) or 'no fault'}"
 
     def _do(self, command: str, **content: Any) -> Outcome | None:
         return self.case.engine.command(command, **content).result(ANSWER_S)
+
+
+def unchecked(case: LiveCase) -> str:
+    """A reminder for whoever works with a tip that nobody has checked in this case; empty once it was."""
+    state = case.session.tip_check.state()
+    return "" if state.state == IN_ORDER else f"; the probe's tip is {state.words}: `divot` checks it"
+
+
+def divot_of(rest: list[str]) -> tuple[str, dict[str, Any]]:
+    """Tool and known place out of `divot [probe|stylus] [X Y Z]`. Raises InputError."""
+    tools = {PROBE.lower(): PROBE, STYLUS.lower(): STYLUS}
+    tool, *numbers = rest if rest and rest[0] in tools else [PROBE.lower(), *rest]
+    try:
+        point = [float(word) for word in numbers]
+    except ValueError:
+        point = [0.0]
+    if len(point) not in (0, 3):
+        raise InputError("expected `divot [probe|stylus] [X Y Z]`")
+    return tools[tool], {"point_mm": point} if point else {}
+
+
+def tip_words(watch: TipWatch) -> str:
+    """What the check just ended has shown."""
+    check = watch.newest
+    if check is None:
+        return "no tip was checked"
+    if not check.accepted:
+        return f"the tip is {'WRONG' if check.wrong else 'not proven'}: {'; '.join(check.reasons)}"
+    shift = check.tip_shift_length_mm
+    moved = "" if shift is None else f", moved by {shift:.2f} mm (SD {check.tip_shift_sd_mm:.2f})"
+    return f"the tip is in order: 3D RMS {check.rms_mm:.2f} mm{moved}"
 
 
 def run_console(
@@ -209,7 +256,7 @@ def _forget(record: Path) -> None:
 
 
 def _converse(case: LiveCase, headless: bool, say: Say) -> None:
-    say(f"connected; publishing on port {case.publisher.server.port}; research use only")
+    say(f"connected; publishing on port {case.publisher.server.port}; research use only{unchecked(case)}")
     console, ended = Console(case, say), threading.Event()
     with _until_signal(ended), _window(headless, case.publisher.server.port):
         listener = threading.Thread(target=_listen, args=(console, ended), daemon=True)

@@ -12,6 +12,7 @@ from navigation.engine.folders import scan_of
 from navigation.engine.jobs import AnalyzeJob, BedJob, Outcome
 from navigation.engine.session import Session
 from navigation.engine.snapshot import LatencyState
+from navigation.engine.tools import PROBE
 from navigation.results import write_bed_check, write_scan_result
 from tracking.jsonfile import write_json
 from tracking.scanfolder import write_scan
@@ -35,6 +36,9 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
     if session.calibration is not None:
         write_json(folder / "probe.json", session.calibration)
     write_json(folder / "latency.json", latency_content(session.latency))
+    tip = session.tip_check.checks.get(PROBE)
+    if tip is not None:
+        write_json(folder / "divot.json", tip.as_json())
     return tuple(written)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.gates import gates_of
 from navigation.bed import Bed
 from navigation.engine import events
 from navigation.engine.contamination import AWAY_MM, BackgroundWatch
@@ -24,6 +25,7 @@ from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.surface import expected_poses, surface_after
+from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from tracking.counts import CountInterval
@@ -32,6 +34,7 @@ from tracking.hub import Alarm, Hub
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 BACKGROUND = "background"
+DIVOT = "divot"
 READING = (SCAN, SWEEP)
 PROBE_TIP = "ProbeTipToReference"
 TOUCHING = (SURFACE, BED)
@@ -58,6 +61,7 @@ class Session:
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
         self.background = BackgroundWatch(settings.nuclide, settings.background_minutes)
+        self.tip_check = TipWatch(settings.tips, gates_of(settings.gates, "gates").tracker)
         self.frame = 0  # counts the places that the reference marker had on the patient
         self._stylus_t_s: float | None = None
         self._asked_s = 0.0
@@ -145,6 +149,7 @@ class Session:
             self.scans[self.current].take(settled)
         if self.mode in TOUCHING and self.settings.continuous_touch and self._stylus_moved():
             self._touch({})
+        self.tip_check.take(self.tools)
 
     def _background_counts(self, settled: tuple[CountInterval, ...], arrival_s: float) -> None:
         """Counts of a background check; how it ends is told."""
@@ -189,6 +194,10 @@ class Session:
             self.current = name
         elif mode in TOUCHING:
             jobs = self._stop({})
+        elif mode == DIVOT:
+            self.tip_check.require(content)
+            jobs = self._stop({})
+            self.tip_check.begin(content, self.tools)
         else:
             raise InputError(f"unknown mode {mode!r}")
         self.mode = mode
@@ -196,6 +205,9 @@ class Session:
 
     def _stop(self, _content: dict[str, Any]) -> list[Job]:
         mode, self.mode = self.mode, IDLE
+        wrong = self.tip_check.end(self._asked_s)
+        if wrong is not None:
+            self.hub.alarms.append(Alarm(self._asked_s, "tip", wrong))
         self.background.give_up()
         if mode not in READING or self.current is None:
             return []
@@ -304,7 +316,7 @@ class Session:
                 float(content["threshold_kbq"]),
                 float(content["confidence"]),
                 before,
-                self.background.blocked,
+                self.background.blocked or self.tip_check.blocked,
             )
         ]
 

@@ -31,6 +31,7 @@ class SourceRole:
     ndi: NdiSettings | None = None
     devices: tuple[str, ...] | None = None  # the only names taken from it
     silence_s: float = SILENCE_S  # a source that says nothing at all for so long is connected anew
+    good_volume: WorkingVolume | None = None  # where it is as good as it was accepted
 
     @property
     def where(self) -> str:
@@ -40,11 +41,10 @@ class SourceRole:
     @property
     def inputs(self) -> Inputs:
         """The same, as the hub takes it."""
-        return Inputs(self.poses, self.counts, self.clock, self.volume, self.devices)
+        return Inputs(self.poses, self.counts, self.clock, self.volume, self.devices, self.good_volume)
 
     def to_json(self) -> dict[str, Any]:
         """Everything."""
-        volume = None if self.volume is None else [self.volume.low_mm, self.volume.high_mm]
         return {
             "host": self.host,
             "port": self.port,
@@ -52,7 +52,8 @@ class SourceRole:
             "counts": self.counts,
             "metadata": self.metadata,
             "clock": self.clock.value,
-            "volume_mm": volume,
+            "volume_mm": _corners(self.volume),
+            "good_volume_mm": _corners(self.good_volume),
             "ndi": None if self.ndi is None else self.ndi.to_json(),
             "devices": None if self.devices is None else list(self.devices),
             "silence_s": self.silence_s,
@@ -64,10 +65,21 @@ class SourceRole:
         role = dict(found)
         ndi = role.pop("ndi", None)
         what = Inputs.from_json(role)
-        for key in ("clock", "volume_mm", "devices"):
+        for key in ("clock", "volume_mm", "good_volume_mm", "devices"):
             role.pop(key, None)
         driver = None if ndi is None else NdiSettings.from_json(ndi)
-        return SourceRole(**role, clock=what.clock, volume=what.volume, devices=what.devices, ndi=driver)
+        return SourceRole(
+            **role,
+            clock=what.clock,
+            volume=what.volume,
+            devices=what.devices,
+            ndi=driver,
+            good_volume=what.good_volume,
+        )
+
+
+def _corners(volume: WorkingVolume | None) -> list[tuple[float, float, float]] | None:
+    return None if volume is None else [volume.low_mm, volume.high_mm]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +102,7 @@ class Settings:
         None  # what was given to the patient, as calibration.injection reads it
     )
     background_minutes: float = DEFAULT_MINUTES  # a background check is due again after so long, 0: never
+    gates: Mapping[str, Any] = field(default_factory=dict)  # thresholds that the case sets
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -115,6 +128,7 @@ class Settings:
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
             "publish_host": self.publish_host,
+            "gates": dict(self.gates),
             "background_minutes": self.background_minutes,
             "injection": None if self.injection is None else dict(self.injection),
         }
@@ -142,5 +156,6 @@ class Settings:
             # None of these is in records of the first version.
             background_minutes=float(found.get("background_minutes", DEFAULT_MINUTES)),
             injection=found.get("injection"),
+            gates=found.get("gates", {}),
             publish_host=found.get("publish_host", "127.0.0.1"),
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from navigation.bed import BedCheck
 from navigation.engine.contamination import BackgroundState
+from navigation.engine.tipstate import TipState
 from navigation.volume import ActivityMap, Spot
 
 # A map that holds nothing of the last second is no live map any more.
@@ -139,6 +140,7 @@ class Snapshot:
     simulated: bool = False
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)
+    tip_check: TipState = field(default_factory=TipState)
 
     @property
     def map_fresh(self) -> bool:

@@ -11,7 +11,7 @@ from tracking.device import Device, IgtlDevice, OnRaw, OnState
 from tracking.errors import InputError
 from tracking.ndi.settings import DEFAULT_BAUD, DEFAULT_PORT, NdiSettings, NdiTool
 
-NDI_KEYS = ("kind", "host", "port", "serial", "baud", "roms", "clock", "volume_mm")
+NDI_KEYS = ("kind", "host", "port", "serial", "baud", "roms", "clock", "volume_mm", "good_volume_mm")
 HIGHEST_PORT = 65535
 # No pose and no count is larger; the images of a source that has some pass by, unheld and unrecorded (H39).
 LARGEST_BYTES = 1 << 20

@@ -91,7 +91,7 @@ class Viewer:
                 map_final=self._map is not None and (job is None or job.last),
                 map_age_s=None if arrival is None else now_s - arrival,
                 spots=self._spots,
-                bed_check=self._told_bed(session.background.blocked),
+                bed_check=self._told_bed(session.background.blocked or session.tip_check.blocked),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
                 registration=session.registration,
@@ -101,6 +101,7 @@ class Viewer:
                 simulated=session.settings.simulated,
                 recorder=recorder,
                 background=session.background.state(now_s),
+                tip_check=session.tip_check.state(),
             )
 
     def _told_bed(self, blocked: str | None) -> BedCheck | None:
@@ -123,7 +124,12 @@ class Viewer:
             *_recorder_faults(recorder),
             *(["the registration is restored, unverified"] if registration.unverified else []),
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
+            *self._session.tip_check.faults(),
             *self._session.background.faults(now_s),
+            *(
+                f"{name} is outside the good part of the volume"
+                for name in sorted(self._session.hub.places.outside)
+            ),
             *(f"{name} is not connected" for name in lost),
             *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
             *(text for text, _ in self._faults),

@@ -37,6 +37,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "registration_state": snapshot.registration.state,
         "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
         "background": _clean(asdict(snapshot.background)),
+        "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
     }
