@@ -168,6 +168,11 @@ class Guide(ABC):
             return None
         return (newest - self._start_s) * (1.0 - self._progress) / self._progress
 
+    @property
+    def start_s(self) -> float | None:
+        """When the attempt began whose samples count."""
+        return self._start_s
+
     def unseen_hint(self) -> str | None:
         """Words when the tracker does not see the tool."""
         if self.motion.newest_s is None:
