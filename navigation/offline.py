@@ -5,7 +5,7 @@ The count latency comes from the caller, else the scan, else the calibration, el
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from calibration.deadtime import DeadTime
 from calibration.injection import Given
 from calibration.nuclide import nuclide
 from calibration.response import DetectorResponse
+from calibration.sheath import covered, sheath_at, told_of
 from navigation.latencyprofile import LatencyProfile
 from navigation.provenance import identity_of, other_records, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
@@ -58,6 +59,8 @@ class ScanOptions:
     registration: Path | None = None
     ct: Path | None = None
     case_data: Path | None = None
+    sheath: Path | None = None
+    crosstalk: Path | None = None
 
 
 def reconstruct_scan(
@@ -72,7 +75,8 @@ def scan_latency(
 ) -> tuple[ScanState, LatencyProfile | None]:
     """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
     scan = open_scan(where)
-    response = response_for(scan, probe)
+    sheath = sheath_at(options.sheath)
+    response = covered(response_for(scan, probe), sheath)
     others = other_records(scan, options.tips, options.latency, response)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
@@ -98,6 +102,8 @@ def scan_latency(
             stated=identity_of(scan),
             others=others,
         )
+        setup = replace(setup, reasons=(*setup.reasons, *told_of(sheath)))
+        setup = _with_spill(setup, options.crosstalk, scan)
         return reconstruct(setup, _enough(place(latency_s), where))
 
     return (at(prior.latency_s), None) if prior.measured else find_latency(at, place)
@@ -109,6 +115,17 @@ def _enough(readings: Readings, where: Path) -> Readings:
             f"{where}: only {len(readings)} counting intervals have a valid pose over their length"
         )
     return readings
+
+
+def _with_spill(setup: ImagingSetup, crosstalk: Path | None, scan: Scan) -> ImagingSetup:
+    """The setup with the spill of a second nuclide, and what is said of it. Raises as `spill_of`."""
+    if crosstalk is None:
+        return setup
+    from navigation.spill import spill_of
+
+    spill = spill_of(crosstalk, scan, setup.response, setup.latency_s)
+    told = f"counts of {spill.crosstalk.other.name} in the window are modelled by crosstalk {spill.crosstalk.id}"
+    return replace(setup, spill=spill, reasons=(*setup.reasons, told, *spill.crosstalk.reasons))
 
 
 def _given(case_data: Path | None, scan: Scan) -> Given | None:
