@@ -25,10 +25,16 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 def test_a_case_is_recorded_and_what_makes_no_sense_is_refused(simulator: Simulator, tmp_path: Path) -> None:
     talk = Conversation(tmp_path)
-    assert talk.hear().startswith("connected; publishing on port")
+    greeting = talk.hear()
+    assert greeting.startswith("connected; publishing on port")
+    assert greeting.endswith("the probe's tip is not checked in this case: `divot` checks it")
     assert talk.say("scan") == "refused: no detector calibration is loaded"
     assert talk.say("dance").startswith("refused: 'dance' is none of")
     assert talk.say("check much") == "refused: expected `check KBQ [DEPTH_MM]`"
+    assert talk.say("divot drill") == "refused: expected `divot [probe|stylus] [X Y Z]`"
+    assert talk.say("divot").startswith("put the probe's tip into the divot")
+    # The simulated probe moves freely: whatever its poses show, they do not put the tip in order.
+    assert talk.say("stop").startswith(("the tip is WRONG: ", "the tip is not proven: "))
     assert talk.say("surface").startswith("outlining the surface")
     simulator.phase("touch", 1.0)
     simulator.wait_stop("touch", 1.0, lambda: None)
