@@ -55,14 +55,16 @@ class Identity:
         )
 
 
-def conflicts(calibration: Identity, other: Identity, who: str) -> tuple[str, ...]:
-    """In words, what the calibration and `who` both state and differ in."""
+def conflicts(
+    calibration: Identity, other: Identity, who: str, mine_is: str = "the calibration"
+) -> tuple[str, ...]:
+    """In words, what the calibration, or what `mine_is`, and `who` both state and differ in."""
     found = []
     for name, label in LABELS.items():
         mine, theirs = getattr(calibration, name), getattr(other, name)
         if mine is not None and theirs is not None and not _same(name, mine, theirs):
             what = "" if name == "nuclide" else f"{label} "
-            found.append(f"the calibration is for {what}{_words(mine)}, {who} is {_words(theirs)}")
+            found.append(f"{mine_is} is for {what}{_words(mine)}, {who} is {_words(theirs)}")
     return tuple(found)
 
 

@@ -5,13 +5,16 @@
     name = "case 7"
     nuclide = "Tc-99m"
     reference_time = "2026-01-01T10:00:00Z"   # activities are stated for this moment; default: the start
+    window_kev = [126, 154]                   # optional, with probe_serial and collimator: the calibration must agree
     dead_time_s = 1e-5                        # optional
     tip = "tip.json"                          # probe tip; default: the calibration's, else tip.json beside the case
     stylus = "stylus.json"                    # stylus tip; default: stylus.json beside the case file
-    calibration = "probe.json"                # detector response
+    calibration = "probe.json"                # detector response, or a store of calibrations
     latency = "latency.json"                  # optional; default: the calibration's
     surface = "surface.csv"                   # optional: points touched before
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
+    sheath = "sheath.json"                    # optional: what covers the probe, as measured
+    background_minutes = 30                   # a background check is due again after so long; 0: never
     publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
 
     [tracker]                                 # also: [probe]
@@ -44,22 +47,27 @@ has its own.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.background import DEFAULT_MINUTES
+from calibration.binding import Identity, require_match
 from calibration.gates import gates_of
+from calibration.sheath import sheath_at
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
 from navigation.engine.tools import Tips
+from navigation.provenance import stamp_of
 from tracking.errors import InputError
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, WorkingVolume
@@ -67,6 +75,9 @@ from tracking.jsonfile import read_json
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
 from tracking.tomlfile import read_toml
+
+if TYPE_CHECKING:
+    from calibration.response import DetectorResponse
 
 HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
@@ -76,8 +87,9 @@ OPENIGTLINK = "openigtlink"
 HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
+    "collimator",
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    *("publish_host", "gates", "injection"),
+    *("publish_host", "gates", "injection", "sheath", "background_minutes"),
 }
 
 
@@ -92,7 +104,8 @@ def read_case(path: Path) -> Settings:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
     gates = found.get("gates", {})
     gates_of(gates, f"{path}, gates")  # nonsense is told before a case rests on it
-    calibration = _calibration(found, path)
+    stated = Identity.of({**found, "nuclide": _nuclide(found, path)}, path)
+    calibration, response = _calibration(found, path, stated)
     return Settings(
         case_id=str(found.get("name", path.stem)),
         nuclide=_nuclide(found, path),
@@ -106,7 +119,11 @@ def read_case(path: Path) -> Settings:
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
         publish_host=_publish_host(found, path),
+        sheath=sheath_at(_file(found, "sheath", path)),
+        background_minutes=_minutes(found, path),
         gates=gates,
+        stated=stated.to_json(),
+        records=_records(found, path, response),
         injection=_injection(found, path),
     )
 
@@ -144,6 +161,14 @@ def _injection(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     require_before(injection, datetime.fromtimestamp(max(epoch_s, time.time()), UTC), str(path))
     given_at(table, str(path), _nuclide(found, path), epoch_s)
     return injection.to_json()
+
+
+def _minutes(found: Mapping[str, Any], path: Path) -> float:
+    """Minutes after which a background check is due again."""
+    value = found.get("background_minutes", DEFAULT_MINUTES)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
+        raise InputError(f"{path}, background_minutes: {value!r} is no number of minutes")
+    return float(value)
 
 
 def _publish_host(found: Mapping[str, Any], path: Path) -> str:
@@ -295,14 +320,36 @@ def _volume(table: Mapping[str, Any], key: str, where: str) -> WorkingVolume | N
     return WorkingVolume((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
-def _calibration(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+def _calibration(
+    found: Mapping[str, Any], path: Path, stated: Identity
+) -> tuple[dict[str, Any] | None, DetectorResponse | None]:
+    """The calibration that the case names, or that is in use in the store it names.
+
+    Judged here, so that one that is not the case's is refused before anything is recorded.
+    """
     file = _file(found, "calibration", path)
     if file is None:
-        return None
-    from calibration.response import load_response
+        return None, None
+    from calibration.record import DETECTOR
+    from calibration.response import response_of
+    from calibration.store import read_record
 
-    load_response(file)  # checked here, so that a bad one is refused before anything is recorded
-    return read_json(file)
+    content, where = read_record(file, DETECTOR, stated)
+    response = response_of(content, where)
+    require_match(response.identity, stated, "the case", where)
+    return content, response
+
+
+def _records(
+    found: Mapping[str, Any], path: Path, response: DetectorResponse | None
+) -> tuple[dict[str, Any], ...]:
+    """Stamps of the tip and latency files that the case rests on; each must be of its probe."""
+    measured = response is not None and response.T_probe_probetip is not None
+    tip = None if "tip" not in found and measured else _file(found, "tip", path, "tip.json")
+    files = [tip, _file(found, "latency", path)]
+    known = Identity() if response is None else response.identity
+    stamps = [stamp_of(f, known) for f in files if f is not None and f.suffix.lower() != ".xml"]
+    return tuple(stamp.to_json() for stamp in stamps)
 
 
 def _latency(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> LatencyState:

@@ -49,12 +49,16 @@ def other_records(
     moved = scan.pose_name == MARKER_POSES and (tips or response.T_probe_probetip is None)
     used = [*([own] if moved and own.is_file() else []), *(tips if moved else ())]
     files = [*used, *([] if latency is None else [latency])]
-    return tuple(_stamp(path, response) for path in files if path.suffix.lower() != ".xml")
+    return tuple(stamp_of(path, response.identity) for path in files if path.suffix.lower() != ".xml")
 
 
-def _stamp(path: Path, response: DetectorResponse) -> RecordStamp:
+def stamp_of(path: Path, calibration: Identity) -> RecordStamp:
+    """The stamp of a tip or latency file that is used with a detector's calibration.
+
+    Raises GateRefusedError when it may not be used or is of another probe, InputError.
+    """
     content = read_json(path)
     require_usable(content, path)
     stated = Identity.of({"probe_serial": content.get("probe_serial")}, path)
-    require_match(response.identity, stated, path.name, path)
+    require_match(calibration, stated, path.name, path)
     return RecordStamp.of(content, path)

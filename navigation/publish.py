@@ -111,9 +111,18 @@ def common(snapshot: Snapshot) -> dict[str, str]:
         "Timestamp": f"{snapshot.t_s:.6f}",
         "SnapshotId": str(snapshot.id),
         "CalibrationId": snapshot.calibration_id,
+        "CalibrationState": snapshot.calibration_state,
         "RegistrationId": snapshot.registration.id,
     }
     return {**found, "Simulation": "SIMULATION"} if snapshot.simulated else found
+
+
+def of_map(snapshot: Snapshot) -> dict[str, str]:
+    """Metadata of what belongs to the map: with the calibration that it rests on."""
+    found = common(snapshot)
+    if snapshot.map_calibration is not None:
+        found["CalibrationId"], found["CalibrationState"] = snapshot.map_calibration
+    return found
 
 
 def tool_message(tool: ToolState, snapshot: Snapshot) -> Message:
@@ -147,7 +156,7 @@ def _image(
 ) -> Message:
     clean = np.where(np.isfinite(array), array, np.float32(NOT_EXAMINED)).astype(np.float32)
     metadata = {
-        **common(snapshot),
+        **of_map(snapshot),
         "Unit": unit,
         "MapVersion": str(found.version),
         "Readings": str(found.n_readings),
@@ -163,8 +172,8 @@ def spot_messages(snapshot: Snapshot) -> list[Message]:
     points = [_point(spot) for spot in snapshot.spots]
     text = to_json(spots_words(snapshot), indent=None)
     return [
-        point_message(names.HOT_SPOTS, points, snapshot.t_s, common(snapshot)),
-        string_message(names.SPOTS, text, snapshot.t_s, common(snapshot)),
+        point_message(names.HOT_SPOTS, points, snapshot.t_s, of_map(snapshot)),
+        string_message(names.SPOTS, text, snapshot.t_s, of_map(snapshot)),
     ]
 
 

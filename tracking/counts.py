@@ -80,7 +80,9 @@ class CountStream:
             self.duplicates += 1
             return ()
         self.arrival_s = arrival_s
-        self.told = {**self.told, **_told(sample)}
+        told = {**self.told, **_told(sample)}
+        if told != self.told:
+            self.told = told
         self._ahead[sample.seq] = (sample, arrival_s)
         settled += self._run() + self._close_gaps(sample.t_s)
         self._recent.extend(settled)
@@ -165,6 +167,7 @@ class CountStream:
 
     def _note_restart(self, sample: CountSample, last: CountSample) -> None:
         self.restarts += 1
+        self.told = {}
         self.lost_s += max(sample.t_s - sample.interval_s - last.t_s, 0.0)
         self.last = None
         self._since_s = sample.t_s

@@ -109,6 +109,7 @@ def _import_folder(folder: Path, out: Path, calibration: Path | None) -> int:
         "dead_time_s": scan.dead_time_s,
         "count_latency_s": scan.count_latency_s,
         "simulated": scan.simulated,
+        "stated": dict(scan.stated) or None,
         "imported_from": name,
         "tip": scan.tip,
         "T_probe_probetip": tip,

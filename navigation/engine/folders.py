@@ -10,7 +10,7 @@ import numpy as np
 from navigation.engine.scans import ScanState
 from navigation.engine.session import Session
 from tracking.errors import InputError
-from tracking.scanfolder import TIP_POSES, CountTable, PoseTable, Scan
+from tracking.scanfolder import STATED_KEYS, TIP_POSES, CountTable, PoseTable, Scan
 
 
 def reference_time_text(epoch_s: float) -> str:
@@ -39,6 +39,7 @@ def scan_of(session: Session, name: str) -> Scan:
         tip=None,
         source=Path(name),
         simulated=session.settings.simulated,
+        stated={key: value for key, value in session.stated.items() if key in STATED_KEYS},
     )
 
 

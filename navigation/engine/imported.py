@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.binding import Identity, require_match
+from calibration.record import DETECTOR
 from calibration.response import response_of
+from calibration.store import read_record
 from navigation.engine import events
 from navigation.engine.assembly import SETTINGS_KEY
 from navigation.engine.session import SCAN, SURFACE
@@ -18,7 +21,6 @@ from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState
 from navigation.engine.tools import Tips
 from tracking.errors import InputError
-from tracking.jsonfile import read_json
 from tracking.recording.reader import Event
 from tracking.tip import tip_matrix
 
@@ -33,8 +35,13 @@ def as_case(
     `source` is the name that sends. Raises InputError when the tip of the probe or the nuclide is not known,
     and as `response_of`.
     """
-    content = read_json(calibration)
-    tip = response_of(content, calibration).T_probe_probetip
+    stated = Identity.of(
+        {"nuclide": head.get("nuclide"), **head.get("stated", {})}, str(head["imported_from"])
+    )
+    content, where = read_record(calibration, DETECTOR, stated)
+    response = response_of(content, where)
+    require_match(response.identity, stated, "the scan", where)
+    tip = response.T_probe_probetip
     if not isinstance(head.get("nuclide"), str):
         raise InputError(f"{calibration}: there are no counts to map")
     settings = Settings(
@@ -47,6 +54,7 @@ def as_case(
         latency=_latency(head, content),
         dead_time_s=head.get("dead_time_s"),
         simulated=bool(head.get("simulated")),
+        stated=stated.to_json(),
     )
     return {**head, SETTINGS_KEY: settings.to_json()}, _commanded(recorded)
 

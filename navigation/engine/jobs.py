@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.sample import Readings
@@ -29,6 +30,10 @@ class ScanBasis:
     simulated: bool
     injection: Mapping[str, Any] | None = None  # as the case tells it
     epoch_s: float = 0.0  # Unix time of the reference time
+    stated: Mapping[str, Any] = field(default_factory=dict)  # what case and counter say of probe and window
+    records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency
+    began_s: float | None = None  # Unix time at which the case began: until then a calibration must be valid
+    sheath: Sheath = BARE  # what covers the probe
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome
 from navigation.engine.snapshot import RecorderState, Snapshot
@@ -59,15 +60,20 @@ class KeptRecorder:
     def keep(self, outcome: Outcome, now_s: float) -> None:
         """Keep the map of a full analysis; runs on the thread that made it."""
         if outcome.result is not None:
-            self._recorder.append(PUBLISHER, now_s, MAP, packed_map(outcome.result.map))
+            self._recorder.append(
+                PUBLISHER, now_s, MAP, packed_map(outcome.result.map, outcome.result.records)
+            )
 
     def _keep(self, snapshot: Snapshot, words: dict[str, Any]) -> None:
         payload = to_json(words, indent=None).encode()
         self._recorder.append(PUBLISHER, snapshot.t_s, SHOWN, payload)
 
 
-def packed_map(found: ActivityMap) -> bytes:
-    """The map as a compressed npz: activity, relative_sd, mda_kbq, origin_mm, spacing_mm, direction."""
+def packed_map(found: ActivityMap, records: tuple[RecordStamp, ...] = ()) -> bytes:
+    """The map as a compressed npz: activity, relative_sd, mda_kbq, origin_mm, spacing_mm, direction, calibrations.
+
+    `calibrations` (n, 2) are id and state of what it rests on, the detector's first.
+    """
     stream = io.BytesIO()
     np.savez_compressed(
         stream,
@@ -77,5 +83,6 @@ def packed_map(found: ActivityMap) -> bytes:
         origin_mm=found.grid.origin_mm,
         spacing_mm=found.grid.spacing_mm,
         direction=found.grid.direction,
+        calibrations=np.array([(stamp.id, stamp.state) for stamp in records], dtype=np.str_).reshape(-1, 2),
     )
     return stream.getvalue()

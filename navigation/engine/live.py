@@ -24,7 +24,7 @@ from navigation.engine.restore import Restored
 from navigation.engine.session import READING, SCAN, Session
 from navigation.engine.snapshot import RecorderState, Snapshot
 from navigation.engine.sources import device_for
-from navigation.engine.view import Viewer
+from navigation.engine.view import Viewer, id_and_state
 from tracking.device import DeviceState
 from tracking.errors import GammanavError
 from tracking.hub import Alarm
@@ -244,7 +244,9 @@ class LiveEngine:
         """What a scan rests on, so that it can be mapped again from the record alone."""
         state = self.session.scans[scan]
         surface = None if state.surface_mm is None else state.surface_mm.tolist()
-        return {"count_latency_s": state.latency_s, "surface_mm": surface}
+        calibration, written = id_and_state(self.session.calibration)
+        found = {"count_latency_s": state.latency_s, "surface_mm": surface}
+        return {**found, "calibration_id": calibration, "calibration_state": written}
 
     def _refuse(self, error: Exception, future: Future[Outcome | None] | None) -> None:
         logger.warning("refused: %s", error, exc_info=not isinstance(error, GammanavError))

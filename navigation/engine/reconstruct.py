@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from calibration.binding import Identity
 from calibration.injection import given_at
+from calibration.record import RecordStamp
 from calibration.response import response_of
+from calibration.sheath import covered, told_of
 from navigation.bed import Bed, BedCheck
 from navigation.engine.imaging import ScanImaging
 from navigation.engine.jobs import ScanBasis
@@ -68,7 +73,7 @@ def build_imaging(basis: ScanBasis) -> Imaging:
 
     Raises InputError or GateRefusedError for a calibration that does not fit.
     """
-    response = response_of(basis.calibration, Path("probe.json"))
+    response = covered(response_of(basis.calibration, Path("probe.json"), _judged_on(basis)), basis.sheath)
     setup = ImagingSetup.create(
         response,
         basis.surface_mm,
@@ -79,8 +84,15 @@ def build_imaging(basis: ScanBasis) -> Imaging:
         latency_sd_s=_latency_sd_s(basis),
         simulated=basis.simulated,
         given=given_at(basis.injection, "case", basis.nuclide, basis.epoch_s),
+        stated=Identity.of(basis.stated, "case"),
+        others=tuple(RecordStamp(**stamp) for stamp in basis.records),
     )
-    return Imaging(setup)
+    return Imaging(replace(setup, reasons=(*setup.reasons, *told_of(basis.sheath))))
+
+
+def _judged_on(basis: ScanBasis) -> date | None:
+    """The day of the case, so that its record can still be played when the calibration has expired."""
+    return None if basis.began_s is None else datetime.fromtimestamp(basis.began_s, UTC).date()
 
 
 def _latency_sd_s(basis: ScanBasis) -> float:

@@ -43,6 +43,7 @@ class ScanState:
     unplaced_counts: float = 0.0
     ticks: int = 0
     ended: bool = False
+    foreign: int = 0  # intervals of a counter that is not the calibration's: they are not among the others
     frame: int = 0  # which place of the reference on the patient its poses are relative to
     moved_s: float = np.inf  # since when the reference is not where it was: the map is kept, but locked (H04)
     path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None

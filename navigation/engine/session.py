@@ -10,17 +10,20 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from calibration.gates import gates_of
+from calibration.record import require_usable
 from navigation.bed import Bed
 from navigation.engine import events
 from navigation.engine.contamination import AWAY_MM, BackgroundWatch
 from navigation.engine.events import EngineEvent
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
+from navigation.engine.probewatch import ProbeWatch
 from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import LatencyState, Registration
@@ -29,7 +32,7 @@ from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from tracking.counts import CountInterval
-from tracking.errors import InputError
+from tracking.errors import GateRefusedError, InputError
 from tracking.hub import Alarm, Hub
 
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
@@ -63,6 +66,8 @@ class Session:
         self.background = BackgroundWatch(settings.nuclide, settings.background_minutes)
         self.tip_check = TipWatch(settings.tips, gates_of(settings.gates, "gates").tracker)
         self.frame = 0  # counts the places that the reference marker had on the patient
+        self.began_s: float | None = None
+        self._probe = ProbeWatch({"nuclide": settings.nuclide, **settings.stated})
         self._stylus_t_s: float | None = None
         self._asked_s = 0.0
         self._last_alarm: Alarm | None = None
@@ -85,6 +90,8 @@ class Session:
 
     def handle(self, event: EngineEvent) -> list[Job]:
         """Take one event. Raises InputError for a command that makes no sense now and changes nothing."""
+        if self.began_s is None:
+            self.began_s = event.arrival_s
         if event.kind == events.RAW:
             self._take_raw(event)
         elif event.kind == events.LINK:
@@ -138,18 +145,40 @@ class Session:
             settings.simulated,
             settings.injection,
             settings.epoch_s,
+            self._probe.stated(self.counts.told),
+            settings.records,
+            self.began_s,
+            sheath=settings.sheath,
         )
+
+    @property
+    def foreign(self) -> str | None:
+        """Why the counts that come in are not used: they are of another probe, nuclide or window."""
+        return self._probe.foreign(self.counts.told, self.calibration)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What case and counter say of nuclide, window, probe and collimator."""
+        return self._probe.stated(self.counts.told)
 
     def _take_raw(self, event: EngineEvent) -> None:
         self.messages[event.source] += 1
         self.heard_s[event.source] = event.arrival_s
-        settled = self.hub.handle(event.source, event.arrival_s, event.payload)
+        settled = self._ours(self.hub.handle(event.source, event.arrival_s, event.payload))
         self._background_counts(settled, event.arrival_s)
         if settled and self.mode in READING and self.current is not None:
             self.scans[self.current].take(settled)
         if self.mode in TOUCHING and self.settings.continuous_touch and self._stylus_moved():
             self._touch({})
         self.tip_check.take(self.tools)
+
+    def _ours(self, settled: tuple[CountInterval, ...]) -> tuple[CountInterval, ...]:
+        """The intervals, unless another counter sent them: those stay in the record alone (H11, H13)."""
+        if not settled or self.foreign is None:
+            return settled
+        if self.mode in READING and self.current is not None:
+            self.scans[self.current].foreign += len(settled)
+        return ()
 
     def _background_counts(self, settled: tuple[CountInterval, ...], arrival_s: float) -> None:
         """Counts of a background check; how it ends is told."""
@@ -182,6 +211,8 @@ class Session:
                 raise InputError(f"there is a scan {name!r} already")
             if mode == SCAN and self.calibration is None:
                 raise InputError("no detector calibration is loaded")
+            if self.foreign is not None:
+                raise GateRefusedError(self.foreign)
             jobs = self._stop({})
             self.scans[name] = ScanState(
                 name,
@@ -212,9 +243,17 @@ class Session:
         if mode not in READING or self.current is None:
             return []
         scan = self.scans[self.current]
-        scan.take(self.counts.flush())
+        scan.take(self._flushed(scan))
         scan.end(self.tools)
         return [self._batch(scan)] if mode == SCAN else []
+
+    def _flushed(self, scan: ScanState) -> tuple[CountInterval, ...]:
+        """What still waited for an earlier sample."""
+        last = self.counts.flush()
+        if self.foreign is None:
+            return last
+        scan.foreign += len(last)
+        return ()
 
     def _tick(self, name: str) -> list[Job]:
         return [self._batch(self.scan(name))]
@@ -247,7 +286,10 @@ class Session:
         return []
 
     def _use_calibration(self, content: dict[str, Any]) -> list[Job]:
-        self.calibration = dict(content["probe"])
+        probe = dict(content["probe"])
+        require_usable(probe, "the calibration", datetime.fromtimestamp(self._asked_s, UTC).date())
+        self._probe.require(probe)
+        self.calibration = probe
         return []
 
     def _use_latency(self, content: dict[str, Any]) -> list[Job]:
@@ -297,7 +339,7 @@ class Session:
 
     def _analyze(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))
-        return [AnalyzeJob(self.basis(scan), len(scan.intervals))]
+        return [AnalyzeJob(self.basis(scan), len(scan.intervals) + scan.foreign)]
 
     def _check_bed(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))
@@ -316,9 +358,14 @@ class Session:
                 float(content["threshold_kbq"]),
                 float(content["confidence"]),
                 before,
-                self.background.blocked or self.tip_check.blocked,
+                self.blocked,
             )
         ]
+
+    @property
+    def blocked(self) -> str | None:
+        """Why nothing may be said to be absent."""
+        return self.background.blocked or self.tip_check.blocked or self.foreign
 
     def _surface(self) -> tuple[Floats | None, Floats | None]:
         """The touched surface as it is now, and the poses from which the probe will look at it."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.background import DEFAULT_MINUTES
+from calibration.sheath import BARE, Sheath
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from tracking.igtl.link import SILENCE_S
@@ -101,8 +102,11 @@ class Settings:
     injection: Mapping[str, Any] | None = (
         None  # what was given to the patient, as calibration.injection reads it
     )
+    sheath: Sheath = BARE  # what covers the probe
     background_minutes: float = DEFAULT_MINUTES  # a background check is due again after so long, 0: never
     gates: Mapping[str, Any] = field(default_factory=dict)  # thresholds that the case sets
+    stated: Mapping[str, Any] = field(default_factory=dict)  # window, probe and collimator, as the case says
+    records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency, beside the calibration's own
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +133,10 @@ class Settings:
             "simulated": self.simulated,
             "publish_host": self.publish_host,
             "gates": dict(self.gates),
+            "stated": dict(self.stated),
+            "records": [dict(stamp) for stamp in self.records],
             "background_minutes": self.background_minutes,
+            "sheath": [self.sheath.transmission, self.sheath.sd],
             "injection": None if self.injection is None else dict(self.injection),
         }
 
@@ -154,8 +161,11 @@ class Settings:
             found["continuous_touch"],
             found["simulated"],
             # None of these is in records of the first version.
+            sheath=Sheath(*found.get("sheath", (1.0, 0.0))),
             background_minutes=float(found.get("background_minutes", DEFAULT_MINUTES)),
             injection=found.get("injection"),
             gates=found.get("gates", {}),
+            stated=found.get("stated", {}),
+            records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),
         )

@@ -135,6 +135,8 @@ class Snapshot:
     bed_points: int = 0
     registration: Registration = field(default_factory=Registration)
     calibration_id: str = "none"
+    calibration_state: str = "none"
+    map_calibration: tuple[str, str] | None = None  # id and state of what the map rests on
     nuclide: str = "unverified"
     faults: tuple[str, ...] = ()
     simulated: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
+from calibration.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
@@ -37,6 +39,7 @@ class Viewer:
         self._map: ActivityMap | None = None
         self._map_job: TickJob | None = None
         self._map_scan: str | None = None
+        self._map_calibration: tuple[str, str] | None = None
         self._spots: tuple[Spot, ...] = ()
         self._bed_check: BedCheck | None = None
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
@@ -57,6 +60,7 @@ class Viewer:
                 return
             self._map, self._spots = outcome.map, outcome.spots
             self._map_scan = job.basis.scan
+            self._map_calibration = id_and_state(job.basis.calibration)
             self._map_job = job if isinstance(job, TickJob) else None
 
     def _born_old(self, job: TickJob) -> bool:
@@ -77,6 +81,7 @@ class Viewer:
             self._now_s = now_s
             job = self._map_job
             arrival = None if job is None else job.newest_arrival_s
+            calibration = id_and_state(session.calibration)
             return Snapshot(
                 id=self._ids,
                 t_s=now_s,
@@ -91,11 +96,13 @@ class Viewer:
                 map_final=self._map is not None and (job is None or job.last),
                 map_age_s=None if arrival is None else now_s - arrival,
                 spots=self._spots,
-                bed_check=self._told_bed(session.background.blocked or session.tip_check.blocked),
+                bed_check=self._told_bed(session.blocked),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
                 registration=session.registration,
-                calibration_id=str((session.calibration or {}).get("id", "none")),
+                calibration_id=calibration[0],
+                calibration_state=calibration[1],
+                map_calibration=self._map_calibration,
                 nuclide=session.settings.nuclide,
                 faults=self._current_faults(now_s, recorder),
                 simulated=session.settings.simulated,
@@ -124,6 +131,7 @@ class Viewer:
             *_recorder_faults(recorder),
             *(["the registration is restored, unverified"] if registration.unverified else []),
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
+            *([] if self._session.foreign is None else [self._session.foreign]),
             *self._session.tip_check.faults(),
             *self._session.background.faults(now_s),
             *(
@@ -169,6 +177,14 @@ class Viewer:
             scan.placed if scan else 0,
             scan.unplaced if scan else 0,
         )
+
+
+def id_and_state(calibration: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Of a calibration's content, "none" where there is none."""
+    if not calibration:
+        return "none", "none"
+    stamp = RecordStamp.of(calibration, "unnamed")
+    return stamp.id, stamp.state
 
 
 def _recorder_faults(recorder: RecorderState) -> list[str]:

@@ -33,6 +33,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "surface_points": snapshot.surface_points,
         "bed_points": snapshot.bed_points,
         "calibration_id": snapshot.calibration_id,
+        "calibration_state": snapshot.calibration_state,
         "registration_id": snapshot.registration.id,
         "registration_state": snapshot.registration.state,
         "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
@@ -50,6 +51,7 @@ def spots_words(snapshot: Snapshot) -> dict[str, Any]:
         **_head(snapshot),
         "scan": snapshot.map_scan,
         "map_version": version,
+        **map_calibration(snapshot),
         "spots": [spot_words(s) for s in snapshot.spots],
     }
 
@@ -65,6 +67,13 @@ def bed_check_words(snapshot: Snapshot) -> dict[str, Any]:
     check = snapshot.bed_check
     found = {"finding": "not-assessed", "statement": "The bed has not been checked."}
     return {**_head(snapshot), **(found if check is None else _clean(bed_content(check)))}
+
+
+def map_calibration(snapshot: Snapshot) -> dict[str, str]:
+    """The calibration that map and foci rest on, which need not be the one in use now."""
+    if snapshot.map_calibration is None:
+        return {}
+    return dict(zip(("calibration_id", "calibration_state"), snapshot.map_calibration, strict=True))
 
 
 def _head(snapshot: Snapshot) -> dict[str, Any]:
