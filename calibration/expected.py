@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.pivot import PivotCalibration
-from tracking.errors import InputError
+from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import number_of, read_json
 from tracking.tip import read_tip
+
+# What is tracked in every room by these names: any other name may be anybody's word for the tool in question.
+ROOM_TOOLS = ("Probe", "Stylus", "Reference", "Check")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,3 +89,14 @@ def compared(
 def _text(values: dict[str, Any], key: str) -> str | None:
     value = values.get(key)
     return value if isinstance(value, str) and value else None
+
+
+def require_tool(file: Path, tool: str) -> None:
+    """Raise GateRefusedError where tip.json says that it is of another tool of the room, as of the Stylus for Probe."""
+    if file.suffix.lower() == ".xml" or not file.is_file():
+        return
+    transform = _text(read_json(file), "transform")
+    if transform is not None and tool_of(transform) in ROOM_TOOLS and tool_of(transform) != tool:
+        raise GateRefusedError(
+            f"{file}: is the tip of {transform}, not of the {tool.lower()}: the wrong tool"
+        )

@@ -61,6 +61,7 @@ from numpy.typing import NDArray
 
 from calibration.background import DEFAULT_MINUTES
 from calibration.binding import Identity, require_match
+from calibration.expected import require_tool
 from calibration.gates import gates_of
 from calibration.sheath import sheath_at
 from navigation.engine.settings import Settings, SourceRole
@@ -205,6 +206,7 @@ def _tips(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) 
     stylus = _file(found, "stylus", path, "stylus.json")
     if stylus is None:
         return Tips(probe)
+    require_tool(stylus, "Stylus")
     # A stylus is a point: without an axis any direction will do, since it places nothing.
     pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus], "Stylus")}
     return Tips(probe, tip_matrix(pointer, str(stylus)))
@@ -218,6 +220,7 @@ def _probe_tip(found: Mapping[str, Any], path: Path, calibration: Mapping[str, A
     file = _file(found, "tip", path, "tip.json")
     if file is None:
         raise InputError(f"{path}, tip: is missing (where the probe's tip lies on its marker)")
+    require_tool(file, "Probe")
     return tip_matrix(read_tip([file]), str(file))
 
 

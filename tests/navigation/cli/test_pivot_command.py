@@ -178,3 +178,28 @@ def test_tip_and_axis_go_into_a_plus_file_as_one_matrix(
     np.testing.assert_allclose(found.matrix[:3, 3], TIP_MM)
     np.testing.assert_allclose(found.matrix[:3, 2], [0.0, 0.0, -1.0], atol=1e-3)
     assert found.error_mm == 0.2
+
+
+def test_a_case_does_not_take_the_tip_of_another_tool(tmp_path: Path) -> None:
+    from calibration.expected import require_tool
+    from tracking.errors import GateRefusedError
+
+    tip = tmp_path / "tip.json"
+    for transform, tool, refused in (
+        ("StylusToTracker", "Probe", True),
+        ("ProbeToReference", "Stylus", True),
+        ("ProbeToTracker", "Probe", False),
+        ("NeedleToTracker", "Probe", False),  # whoever calls the probe so
+    ):
+        tip.write_text(json.dumps({"tip_offset_mm": [0, 0, 1], "transform": transform}))
+        if refused:
+            with pytest.raises(GateRefusedError, match="the wrong tool"):
+                require_tool(tip, tool)
+        else:
+            require_tool(tip, tool)
+    case = tmp_path / "case.toml"
+    case.write_text('nuclide = "Tc-99m"\ntip = "tip.json"\n')
+    tip.write_text(
+        json.dumps({"tip_offset_mm": [0, 0, 1], "axis": [0, 0, 1], "transform": "StylusToTracker"})
+    )
+    assert run(["run", str(case), "--headless", "--out", str(tmp_path / "out")]) == 3
