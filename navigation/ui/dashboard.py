@@ -124,6 +124,7 @@ def _top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
         "scan": "SCANNING",
         "surface": "TOUCHING SURFACE",
         "bed": "TOUCHING BED",
+        "divot": "CHECKING THE TIP",
         "sweep": "LATENCY SWEEP",
     }
     words = doing.get(state.mode, state.mode or "no engine")

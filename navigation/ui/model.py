@@ -173,6 +173,7 @@ class ViewModel:
             nuclide=str(status.get("nuclide", "unverified")),
             faults=tuple(str(f) for f in status.get("faults", ())),
             bed=bed if bed_age is not None and bed_age <= ENGINE_SILENT_S else {},
+            tip=_tip(status),
         )
 
     def _said(self, device: str, now_s: float) -> tuple[dict[str, Any], float | None]:
@@ -221,6 +222,13 @@ def _age(message: Message, arrival_s: float, now_s: float) -> float:
     except ValueError:
         stated_s = POSE_EXPIRY_S
     return stated_s + now_s - arrival_s
+
+
+def _tip(status: dict[str, Any]) -> str:
+    """The newest check of the probe's tip in a few words; its reason is among the faults."""
+    check = status.get("tip_check") or {}
+    state, rms = str(check.get("state", "not checked in this case")), check.get("rms_mm")
+    return state if rms is None else f"{state}, 3D RMS {rms:.2f} mm"
 
 
 def _registration(status: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ def draw_case(painter: QPainter, box: QRectF, state: ViewState) -> None:
     lines = [
         f"Nuclide {state.nuclide}; calibration {state.calibration_id}",
         "Latency unknown" if latency is None else f"Latency {1000 * latency:.0f} ms, {known}",
-        f"Registration {state.registration_id}",
+        f"Registration {state.registration_id}; tip {state.tip}",
         f"Counts lost {state.gaps}; without position {state.unplaced} of {total}",
         *(f"FAULT: {fault}" for fault in state.faults[:2]),
     ]

@@ -107,6 +107,7 @@ class ViewState:
     nuclide: str
     faults: tuple[str, ...]
     bed: dict[str, Any]
+    tip: str = ""
 
     @property
     def live(self) -> bool:

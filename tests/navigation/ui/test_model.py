@@ -148,3 +148,11 @@ def test_malformed_spots_show_none(text: str) -> None:
     model.receive(replace(message, body=StringContent(text)), 0.1)
     spots = model.state(0.1).spots
     assert len(spots) == (0 if "spots" in text else 1)
+
+
+def test_what_is_known_of_the_tip_is_always_told() -> None:
+    from navigation.engine.tipstate import WRONG, TipState
+
+    assert model_of(snapshot()).state(0.1).tip == "not checked in this case"
+    wrong = TipState(WRONG, 0.81, 2.3, 0.1, 5.0, 200, "the tip lies 2.30 mm off")
+    assert model_of(replace(snapshot(), tip_check=wrong)).state(0.1).tip == "WRONG, 3D RMS 0.81 mm"
