@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calibration.counttest import Z95, Counted, compare
-from tracking.errors import InputError
+from calibration.response import DetectorResponse
+from tracking.errors import GateRefusedError, InputError
+from tracking.jsonfile import read_json
 
 # Plastic of a sheath stops less than 5 % of 27 keV photons per tenth of a millimetre: less than this is no sheath.
 LEAST_TRANSMISSION = 0.5
@@ -48,6 +53,9 @@ class Sheath:
                 f" known to {100 * LARGEST_RELATIVE_SD:g} %"
             )
         return Sheath(value, sd)
+
+
+BARE = Sheath()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +136,36 @@ def _reasons(value: float, sd: float) -> list[str]:
             f"known to {100 * sd / value:.1f} % only, {100 * LARGEST_RELATIVE_SD:g} % is needed: count longer"
         )
     return reasons
+
+
+def sheath_at(path: Path | None) -> Sheath:
+    """The sheath of a sheath.json, none where there is no file.
+
+    Raises InputError, GateRefusedError for a measurement that was refused.
+    """
+    if path is None:
+        return BARE
+    content = read_json(path)
+    if content.get("accepted") is False:
+        reasons = "; ".join(str(reason) for reason in content.get("reasons", []))
+        raise GateRefusedError(f"{path}: the sheath was refused: {reasons}")
+    return Sheath.of(content, str(path))
+
+
+def told_of(sheath: Sheath) -> tuple[str, ...]:
+    """What every result says of a sheath that was corrected for; nothing without one."""
+    if sheath == BARE:
+        return ()
+    return (f"a sheath that passes {sheath.transmission:.3f} (SD {sheath.sd:.3f}) of the counts is corrected for",)
+
+
+def covered(response: DetectorResponse, sheath: Sheath) -> DetectorResponse:
+    """The response of the probe in its sheath: every count scaled, and the scale known a little less well."""
+    if sheath == BARE:
+        return response
+    return replace(
+        response,
+        table=np.ascontiguousarray(response.table * np.float32(sheath.transmission), dtype=np.float32),
+        leak=response.leak * sheath.transmission,
+        scale_relative_sd=math.hypot(response.scale_relative_sd, sheath.relative_sd),
+    )

@@ -38,6 +38,8 @@ def command(
     latency: Path | None,
     registration: Path | None,
     case_data: Path | None,
+    sheath: Path | None,
+    crosstalk: Path | None,
     out: Path,
     force: bool,
     bed: Path,
@@ -55,11 +57,15 @@ def command(
     outlined = read_bed(bed, depth_mm)
     with prepare_out(out, force, (*RESULT_FILES, "bed_check.json")) as folder:
         state = reconstruct_scan(
-            scan, probe, ScanOptions(surface, tips, latency, registration, None, case_data)
+            scan, probe, ScanOptions(surface, tips, latency, registration, None, case_data, sheath, crosstalk)
         )
         earlier, decay = None, 1.0
         if before is not None:
-            earlier = reconstruct_scan(before, probe, ScanOptions(None, tips, latency, registration))
+            earlier = reconstruct_scan(
+                before,
+                probe,
+                ScanOptions(None, tips, latency, registration, sheath=sheath, crosstalk=crosstalk),
+            )
             decay = decay_between(before, scan)
         check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay)
         write_scan_result(state.result, folder.path)

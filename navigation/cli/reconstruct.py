@@ -31,6 +31,12 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=file,
                 help="What was injected (TOML or JSON): activities in percent of it.",
             ),
+            click.option("--sheath", type=file, help="What the sterile sheath lets through, sheath.json."),
+            click.option(
+                "--crosstalk",
+                type=file,
+                help="Spill of a second nuclide, crosstalk.json; SCAN then holds counts_other.csv.",
+            ),
             click.option("--out", required=True, type=click.Path(path_type=Path), help="Result folder."),
             click.option("--force", is_flag=True, help="Overwrite an existing result."),
         )
@@ -55,6 +61,8 @@ def command(
     latency: Path | None,
     registration: Path | None,
     case_data: Path | None,
+    sheath: Path | None,
+    crosstalk: Path | None,
     out: Path,
     force: bool,
     ct: Path | None,
@@ -66,7 +74,7 @@ def command(
 
     with prepare_out(out, force, RESULT_FILES) as folder:
         state = reconstruct_scan(
-            scan, probe, ScanOptions(surface, tips, latency, registration, ct, case_data)
+            scan, probe, ScanOptions(surface, tips, latency, registration, ct, case_data, sheath, crosstalk)
         )
         write_scan_result(state.result, folder.path)
     for line in summary(state.result):
