@@ -106,13 +106,13 @@ class Crosstalk:
     def spill_cps(self, main_counts: Array, other_counts: Array, live_s: Array) -> tuple[Array, Array]:
         """Rate (n,) that the other nuclide adds to the main window, and its standard deviation (n,), both in cps.
 
-        Of a reading whose other window saw less than its background nothing is expected, and the deviation says so.
+        Where the other window saw less than its background the rate is below zero by chance, and stays so.
         """
         found = self.correct(main_counts, other_counts, live_s)
-        other = np.maximum(found.rates_cps[:, 1], 0.0)
+        other = found.rates_cps[:, 1]
         spill = self.factors[0] * other
         variance = self.factors[0] ** 2 * found.covariance[:, 1, 1] + self.covariance[0, 0] * other**2
-        return np.maximum(spill, 0.0), np.sqrt(variance)
+        return spill, np.sqrt(variance)
 
 
 def read_measurement(path: Path, main: Nuclide, other: Nuclide) -> Measurement:

@@ -32,6 +32,7 @@ class Background:
 
     lattice: Lattice
     modes: Array
+    known_factor: bool = False  # one more coefficient: standard errors of a known rate's factor
 
     @staticmethod
     def over(low_mm: Array, high_mm: Array, modes: int = MODES) -> Background:
@@ -50,7 +51,7 @@ class Background:
         """(q,) prior precision of the coefficients: none for the level, relative to it for the modulations."""
         out = np.full(self.modes.shape[1], 1.0 / (RELATIVE_SD * max(level, 1e-3)) ** 2)
         out[0] = 0.0
-        return out
+        return np.append(out, 1.0) if self.known_factor else out
 
     def modes_at(self, points_mm: Array) -> Array:
         """(n, q): what a unit of each coefficient is at points (n, 3), in kBq/mL."""

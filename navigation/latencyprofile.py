@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calibration.latency import DETERMINED_HALF_WIDTH_S, PROFILE_DROP
 from navigation.lagscore import score_lag
 from navigation.likelihood import Counts
-from navigation.pointlayer import JointFit, Problem, fit_sources
+from navigation.pointlayer import JointFit, Problem, fit_sources, with_known
 from navigation.reconstruction.live import ScanState
 from tracking.errors import InputError
 from tracking.sample import Readings

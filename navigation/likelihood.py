@@ -6,7 +6,7 @@ saturated reading is censored: all it says is that the rate was no lower than th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +31,21 @@ FOLDED_WITHIN_S, MOST_PARALYSED = 10.0, 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KnownRate:
+    """A rate (n,) in cps that is there besides the unknown ones, the SD (n,) of each by its own counting, and what one
+    standard error of its common factor changes (n,); a small negative rate is what chance makes of none.
+    """
+
+    cps: Array
+    noise_sd_cps: Array
+    factor_sd_cps: Array
+
+    def head(self, n: int) -> KnownRate:
+        """Of the first n readings."""
+        return KnownRate(self.cps[:n], self.noise_sd_cps[:n], self.factor_sd_cps[:n])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Counts:
     """Observed counts (n,), live times (n,) in s, the counter's dead time, and which readings (n,) are saturated.
 
@@ -39,6 +54,7 @@ class Counts:
     intervals near a hot source err to the wide side. Beyond saturation the recorded rate is continued along its
     tangent, so that no model gains by being deeper in saturation. Of a saturated reading `P(counts >= bound | rate)`
     enters, a normal tail: the likelihood of a censored observation (Tobin 1958, DOI 10.2307/1907382).
+    Every `rate_cps` is what the model explains; a `known` rate comes on top of it, its noise widens the variance.
     """
 
     counts: Array
@@ -46,6 +62,7 @@ class Counts:
     dead_time: DeadTime = NO_DEAD_TIME
     saturated: NDArray[np.bool_] | None = None
     doubtful: NDArray[np.bool_] | None = None
+    known: KnownRate | None = None
 
     @staticmethod
     def of(counts: Array, live_s: Array, t_s: Array, dead_time: DeadTime) -> Counts:
@@ -60,8 +77,20 @@ class Counts:
         """Doubtful readings decided by the rate (n,) that all the others make likely: saturated, or plain."""
         if self.doubtful is None:
             return self
-        beyond = self.doubtful & (rate_cps >= self.dead_time.saturated_rate_cps)
-        return Counts(self.counts, self.live_s, self.dead_time, self.censored | beyond)
+        beyond = self.doubtful & (self._true(rate_cps) >= self.dead_time.saturated_rate_cps)
+        return replace(self, saturated=self.censored | beyond, doubtful=None)
+
+    def own(self, rate_cps: Array) -> Counts:
+        """The counts (n,) shared out between the rate that is explained and the known one, at their fit."""
+        if self.known is None:
+            return self
+        rate = np.maximum(rate_cps, SMALLEST_RATE_CPS)
+        share = rate / np.maximum(rate + self.known.cps, SMALLEST_RATE_CPS)
+        return replace(self, counts=self.counts * np.clip(share, 0.0, 1.0), known=None)
+
+    def _true(self, rate_cps: Array) -> Array:
+        """The rate (n,) that arrives at the counter."""
+        return np.maximum(rate_cps if self.known is None else rate_cps + self.known.cps, SMALLEST_RATE_CPS)
 
     @property
     def censored(self) -> NDArray[np.bool_]:
@@ -82,7 +111,7 @@ class Counts:
 
     def expected(self, rate_cps: Array) -> Array:
         """Expected counts (n,)."""
-        rate, dead = np.maximum(rate_cps, SMALLEST_RATE_CPS), self.dead_time
+        rate, dead = self._true(rate_cps), self.dead_time
         if dead.tau_s == 0.0:
             return np.asarray(self.live_s * rate)
         limit = dead.saturated_rate_cps
@@ -92,7 +121,7 @@ class Counts:
 
     def slope(self, rate_cps: Array) -> Array:
         """d expected / d rate (n,)."""
-        rate = np.clip(rate_cps, SMALLEST_RATE_CPS, self.dead_time.saturated_rate_cps)
+        rate = np.minimum(self._true(rate_cps), self.dead_time.saturated_rate_cps)
         result: Array = self.live_s * self.dead_time.slope(rate)
         return result
 
@@ -116,7 +145,8 @@ class Counts:
     def weights(self, rate_cps: Array) -> tuple[Array, Array]:
         """(score, information) per unit rate: d log L / d rate (n,) and its expected negative slope (n,)."""
         expected, slope = self.expected(rate_cps), self.slope(rate_cps)
-        score, information = slope * (self.counts - expected) / expected, slope**2 / expected
+        variance = expected if self.known is None else expected + (slope * self.known.noise_sd_cps) ** 2
+        score, information = slope * (self.counts - expected) / variance, slope**2 / variance
         if not self.n_saturated:
             return score, information
         z, sd = self._reach(expected)

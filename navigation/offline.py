@@ -124,7 +124,9 @@ def _with_spill(setup: ImagingSetup, crosstalk: Path | None, scan: Scan) -> Imag
     from navigation.spill import spill_of
 
     spill = spill_of(crosstalk, scan, setup.response, setup.latency_s)
-    told = f"counts of {spill.crosstalk.other.name} in the window are modelled by crosstalk {spill.crosstalk.id}"
+    told = (
+        f"counts of {spill.crosstalk.other.name} in the window are modelled by crosstalk {spill.crosstalk.id}"
+    )
     return replace(setup, spill=spill, reasons=(*setup.reasons, told, *spill.crosstalk.reasons))
 
 

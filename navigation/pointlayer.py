@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.background import Background
-from navigation.likelihood import Counts, inverse_information
+from navigation.likelihood import Counts, KnownRate, inverse_information
 from navigation.projector import Projector
 from tracking.sample import Readings
 
@@ -57,8 +57,11 @@ class Problem:
         """The same scan up to its n-th reading."""
         return replace(
             self,
-            data=Counts.of(
-                self.data.counts[:n], self.data.live_s[:n], self.readings.t_s[:n], self.data.dead_time
+            data=replace(
+                Counts.of(
+                    self.data.counts[:n], self.data.live_s[:n], self.readings.t_s[:n], self.data.dead_time
+                ),
+                known=None if self.data.known is None else self.data.known.head(n),
             ),
             readings=self.readings.head(n),
             background_rows=self.background_rows[:n],
@@ -112,6 +115,16 @@ class Problem:
         # Across a gap in the readings the difference is no derivative.
         slope[1:-1][(t[2:] - t[:-2]) > 6 * np.median(np.diff(t))] = 0.0
         return -slope
+
+
+def with_known(problem: Problem, known: KnownRate) -> Problem:
+    """The scan with a known rate beside the unknown ones; the error of its factor is one more thing to be fitted."""
+    return replace(
+        problem,
+        data=replace(problem.data, known=known),
+        background=replace(problem.background, known_factor=True),
+        background_rows=np.column_stack([problem.background_rows, known.factor_sd_cps]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

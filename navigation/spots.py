@@ -117,7 +117,9 @@ def quiet_level(problem: Problem) -> float:
     """Uniform concentration in kBq/mL that the quieter stretches of the scan show: a hot focus does not raise it."""
     expected = problem.background_rows[:, 0] * problem.data.live_s
     bins = max(len(expected) // QUIET_READINGS, 1)
-    counts = np.array([c.sum() for c in np.array_split(problem.data.counts, bins)])
+    data = problem.data
+    beside = 0.0 if data.known is None else data.live_s * data.known.cps
+    counts = np.array([max(c.sum(), 0.0) for c in np.array_split(data.counts - beside, bins)])
     exposure = np.array([e.sum() for e in np.array_split(expected, bins)])
     seen = exposure > 0
     if not seen.any():

@@ -12,8 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation import saturation
+from navigation.lagscore import (
+    ALARMING_SIGMA,
+    HAND_SPEED_MM_S,
+    LATENCY_BLUR_MM,
+    REJECTING_SIGMA,
+    LagScore,
+    score_lag,
+)
 from navigation.likelihood import Counts
-from navigation.pointlayer import Problem
+from navigation.pointlayer import Problem, with_known
 from navigation.reconstruction.geometry import (
     ORIENTING_READINGS,
     Geometry,
@@ -51,8 +59,6 @@ LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
 THRESHOLD_REFRESH = 50
 LIVE_REPLICATES = 300
-# 1.96 standard deviations of an undetermined latency, times hand speed, beyond which places blur by over 1 mm.
-HAND_SPEED_MM_S, LATENCY_BLUR_MM = 25.0, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +158,7 @@ class LiveReconstruction:
             samples_total=len(self._readings) + self._readings.unplaced,
             samples_placed=len(self._readings),
             nuclide=self.setup.nuclide.name,
-            reasons=(*self.setup.reasons, *self._doubts(found), *_told(saturation.words(problem.data))),
+            reasons=(*self.setup.reasons, *self._doubts(problem, found), *_told(saturation.words(problem.data))),
             simulated=self.setup.simulated,
             given=self.setup.given,
             records=self.setup.records,
@@ -189,8 +195,11 @@ class LiveReconstruction:
         assert self._geometry is not None
         return self._geometry
 
-    def _doubts(self, found: Found) -> tuple[str, ...]:
+    def _doubts(self, problem: Problem, found: Found, sigma: float = REJECTING_SIGMA) -> tuple[str, ...]:
         doubts = []
+        lag = score_lag(problem, found.fit, found.precision, self.setup.latency_sd_s)
+        if lag is not None and lag.rejects(sigma):
+            doubts.append(lag.words)
         if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
             doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
         total = self._readings.counts.sum()
@@ -200,8 +209,8 @@ class LiveReconstruction:
             doubts.append("depth rests on a surface estimated from the probe's path")
         return tuple(doubts)
 
-    def _spots(self, problem: Problem, found: Found) -> tuple[Spot, ...]:
-        return spots_of(problem, found, self._doubts(found))
+    def _spots(self, problem: Problem, found: Found, sigma: float = REJECTING_SIGMA) -> tuple[Spot, ...]:
+        return spots_of(problem, found, self._doubts(problem, found, sigma))
 
     def _absorb(self) -> None:
         if self._pending:
@@ -223,7 +232,7 @@ class LiveReconstruction:
             self._search_rows: Array32 = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
         self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
         decay = self._decay(self._readings)
-        return Problem(
+        problem = Problem(
             Counts.of(self._readings.counts, self._readings.live_s, self._readings.t_s, self.setup.dead_time),
             self._readings,
             self._geometry.projector,
@@ -231,6 +240,9 @@ class LiveReconstruction:
             self._background_rows,
             decay,
             self.setup.latency_sd_s,
+        )
+        return (
+            problem if self.setup.spill is None else with_known(problem, self.setup.spill.of(self._readings))
         )
 
     def _extend(self, geometry: Geometry, fresh: Readings) -> None:
@@ -255,7 +267,7 @@ class LiveReconstruction:
         level = max(float(found.fit.background[0]), SMALLEST_LEVEL)
         start = np.append(prior_activity(self._built(), found), level)
         start[:-1] *= voxel_ml
-        return osem(self._store, problem.data, start)[:-1] / voxel_ml
+        return osem(self._store, problem.data.own(found.fit.rate_cps), start)[:-1] / voxel_ml
 
     def _blinded(self, problem: Problem) -> NDArray[np.bool_]:
         """Which active voxels (m,) saturated readings leave without a limit."""

@@ -16,7 +16,7 @@ from navigation.reconstruction.geometry import Geometry
 from navigation.reconstruction.rowstore import RowStore
 from navigation.spots import Found
 from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, score_map
-from navigation.volume import NOT_EXAMINED, ActivityMap
+from navigation.volume import NO_LIMIT_KBQ, NOT_EXAMINED, ActivityMap
 from tracking.sample import Readings
 
 Array = NDArray[np.float64]
@@ -25,6 +25,8 @@ Array32 = NDArray[np.float32]
 RESOLUTION_MM = 15.0
 # A voxel whose MDA is this many times the scan's best has not been examined.
 EXAMINED_RATIO = 40.0
+# Share of the hottest voxel from which one that saturated the counter is shown though nothing else examined it.
+SHOWN_SHARE = 0.01
 SMALLEST_CONCENTRATION = 1e-4
 # Columns handled at once at full resolution: a block of rows stays in the cache.
 BLOCK = 4096
@@ -34,7 +36,8 @@ BLOCK = 4096
 class Maps:
     """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA in kBq.
 
-    `blinded` (m,) voxels keep their activity and have no MDA: saturated readings looked at them.
+    At `blinded` voxels (m,) saturated readings looked: no limit is told there, and what is hot among them is shown
+    however little the other readings saw of it.
     """
 
     geometry: Geometry
@@ -46,13 +49,15 @@ class Maps:
     def published(self, version: int, readings: Readings) -> ActivityMap:
         """The frozen map of these values."""
         field = self.geometry.field
-        examined = examined_mask(self.mda_kbq)
+        hot = self.activity >= SHOWN_SHARE * float(self.activity.max(initial=0.0))
+        examined = examined_mask(self.mda_kbq) | (self.blinded & hot)
         volume = field.volume(self.activity, 0.0)
         width = max(round(RESOLUTION_MM / float(field.grid.spacing_mm[0])), 1)
         held = uniform_filter(volume, width, mode="constant") * width**3 * field.grid.voxel_ml
         held_active = np.maximum(held.reshape(-1)[field.active], 1e-6)
-        relative = np.where(examined, self.sd_kbq / held_active, NOT_EXAMINED)
-        mda = np.where(examined & ~self.blinded, self.mda_kbq, NOT_EXAMINED)
+        known = examined & np.isfinite(self.sd_kbq)
+        relative = np.where(known, np.where(known, self.sd_kbq, 0.0) / held_active, NOT_EXAMINED)
+        mda = np.where(examined, np.where(self.blinded, NO_LIMIT_KBQ, self.mda_kbq), NOT_EXAMINED)
         arrays = (
             field.volume(np.where(examined, self.activity, 0.0), 0.0),
             field.volume(relative, NOT_EXAMINED),
@@ -106,7 +111,9 @@ def prior_activity(geometry: Geometry, found: Found) -> Array:
     """
     fit = found.fit
     points, grid = geometry.field.points_mm, geometry.field.grid
-    total = np.maximum(geometry.modes_at @ fit.background, SMALLEST_CONCENTRATION)
+    total = np.maximum(
+        geometry.modes_at @ fit.background[: geometry.modes_at.shape[1]], SMALLEST_CONCENTRATION
+    )
     for index, source in enumerate(fit.sources):
         if not found.stands(index):
             continue

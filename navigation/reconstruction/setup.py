@@ -14,6 +14,7 @@ from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.record import RecordStamp
 from calibration.response import DetectorResponse
+from navigation.spill import Spill
 from navigation.surface import TissueMap
 
 Array = NDArray[np.float64]
@@ -44,6 +45,7 @@ class ImagingSetup:
     simulated: bool = False
     given: Given | None = None  # administered activity at the reference time
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
+    spill: Spill | None = None  # what a second nuclide adds to the counts
 
     @staticmethod
     def create(
