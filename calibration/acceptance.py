@@ -178,14 +178,23 @@ def _reasons(check: DivotCheck, told: bool) -> list[str]:
             f"the tip lies {shift:.2f} mm (SD {check.tip_shift_sd_mm:.2f}) from where its calibration has it, at "
             f"most {gates.max_tip_shift_mm:g} allowed: a bent probe, a moved marker or another tool"
         )
-    if not rms <= gates.max_divot_rms_mm:
-        about = "its known place" if check.known_mm is not None else "its mean"
-        reasons.append(
-            f"3D RMS of the tip about {about} {rms:.2f} mm, at most {gates.max_divot_rms_mm:g} allowed"
-        )
     if drift > gates.max_drift_mm:
         reasons.append(f"the tip drifted by {drift:.2f} mm, at most {gates.max_drift_mm:g} allowed")
+    if not rms <= gates.max_divot_rms_mm:
+        about = "its known place" if check.known_mm is not None else "its mean"
+        advice = _noise_advice(shift) if told and check.known_mm is None and not reasons else ""
+        reasons.append(
+            f"3D RMS of the tip about {about} {rms:.2f} mm, at most {gates.max_divot_rms_mm:g} allowed{advice}"
+        )
     return reasons
+
+
+def _noise_advice(shift_mm: float) -> str:
+    """What to do where the tip lies right and only its scatter is too large."""
+    return (
+        f" (the tip itself lies within {shift_mm:.2f} mm of its calibration: where this is the tracker's noise at the "
+        "tool's length, set max_divot_rms_mm in the table [gates.tracker] of the case file)"
+    )
 
 
 def _too_little(check: DivotCheck) -> str:

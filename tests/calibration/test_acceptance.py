@@ -88,7 +88,9 @@ def test_a_divot_that_moves_and_a_noisy_tracker(rng: np.random.Generator) -> Non
     assert "drifted by 0.8" in " ".join(drifting.reasons)
     # 0.5 mm in each component: 0.87 mm 3D RMS.
     noisy = rested(rng, noise_mm=0.5)
-    assert "3D RMS of the tip about its mean 0.8" in " ".join(check_divot(noisy, TIP_MM).reasons)
+    refused = check_divot(noisy, TIP_MM)
+    assert "3D RMS of the tip about its mean 0.8" in refused.reasons[0]
+    assert "max_divot_rms_mm in the table [gates.tracker]" in refused.reasons[0]
     assert check_divot(noisy, TIP_MM, gates=TrackerGates(max_divot_rms_mm=1.0)).accepted
 
 
