@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.detector import calibrate
+from calibration.nuclide import nuclide
 from navigation.case import read_case
 from navigation.engine.snapshot import LatencyState
+from tests.navigation.scan_model import PROBE, grid_of
 from tracking.errors import GateRefusedError, InputError
 
 TIP = {"tip_offset_mm": [1.0, 2.0, 100.0], "axis": [0.0, 0.0, 1.0]}
@@ -139,17 +142,15 @@ def test_a_refused_tip_refuses_the_case(tmp_path: Path) -> None:
         read_case(case_file(tmp_path, tip={**TIP, "accepted": False, "reasons": ["bent"]}))
 
 
-def test_tip_and_latency_of_the_calibration_serve_where_the_case_names_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("calibration.response.load_response", lambda file: None)  # its checks are its own
+def test_tip_and_latency_of_the_calibration_serve_where_the_case_names_none(tmp_path: Path) -> None:
     tip = np.eye(4)
     tip[:3, 3] = [4.0, 5.0, 120.0]
-    content = {
+    known = {
         "T_probe_probetip": tip.tolist(),
         "count_latency_s": 0.12,
         "count_latency_ci95_s": [0.11, 0.13],
     }
+    content = calibrate(grid_of(PROBE), nuclide("Tc-99m"), extra=known)
     (tmp_path / "probe.json").write_text(json.dumps(content))
     found = read_case(case_file(tmp_path, 'calibration = "probe.json"\n' + GOOD))
     assert found.tips.probe.tolist() == tip.tolist()
