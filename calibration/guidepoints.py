@@ -23,6 +23,12 @@ NEAR_MM, NEAR_SHARE = 2.0, 0.05
 STILL_MM = 1.5
 # Counts that make Poisson noise as small as the model's own error matter no more; nobody waits for ever.
 ENOUGH_COUNTS, SHORTEST_S, LONGEST_S = 10_000.0, 1.0, 10.0
+# Width of a ring of the map, one for each distance: no length of the bench.
+RING_MM = 10.0
+# Distances of the daily check on the axis (NEMA NU 3), and to four sides of it; r and z in mm.
+CHECK_PLACES = ((0.0, 10.0), (0.0, 30.0), (0.0, 50.0), *[(12.0, 30.0)] * 4)
+# Places named more than once are taken from sides this far apart.
+SIDES_APART_RAD = float(np.deg2rad(60.0))
 # A counter stamps late: poses are kept so long that windows find theirs.
 KEPT_S = 2.0
 # A counter's stamp is later than its window by less than this, and jitter by less than that.
@@ -38,6 +44,7 @@ class CountedPlace:
     z_mm: float
     counts: float
     live_s: float
+    azimuth_rad: float
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +125,17 @@ class PointsGuide(Guide):
             return False
         (r, z), (wanted_r, wanted_z) = place, self.wanted[self.number]
         room = max(NEAR_MM, NEAR_SHARE * float(np.hypot(wanted_r, wanted_z)))
-        return abs(r - wanted_r) <= room and abs(z - wanted_z) <= room
+        return abs(r - wanted_r) <= room and abs(z - wanted_z) <= room and self._other_side()
+
+    def _other_side(self) -> bool:
+        """Whether the source lies to another side than at the same place before."""
+        assert self._seen is not None
+        here = float(np.arctan2(self._seen[1], self._seen[0]))
+        before = [
+            d.azimuth_rad for d in self.done_places if self.wanted[d.number] == self.wanted[self.number]
+        ]
+        apart = [abs((here - b + np.pi) % (2.0 * np.pi) - np.pi) for b in before]
+        return min(apart, default=np.inf) >= SIDES_APART_RAD
 
     def _counted(self, t_s: float, counts: float, window_s: float) -> None:
         super()._counted(t_s, counts, window_s)
@@ -132,7 +149,14 @@ class PointsGuide(Guide):
             return
         x, y, z = np.stack(held.places).mean(axis=0)
         self.done_places.append(
-            CountedPlace(self.number, float(np.hypot(x, y)), float(z), held.counts, round(held.live_s, 6))
+            CountedPlace(
+                self.number,
+                float(np.hypot(x, y)),
+                float(z),
+                held.counts,
+                round(held.live_s, 6),
+                float(np.arctan2(y, x)),
+            )
         )
         self._holding = None
 
@@ -148,7 +172,7 @@ class PointsGuide(Guide):
             progress,
             self._hint(done),
             self._cells(),
-            self._pointer(),
+            wanted=None if done else self._wanted_cell(),
             unit="mm",
             seconds_left=self.seconds_left(),
             done=done,
@@ -157,24 +181,23 @@ class PointsGuide(Guide):
 
     def _cells(self) -> tuple[Cell, ...]:
         """The wanted distances as rings, each cut into its places."""
-        zs = sorted({z for _, z in self.wanted})
-        cells = []
-        for k, z in enumerate(zs):
-            numbers = [i for i, (_, at) in enumerate(self.wanted) if at == z]
-            step = 2.0 * np.pi / len(numbers)
-            for j, i in enumerate(sorted(numbers, key=lambda i: self.wanted[i][0])):
-                cells.append(Cell(10.0 * k, 10.0 * (k + 1), j * step, (j + 1) * step, int(i < self.number)))
-        return tuple(cells)
+        placed = self._placed()
+        return tuple(placed[i] for i in sorted(placed))
 
-    def _pointer(self) -> tuple[float, float] | None:
+    def _placed(self) -> dict[int, Cell]:
+        """The cell of each wanted place."""
+        cells = {}
+        for ring, z in enumerate(sorted({z for _, z in self.wanted})):
+            numbers = sorted((r, i) for i, (r, at) in enumerate(self.wanted) if at == z)
+            step = 2.0 * np.pi / len(numbers)
+            for k, (_, i) in enumerate(numbers):
+                low = RING_MM * ring
+                cells[i] = Cell(low, low + RING_MM, k * step, (k + 1) * step, int(i < self.number))
+        return cells
+
+    def _wanted_cell(self) -> Cell:
         """The cell of the place wanted now, on the map of the cells."""
-        if self.number == len(self.wanted):
-            return None
-        r, z = self.wanted[self.number]
-        zs = sorted({at for _, at in self.wanted})
-        across = sorted(at for at, height in self.wanted if height == z)
-        angle = (across.index(r) + 0.5) * 2.0 * np.pi / len(across)
-        return 10.0 * (zs.index(z) + 0.5), angle
+        return self._placed()[self.number]
 
     def _figures(self, done: bool) -> tuple[tuple[str, str], ...]:
         rows = [("places", f"{self.number} of {len(self.wanted)}")]
@@ -197,12 +220,14 @@ class PointsGuide(Guide):
         (r, z), (wanted_r, wanted_z) = self.place, self.wanted[self.number]
         if self._holding is not None:
             left = max(self.longest_s - self._holding.live_s, 0.0)
-            return f"hold still: counting, at most {left:.0f} s more"
+            return "hold still: counting" if left > 3.0 else "hold still: nearly done"
         if self._at_place():
             return "hold still"
         if z < 0.0:
             return "turn the probe: the source lies behind its face"
         if abs(z - wanted_z) > max(NEAR_MM, NEAR_SHARE * wanted_z):
             return f"move {'closer' if z > wanted_z else 'away'} to {wanted_z:g} mm: now {z:.0f} mm"
+        if not self._other_side():
+            return f"to another side: {wanted_r:g} mm off the axis, {wanted_z:g} mm in front"
         aside = "towards the axis" if r > wanted_r else "aside"
         return f"move {aside} until the source is {wanted_r:g} mm off the axis: now {r:.0f} mm"

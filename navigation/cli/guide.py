@@ -98,7 +98,8 @@ def _wish(step: str, case: Path | None, out: Path, options: dict[str, Any]) -> W
         step,
         out,
         tool=options["tool"],
-        tips=tuple(options["tips"]) or _case_tip(case, out),
+        tips=tuple(options["tips"]),
+        nominal=_case_tip(case),
         activity_kbq=options["activity_kbq"],
         nuclide=options["nuclide"] or known.get("nuclide"),
         response=options["response"],
@@ -145,12 +146,10 @@ def _case_values(case: Path | None) -> dict[str, Any]:
     return read_toml(case)
 
 
-def _case_tip(case: Path | None, out: Path) -> tuple[Path, ...]:
-    """The nominal tip beside the case, unless this calibration has made its own already."""
-    if case is None or (out / "tip.json").is_file():
-        return ()
-    file = case.parent / "tip.json"
-    return (file,) if file.is_file() else ()
+def _case_tip(case: Path | None) -> Path | None:
+    """The nominal tip beside the case."""
+    file = None if case is None else case.parent / "tip.json"
+    return file if file is not None and file.is_file() else None
 
 
 def _roles(wish: Wish, live: str | None, counter: str | None) -> dict[str, SourceRole]:

@@ -18,7 +18,7 @@ from calibration.gridplan import POINTS, plan_grid
 from calibration.guide import Guide
 from calibration.guidecount import CountGuide
 from calibration.guidepivot import PivotGuide
-from calibration.guidepoints import PointsGuide
+from calibration.guidepoints import CHECK_PLACES, PointsGuide
 from calibration.guidespin import SpinGuide
 from calibration.guidesweep import SweepGuide
 from calibration.posefile import ELEMENT_NAMES, SIMULATION_REMARK, TRANSFORM_REMARK
@@ -42,8 +42,6 @@ STEPS = {
 }
 SCAN_FOLDERS = {"background": "quiet", "detector-scan": "sweep", "check": "check-scan"}
 WITH_SOURCE = ("grid", "detector-scan", "check")
-# Distances of the daily check on the axis (NEMA NU 3), mm.
-CHECK_PLACES = ((0.0, 10.0), (0.0, 30.0), (0.0, 50.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +52,7 @@ class Wish:
     out: Path
     tool: str = "Probe"
     tips: tuple[Path, ...] = ()
+    nominal: Path | None = None  # the case's own tip.json, where this calibration has none yet
     source_mm: Array | None = None
     activity_kbq: float | None = None
     nuclide: str | None = None
@@ -128,11 +127,8 @@ def _in_air(wish: Wish) -> Any:
 
 
 def known_tip(wish: Wish, needed: bool = True) -> dict[str, Any] | None:
-    """Keys of the nominal tip: of the files named, else of this folder's own earlier steps."""
-    own = [p for p in (wish.out / "tip.json", wish.out / "axis.json") if p.is_file()]
-    if wish.step == "axis":
-        own = own[:1]
-    files = list(wish.tips) or own
+    """Keys of the nominal tip: of the files named, else of this folder's own steps pivot and axis, else the case's."""
+    files = _tip_files(wish)
     if not files and not needed:
         return None
     if not files:
@@ -144,6 +140,17 @@ def known_tip(wish: Wish, needed: bool = True) -> dict[str, Any] | None:
         full = tip.get("T_probe_probetip")
         return None if full is None else {"tip_offset_mm": np.asarray(full)[:3, 3].tolist()}
     return tip
+
+
+def _tip_files(wish: Wish) -> list[Path]:
+    own = [p for p in (wish.out / "tip.json", wish.out / "axis.json") if p.is_file()]
+    # A spin and a divot need the place of the tip alone, everything else its axis too.
+    enough = 1 if wish.step in ("axis", "divot") else 2
+    if wish.tips:
+        return list(wish.tips)
+    if len(own) >= enough:
+        return own[:enough]
+    return [] if wish.nominal is None else [wish.nominal]
 
 
 def result_path(wish: Wish) -> Path:
@@ -186,8 +193,7 @@ def command_for(wish: Wish, guide: Guide, recorded: Recorded) -> list[str]:
 
 def _tips(wish: Wish) -> list[str]:
     """--tip of the steps that take one file of a tip."""
-    files = list(wish.tips) or [wish.out / "tip.json"]
-    return ["--tip", str(files[0])] if files[0].is_file() else []
+    return [word for file in _tip_files(wish)[:1] for word in ("--tip", str(file))]
 
 
 def _of_source(wish: Wish) -> list[str]:

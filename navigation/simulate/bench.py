@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gridplan import plan_grid
+from calibration.guidepoints import CHECK_PLACES
 from navigation.simulate import hand
 from navigation.simulate.body import AIR
 from navigation.simulate.chance import stream, wave
@@ -36,7 +37,6 @@ CONE_DEG, CONE_TURNS = (13.0, 38.0), 5.0
 SPIN_DEG, SPIN_PERIOD_S = 78.0, 9.0
 SWEEP_HEIGHT_MM, SWEEP_LEFT_MM = 25.0, 50.0
 MOVE_S, REST_S = 1.3, 11.9
-CHECK_PLACES = ((0.0, 10.0), (0.0, 30.0), (0.0, 50.0))
 # A tremor of a hand that rests on the bench, mm.
 TREMOR_MM = 0.06
 
@@ -141,8 +141,12 @@ def sweep_round(source: Array, length_s: float, rng: np.random.Generator) -> Pat
 
 
 def at_places(source: Array, places: list[tuple[float, float]], rng: np.random.Generator) -> Path:
-    """The probe on a stand: at each place, source aside and in front in mm, for REST_S."""
-    goals = np.array([[r, 0.0, z] for r, z in places])
+    """The probe on a stand: at each place, source aside and in front in mm, for REST_S.
+
+    A place that is named again is taken from the next side.
+    """
+    turns = [0.5 * np.pi * places[:k].count(place) for k, place in enumerate(places)]
+    goals = np.array([[r * np.cos(a), r * np.sin(a), z] for (r, z), a in zip(places, turns, strict=True)])
     t = _times(len(places) * (MOVE_S + REST_S))
     number = np.minimum((t / (MOVE_S + REST_S)).astype(np.int64), len(places) - 1)
     way = np.clip((t - number * (MOVE_S + REST_S)) / MOVE_S, 0.0, 1.0)

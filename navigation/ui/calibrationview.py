@@ -41,12 +41,14 @@ from navigation.ui.paint import (
     wrapped,
 )
 
-BAR_PX, GAP_PX, STEPS_PX, SIDE_PX, HINT_PX, FOOT_PX = 52.0, 12.0, 330.0, 430.0, 220.0, 84.0
+BAR_PX, GAP_PX, STEPS_PX, SIDE_PX, HINT_PX, FOOT_PX = 52.0, 12.0, 352.0, 430.0, 220.0, 84.0
 CENTRE = Qt.AlignmentFlag.AlignHCenter
 FILLED = QColor(86, 180, 233, 150)
 SIDES = ((0.0, "right"), (90.0, "away from you"), (180.0, "left"), (270.0, "towards you"))
+# Steps whose map shows places, not directions.
+BY_PLACE = ("grid", "check")
 # A map shows this much beyond its outermost cell.
-ROOM = 1.28
+ROOM = 1.3
 
 
 class CalibrationView(QWidget):
@@ -117,14 +119,16 @@ class CalibrationView(QWidget):
         left = STEPS_PX + 2 * GAP_PX
         main = QRectF(left, top, width - left - GAP_PX, bottom - top)
         if self._has_outcome():
-            self._outcome(painter, main, state["outcome"])
+            self._outcome(painter, main, state["outcome"], state["figures"])
         else:
             _guidance(painter, main, state)
         draw_progress(painter, QRectF(GAP_PX, bottom + GAP_PX, width - 2 * GAP_PX, FOOT_PX - GAP_PX), state)
         if state.get("simulated"):
             _watermark(painter, main)
 
-    def _outcome(self, painter: QPainter, box: QRectF, outcome: dict[str, Any]) -> None:
+    def _outcome(
+        self, painter: QPainter, box: QRectF, outcome: dict[str, Any], figures: list[tuple[str, str]]
+    ) -> None:
         """The verdict of the gates, reasons, pictures, and what to say."""
         accepted = bool(outcome["accepted"])
         room = panel(painter, QRectF(box.left(), box.top(), box.width(), HINT_PX), "Result")
@@ -137,14 +141,12 @@ class CalibrationView(QWidget):
             WORDS if accepted else RED,
             True,
         )
-        known = (
-            "; ".join(outcome["reasons"])
-            or f"Written as {Path(outcome['path']).name}, a draft until it is approved."
-        )
+        written = f"Written as {Path(outcome['path']).name}, a draft until it is approved."
+        told = ";  ".join(f"{name} {value}" for name, value in figures)
+        known = "\n".join([told, "; ".join(outcome["reasons"]) or written])
         wrapped(painter, QRectF(room.left(), room.top() + 74, room.width(), room.height() - 76), known, 28)
-        pictures = QRectF(
-            box.left(), box.top() + HINT_PX + GAP_PX, box.width(), box.height() - HINT_PX - 90 - 2 * GAP_PX
-        )
+        height = box.height() - HINT_PX - 90 - 2 * GAP_PX
+        pictures = QRectF(box.left(), box.top() + HINT_PX + GAP_PX, box.width(), height)
         self._draw_pictures(painter, pictures, outcome["pictures"])
         self._draw_buttons(painter, QRectF(box.left(), box.bottom() - 80, box.width(), 80), accepted)
 
@@ -202,7 +204,7 @@ def draw_steps(painter: QPainter, box: QRectF, state: dict[str, Any]) -> None:
             CENTRE,
         )
         colour = WORDS if now or name in state["steps_done"] else QUIET
-        line(painter, QRectF(row.left() + 44, row.top(), row.width() - 44, height), words, 26, colour, now)
+        line(painter, QRectF(row.left() + 44, row.top(), row.width() - 44, height), words, 25, colour)
 
 
 def _guidance(painter: QPainter, box: QRectF, state: dict[str, Any]) -> None:
@@ -235,9 +237,9 @@ def draw_hint(painter: QPainter, box: QRectF, words: str, colour: QColor) -> Non
 
 def draw_map(painter: QPainter, box: QRectF, state: dict[str, Any]) -> None:
     """The cells as they fill, the tool on them, and where it is wanted; the user's directions once they are known."""
-    room = panel(
-        painter, box, "Covered so far" + (" (seen from where you stand)" if state["view_known"] else "")
-    )
+    by_place = state["step"] in BY_PLACE
+    title = "Places counted: a ring for each distance" if by_place else "Covered so far"
+    room = panel(painter, box, title + (" (seen from where you stand)" if state["view_known"] else ""))
     cells = state["cells"]
     if not cells:
         line(painter, room, "hold still" if not state["done"] else "done", 40, QUIET, align=CENTRE)
@@ -246,7 +248,8 @@ def draw_map(painter: QPainter, box: QRectF, state: dict[str, Any]) -> None:
     radius = 0.5 * min(room.width(), room.height())
     scale = radius / (ROOM * outer)
     centre = room.center()
-    for cell in cells:
+    # The one that is asked for comes last, so that no neighbour hides its border.
+    for cell in sorted(cells, key=lambda c: _same(c, state["wanted"])):
         _draw_cell(painter, centre, scale, cell, _same(cell, state["wanted"]))
     if state["view_known"]:
         for degrees, words in SIDES:
@@ -263,8 +266,9 @@ def _draw_cell(painter: QPainter, centre: QPointF, scale: float, cell: dict[str,
     outer, inner = scale * cell["high_deg"], scale * cell["low_deg"]
     start, stop = math.degrees(cell["start_rad"]), math.degrees(cell["stop_rad"])
     path = QPainterPath()
-    if inner <= 0.0 and stop - start > 359.0:
+    if stop - start > 359.0:
         path.addEllipse(centre, outer, outer)
+        path.addEllipse(centre, inner, inner)
     else:
         big = QRectF(centre.x() - outer, centre.y() - outer, 2 * outer, 2 * outer)
         small = QRectF(centre.x() - inner, centre.y() - inner, 2 * inner, 2 * inner)
@@ -281,8 +285,9 @@ def _draw_cell(painter: QPainter, centre: QPointF, scale: float, cell: dict[str,
 
 def _draw_side(painter: QPainter, centre: QPointF, radius: float, degrees: float, words: str) -> None:
     turn = math.radians(degrees)
-    place = QPointF(centre.x() + 1.13 * radius * math.cos(turn), centre.y() - 1.13 * radius * math.sin(turn))
-    wide = 190.0 if degrees in (90.0, 270.0) else 90.0
+    across, up = 1.26 if degrees in (0.0, 180.0) else 0.0, 1.14
+    place = QPointF(centre.x() + across * radius * math.cos(turn), centre.y() - up * radius * math.sin(turn))
+    wide = 190.0 if degrees in (90.0, 270.0) else 100.0
     box = QRectF(place.x() - 0.5 * wide, place.y() - 18, wide, 36)
     line(painter, box, words, 26, WORDS, align=CENTRE)
 
