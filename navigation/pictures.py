@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.reslice import Plane, linear, nearest
-from navigation.volume import Spot, VoxelGrid
+from navigation.volume import NO_LIMIT_KBQ, Spot, VoxelGrid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,20 +128,26 @@ def draw_map(axes: Axes, view: MapView, plane: Plane, half_mm: tuple[float, floa
         aspect="equal",
     )
     hatch(axes, ~seen, extent)
+    if view.mda_kbq is not None:
+        unlimited = seen & (nearest(view.mda_kbq, view.grid, points, 0.0) >= NO_LIMIT_KBQ)
+        hatch(axes, unlimited, extent, face="none")
     return image
 
 
-def hatch(axes: Axes, mask: NDArray[np.bool_], extent: tuple[float, float, float, float]) -> None:
-    """Hatches the pixels of `mask` and outlines them."""
+def hatch(
+    axes: Axes,
+    mask: NDArray[np.bool_],
+    extent: tuple[float, float, float, float],
+    face: str = NOT_EXAMINED_FACE,
+) -> None:
+    """Hatches the pixels of `mask` and outlines them; with the face "none" what is below shows through."""
     if not mask.any():
         return
     left, right, bottom, top = extent
     x = left + (np.arange(mask.shape[1]) + 0.5) / mask.shape[1] * (right - left)
     y = top + (np.arange(mask.shape[0]) + 0.5) / mask.shape[0] * (bottom - top)
     where = mask.astype(np.float64)
-    filled = axes.contourf(
-        x, y, where, levels=[0.5, 1.5], colors=[NOT_EXAMINED_FACE], hatches=[NOT_EXAMINED_HATCH]
-    )
+    filled = axes.contourf(x, y, where, levels=[0.5, 1.5], colors=[face], hatches=[NOT_EXAMINED_HATCH])
     filled.set_edgecolor("#c8ccd4")
     if not mask.all():
         axes.contour(x, y, where, levels=[0.5], colors=["#c8ccd4"], linewidths=1.0)

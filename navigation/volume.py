@@ -69,7 +69,8 @@ class ActivityMap:
     """One published state of the map: immutable; a newer one replaces it.
 
     `activity` kBq/mL, `relative_sd` (1 = 100 %), `mda_kbq` kBq of a point source; float32, k-j-i. Voxels that
-    the scan does not examine hold 0 in `activity` and NOT_EXAMINED in the other two; `examined` is the mask.
+    the scan does not examine hold 0 in `activity` and NOT_EXAMINED in the other two; `examined` is the mask. Where
+    saturated readings looked, `mda_kbq` is NO_LIMIT_KBQ: hot or not, no activity could be excluded there.
     """
 
     grid: VoxelGrid
@@ -84,6 +85,8 @@ class ActivityMap:
 
 # What RelSd and MDA volumes hold where the scan has not looked: no real value is negative.
 NOT_EXAMINED = -1.0
+# What the MDA is where the counter was saturated: a figure no threshold reaches, and finite for files and wire.
+NO_LIMIT_KBQ = 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from navigation.pictures import (
 from navigation.report.geometry import DepthFrame, depth_frame, mean_probe_axis
 from navigation.report.results import CaseReport, ScanReport
 from navigation.reslice import linear, nearest
-from navigation.volume import Spot
+from navigation.volume import NO_LIMIT_KBQ, Spot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,6 +222,7 @@ def _weakest_seen(axes: Axes, view: MapView, frame: DepthFrame, half: float) -> 
     if view.mda_kbq is not None:
         values = nearest(view.mda_kbq, view.grid, points, 0.0)
         seen = (nearest(view.examined.astype(np.float32), view.grid, points, 0.0) > 0.5) & (values > 0.0)
+        seen &= values < NO_LIMIT_KBQ
     extent = section_extent((half, half), -half)
     axes.set_facecolor("#50545c")
     scale = LogNorm(*MDA_RANGE_KBQ)

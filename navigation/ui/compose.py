@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from navigation.reslice import Plane, linear, nearest
 from navigation.ui.state import MapVolumes, ViewState
-from navigation.volume import VoxelGrid
+from navigation.volume import NO_LIMIT_KBQ, VoxelGrid
 
 # Soft tissue window of the CT in HU.
 CT_LOW_HU, CT_HIGH_HU = -160.0, 240.0
@@ -83,7 +83,7 @@ def _map_pixels(
     maps: MapVolumes, state: ViewState, points: NDArray[np.float64], backdrop: Backdrop | None
 ) -> NDArray[np.float32]:
     mda = nearest(np.where(maps.examined, maps.mda_kbq, np.inf), maps.grid, points, np.inf)
-    seen = np.isfinite(mda)
+    seen, limited = np.isfinite(mda), mda < NO_LIMIT_KBQ
     if backdrop is not None and state.T_ras_reference is not None:
         grey = _ct(points, state, backdrop)
     else:
@@ -93,7 +93,7 @@ def _map_pixels(
     opacity = (np.clip(share / OPAQUE_AT, 0.0, 0.92) * seen)[..., None]
     base = np.repeat(grey[..., None], 3, axis=-1)
     blended = base * (1.0 - opacity) + colour * opacity
-    return np.where(seen[..., None], blended, _hatched(blended, ~seen))
+    return np.where(limited[..., None], blended, _hatched(blended, ~limited))
 
 
 def _coverage_grey(mda: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,7 +114,7 @@ def _ct(points: NDArray[np.float64], state: ViewState, backdrop: Backdrop | None
 
 
 def _hatched(base: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Diagonal lines over what was not examined."""
+    """Diagonal lines over what was not examined or is not assessable; colour shows through."""
     rows, columns = where.shape
     line = (np.arange(rows)[:, None] + np.arange(columns)[None, :]) % HATCH_PERIOD < HATCH_WIDTH
     dimmed = 0.75 * base + 6.0
