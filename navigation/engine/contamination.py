@@ -145,13 +145,17 @@ class BackgroundWatch:
         since = self._newest[2] if self._newest is not None else self._first_counts_s
         return since is not None and self.minutes > 0.0 and now_s - since > 60.0 * self.minutes
 
-    def faults(self, now_s: float) -> list[str]:
-        """What must be shown as long as it holds."""
+    def faults(self) -> list[str]:
+        """A rise, as long as it stands."""
         words = []
-        if self.risen and self._newest is not None:
-            kind, against = next(iter(self.risen.items()))
+        for kind, against in self.risen.items():
             series = self.series[kind]
             words.append(risen_words(series[0], series[-1], against, not against.risen))
+        return words
+
+    def hints(self, now_s: float) -> list[str]:
+        """What is to be done now: a check is under way, or due."""
+        words = []
         if self._under_way is not None:
             count = self._under_way
             words.append(

@@ -139,6 +139,7 @@ class Snapshot:
     map_calibration: tuple[str, str] | None = None  # id and state of what the map rests on
     nuclide: str = "unverified"
     faults: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()  # what the hand or the operator should do, no fault of the instruments
     simulated: bool = False
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)

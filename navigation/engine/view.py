@@ -11,7 +11,8 @@ from calibration.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
-from navigation.engine.session import BED, SURFACE, Session
+from navigation.engine.reach import ReachWatch, reach_of
+from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
 from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
 from tracking.hub import COUNT_EXPIRY_INTERVALS, ClockStats
@@ -42,6 +43,7 @@ class Viewer:
         self._map_calibration: tuple[str, str] | None = None
         self._spots: tuple[Spot, ...] = ()
         self._bed_check: BedCheck | None = None
+        self._reach_watch = ReachWatch(session.settings.sheath)
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
         self._faults: list[tuple[str, float | None]] = []
 
@@ -108,6 +110,7 @@ class Viewer:
                 simulated=session.settings.simulated,
                 recorder=recorder,
                 background=session.background.state(now_s),
+                hints=(*session.background.hints(now_s), *self._reach(now_s)),
                 tip_check=session.tip_check.state(),
             )
 
@@ -133,7 +136,7 @@ class Viewer:
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
             *([] if self._session.foreign is None else [self._session.foreign]),
             *self._session.tip_check.faults(),
-            *self._session.background.faults(now_s),
+            *self._session.background.faults(),
             *(
                 f"{name} is outside the good part of the volume"
                 for name in sorted(self._session.hub.places.outside)
@@ -142,6 +145,23 @@ class Viewer:
             *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
             *(text for text, _ in self._faults),
         )
+
+    def _reach(self, now_s: float) -> list[str]:
+        """While a scan goes over a touched surface: that the probe is held too far off, or too obliquely (H18)."""
+        session = self._session
+        scan = session.scans.get(session.current or "") if session.mode == SCAN else None
+        probe = session.tools.states(now_s).get(PROBE_TIP)
+        if (
+            scan is None
+            or scan.surface_mm is None
+            or probe is None
+            or not probe.valid
+            or probe.matrix is None
+        ):
+            return []
+        response = self._reach_watch.response(session.calibration)
+        found = reach_of(probe.matrix, scan.surface_mm, response, self._counts(now_s).rate_cps)
+        return [] if found.words is None else [found.words]
 
     def _sources(self, now_s: float) -> dict[str, SourceState]:
         session = self._session

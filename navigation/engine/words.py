@@ -41,6 +41,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
+        "hints": list(snapshot.hints),
     }
 
 

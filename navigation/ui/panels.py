@@ -164,8 +164,9 @@ def draw_case(painter: QPainter, box: QRectF, state: ViewState) -> None:
         f"Registration {state.registration_id}; tip {state.tip}",
         f"Counts lost {state.gaps}; without position {state.unplaced} of {total}",
         *(f"FAULT: {fault}" for fault in state.faults[:2]),
+        *state.hints[:1],
     ]
-    wrapped(painter, room, "\n".join(lines), 19, QUIET if not state.faults else AMBER)
+    wrapped(painter, room, "\n".join(lines), 19, AMBER if state.faults or state.hints else QUIET)
 
 
 def draw_scale(painter: QPainter, box: QRectF, state: ViewState, colours: list[QColor]) -> None:

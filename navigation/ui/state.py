@@ -108,6 +108,7 @@ class ViewState:
     faults: tuple[str, ...]
     bed: dict[str, Any]
     tip: str = ""
+    hints: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:

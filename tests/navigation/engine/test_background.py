@@ -210,13 +210,13 @@ def test_a_check_is_due_again_after_half_an_hour_and_the_case_may_say_otherwise(
         watch = counter.session.background
         assert not watch.due(counter.t_s + 60.0)
         assert watch.due(counter.t_s + 31 * 60.0) is due
-        assert any("background check" in f for f in watch.faults(counter.t_s + 31 * 60.0)) is due
+        assert any("background check" in h for h in watch.hints(counter.t_s + 31 * 60.0)) is due
 
 
 def test_a_case_that_never_checked_is_told_once_it_is_time(counter: Counter) -> None:
-    faults = counter.session.background.faults
-    assert faults(counter.t_s + 60.0) == []
-    assert "no background check was made" in faults(counter.t_s + 1860.0)[0]
+    hints = counter.session.background.hints
+    assert hints(counter.t_s + 60.0) == []
+    assert "no background check was made" in hints(counter.t_s + 1860.0)[0]
 
 
 @pytest.mark.parametrize(
