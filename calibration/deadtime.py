@@ -178,3 +178,13 @@ class DeadTime:
 
 
 NO_DEAD_TIME = DeadTime(0.0)
+
+
+def reckoned(known: DeadTime | None, stated_s: float | None) -> DeadTime:
+    """The dead time to reckon with: a scan's or case's own figure in s first, then the calibration's, else none.
+
+    Which kind of counter it is and how well the dead time is known only a calibration says.
+    """
+    if stated_s is None:
+        return known or NO_DEAD_TIME
+    return DeadTime(stated_s) if known is None else DeadTime(stated_s, known.model, known.sd_s)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.binding import Identity, require_match, unverified
-from calibration.deadtime import NO_DEAD_TIME, DeadTime
+from calibration.deadtime import NO_DEAD_TIME, DeadTime, reckoned
 from calibration.injection import Given
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
@@ -62,17 +62,18 @@ class ImagingSetup:
         given: Given | None = None,
         stated: Identity | None = None,
         others: tuple[RecordStamp, ...] = (),
+        doubts: tuple[str, ...] = (),
     ) -> ImagingSetup:
         """Check that the calibration fits the scan; `dead_time_s` is what the scan itself says of it.
 
-        `stated`: what else the scan says of probe and window; `others`: the other calibrations that are used. Raises
-        GateRefusedError when it is of another nuclide, window, probe or collimator, InputError for an unknown
-        nuclide.
+        `stated`: what else the scan says of probe and window; `others`: the other calibrations that are used;
+        `doubts`: what else is to be told of the scan. Raises GateRefusedError when it is of another nuclide, window,
+        probe or collimator, InputError for an unknown nuclide.
         """
         known = nuclide_by_name(nuclide)
         said = Identity(known.name).over(stated or Identity())
         require_match(response.identity, said, "the scan")
-        reasons = doubts_of(response, said, others)
+        reasons = [*doubts_of(response, said, others), *doubts]
         if tissue is None and surface_points_mm is None:
             reasons.append("no surface was touched: it is estimated from the probe's path")
         dead, doubt = dead_time_of(response, dead_time_s)
@@ -104,17 +105,11 @@ def doubts_of(response: DetectorResponse, said: Identity, others: tuple[RecordSt
 
 
 def dead_time_of(response: DetectorResponse, stated_s: float | None) -> tuple[DeadTime, str | None]:
-    """The dead time to reckon with, and what is doubtful of it: the scan's own figure comes first.
-
-    Which kind of counter it is and how well the dead time is known only a calibration says.
-    """
-    known = response.dead_time
-    if stated_s is None:
-        return known or NO_DEAD_TIME, None
-    if known is None:
-        return DeadTime(stated_s), None
+    """The dead time to reckon with, and what is doubtful of it."""
+    known, dead = response.dead_time, reckoned(response.dead_time, stated_s)
+    if known is None or stated_s is None:
+        return dead, None
     apart = abs(stated_s - known.tau_s)
-    doubt = None
-    if apart > max(Z_APART * known.sd_s, LEAST_APART * known.tau_s):
-        doubt = f"the scan states a dead time of {stated_s:g} s, the calibration one of {known.tau_s:g} s"
-    return DeadTime(stated_s, known.model, known.sd_s), doubt
+    if apart <= max(Z_APART * known.sd_s, LEAST_APART * known.tau_s):
+        return dead, None
+    return dead, f"the scan states a dead time of {stated_s:g} s, the calibration one of {known.tau_s:g} s"
