@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.binding import Identity, require_match
 from calibration.detector import describe, digits, new_header
 from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
 from calibration.nuclide import nuclide as nuclide_by_name
@@ -30,7 +31,7 @@ from calibration.sweepfit import (
     fit_sweep,
 )
 from tracking.binning import binned
-from tracking.errors import GateRefusedError, InputError
+from tracking.errors import InputError
 from tracking.scanfolder import MARKER_POSES, Scan, tip_poses
 from tracking.tip import merge_tips, read_tip, tip_matrix
 
@@ -94,7 +95,7 @@ def calibrate_sweep(
     content = new_header(known, window, scan.simulated or (response is not None and response.simulated))
     content["dead_time_s"] = sweep.dead_time_s or None
     if given is not None:
-        content["probe_serial"] = given[0].get("probe_serial")
+        content |= {key: given[0].get(key) for key in ("probe_serial", "collimator")}
     content |= extra or {}
     refusals = refuse_sweep(sweep)
     if refusals:
@@ -111,9 +112,8 @@ def calibrate_sweep(
 
 def _usable(given: tuple[Mapping[str, Any], Path], scan: Scan) -> DetectorResponse:
     response = response_of(dict(given[0]), given[1])
-    known = nuclide_by_name(scan.nuclide)
-    if response.nuclide.name != known.name:
-        raise GateRefusedError(f"{given[1]}: is for {response.nuclide.name}, the sweep is {known.name}")
+    stated = Identity.of({"nuclide": scan.nuclide, **scan.stated}, scan.source)
+    require_match(response.identity, stated, "the sweep", given[1])
     return response
 
 

@@ -18,7 +18,7 @@ from calibration.nuclide import nuclide
 from calibration.response import DetectorResponse
 from calibration.sheath import covered, sheath_at, told_of
 from navigation.latencyprofile import LatencyProfile
-from navigation.provenance import identity_of, other_records, response_for
+from navigation.provenance import identity_of, other_records, require_study, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.reconstruction.setup import dead_time_of
 from navigation.scanlatency import UNKNOWN_LATENCY_S, UNKNOWN_LATENCY_SD_S, find_latency
@@ -78,6 +78,7 @@ def scan_latency(
     sheath = sheath_at(options.sheath)
     response = covered(response_for(scan, probe), sheath)
     others = other_records(scan, options.tips, options.latency, response)
+    doubts = () if options.ct is None else require_study(options.ct, scan.nuclide)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
@@ -101,6 +102,7 @@ def scan_latency(
             given=given,
             stated=identity_of(scan),
             others=others,
+            doubts=doubts,
         )
         setup = replace(setup, reasons=(*setup.reasons, *told_of(sheath)))
         setup = _with_spill(setup, options.crosstalk, scan)
@@ -176,6 +178,16 @@ def decay_between(before: Path, after: Path) -> float:
         return 1.0
     start, end = utc(first.reference_time), utc(second.reference_time)
     return float(nuclide(second.nuclide).decay_factor((end - start).total_seconds()))
+
+
+def decay_doubt(before: Path, after: Path) -> str | None:
+    """What is said where the decay between two scans cannot be told; None where it can."""
+    unknown = [str(path) for path in (before, after) if open_scan(path).reference_time is None]
+    if not unknown:
+        return None
+    return (
+        f"{' and '.join(unknown)} state no reference time: the decay since the scan before is not corrected"
+    )
 
 
 def latency_prior(scan: Scan, response: DetectorResponse, named: Path | None) -> LatencyPrior:

@@ -7,10 +7,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from calibration.binding import Identity, require_match
+from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.record import RecordStamp, require_usable
 from calibration.response import DetectorResponse, load_response
+from navigation.io.study import load_study
+from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json
 from tracking.scanfolder import MARKER_POSES, Scan
+
+# Modalities of a study that show a tracer.
+FUNCTIONAL = ("NM", "PT")
 
 
 def identity_of(scan: Scan) -> Identity:
@@ -62,3 +68,31 @@ def stamp_of(path: Path, calibration: Identity) -> RecordStamp:
     stated = Identity.of({"probe_serial": content.get("probe_serial")}, path)
     require_match(calibration, stated, path.name, path)
     return RecordStamp.of(content, path)
+
+
+def require_study(study: Path, nuclide: str) -> tuple[str, ...]:
+    """What is doubtful of a study's nuclide beside the scan's (H11).
+
+    A PET of another nuclide is told: its tracer may go to the same place, as Ga-68 before Tc-99m. Raises
+    GateRefusedError when an NM series is of another nuclide, InputError for a study that cannot be read.
+    """
+    scanned, told = nuclide_by_name(nuclide).name, []
+    for series in load_study(study).series:
+        if series.modality not in FUNCTIONAL:
+            continue
+        name = (series.facts.get("radiopharmaceutical") or {}).get("nuclide")
+        known = None if name is None else _known(str(name))
+        if known is None:
+            told.append(f"unverified: the study's {series.modality} series names no known nuclide")
+        elif known != scanned and series.modality == "NM":
+            raise GateRefusedError(f"{study}: its NM series is of {known}, the scan is {scanned}")
+        elif known != scanned:
+            told.append(f"the study's {series.modality} series is of {known}, the scan is {scanned}")
+    return tuple(told)
+
+
+def _known(name: str) -> str | None:
+    try:
+        return nuclide_by_name(name).name
+    except InputError:
+        return None

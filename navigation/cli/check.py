@@ -78,8 +78,8 @@ def command(
     from calibration.checkhistory import HISTORY_NAME, locked, read_history, require_same_probe
     from tracking.recording.export import open_scan
 
-    response, given = _calibration(probe)
     read = _with_tips(open_scan(scan), tips)
+    response, given = _calibration(probe, read)
     if tips:
         response = replace(response, T_probe_probetip=None)
     stated = _stated(read, given, serial)
@@ -103,12 +103,15 @@ def command(
     click.echo(summary(content))
 
 
-def _calibration(path: Path) -> tuple[DetectorResponse, dict[str, Any]]:
+def _calibration(path: Path, scan: Scan) -> tuple[DetectorResponse, dict[str, Any]]:
+    """The calibration in a file, or that in use in a store for what the scan states."""
+    from calibration.record import DETECTOR
     from calibration.response import response_of
-    from tracking.jsonfile import read_json
+    from calibration.store import read_record
+    from navigation.provenance import identity_of
 
-    content = read_json(path)
-    return response_of(content, path), content
+    content, where = read_record(path, DETECTOR, identity_of(scan))
+    return response_of(content, where), content
 
 
 def _with_tips(scan: Scan, tips: tuple[Path, ...]) -> Scan:

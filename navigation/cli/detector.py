@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--window-kev", help="Energy window LO,HI; default 20 % round the main line.")
 @click.option("--air-water", type=click.Path(path_type=Path), help="Air/water measurement (JSON).")
 @click.option("--probe-serial", help="Serial number the calibration is bound to.")
-@click.option("--operator", help="Who measured.")
+@click.option("--collimator", help="Collimator the calibration is bound to.")
+@click.option("--operator", help="Who measured; another person approves.")
 @click.option("--dead-time-s", type=Finite(min=0.0), help="Dead time of the counter in s.")
 @click.option("--dead-time", type=click.Path(path_type=Path), help="deadtime.json of the same counter.")
 @click.option(
@@ -47,6 +48,7 @@ def command(
     window_kev: str | None,
     air_water: Path | None,
     probe_serial: str | None,
+    collimator: str | None,
     operator: str | None,
     dead_time_s: float | None,
     dead_time: Path | None,
@@ -76,7 +78,7 @@ def command(
     window = None if window_kev is None else parse_window(window_kev)
     measured = None if air_water is None else read_air_water(air_water)
     points, doubts, dead = counted(read_grid(grid), dead_time_s, dead_time, probe_serial, grid_time)
-    extra = {"probe_serial": probe_serial, "operator": operator, **dead}
+    extra = {"probe_serial": probe_serial, "collimator": collimator, "operator": operator, **dead}
     content = calibrate(
         points,
         known,

@@ -65,15 +65,17 @@ def command(
     import numpy as np
 
     from calibration.detectorscan import Source, calibrate_sweep
+    from calibration.record import DETECTOR
+    from calibration.store import read_record
     from navigation.plots.sweep import sweep_plots
-    from tracking.jsonfile import read_json
+    from navigation.provenance import identity_of
     from tracking.recording.export import open_scan
 
     refuse_existing(out, force)
     where = Source(np.array(parse_point(source)), activity_kbq, source_sd_mm)
-    given = None if response is None else (read_json(response), response)
     extra = {"probe_serial": probe_serial, "operator": operator}
     sweep = open_scan(scan)
+    given = None if response is None else read_record(response, DETECTOR, identity_of(sweep))
     content = calibrate_sweep(sweep, where, tips, given, {k: v for k, v in extra.items() if v is not None})
     write_result(out, content)
     write_plots(lambda: sweep_plots(out, sweep, where.position_mm, content), plots)

@@ -10,7 +10,7 @@ import click
 from calibration.expected import compared, read_expected, tool_of
 from calibration.gates import Gates, PivotGates
 from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
-from calibration.record import TIP, stamped
+from calibration.record import TIP, replacing, stamped
 from navigation.cli.numbers import Finite
 from navigation.cli.plus_tip import check_plus, imported_tip, is_plus, put_tip
 from navigation.cli.posesource import (
@@ -38,9 +38,10 @@ def refuse_existing(out: Path, force: bool) -> None:
 
 
 def write_result(out: Path, content: dict[str, Any]) -> None:
-    """Write a JSON result, its folder made if need be."""
+    """Write a JSON result, its folder made if need be; a record names the one that it is written over."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, content)
+    replaces = "previous" in content and content["previous"] is None
+    write_json(out, replacing(content, out) if replaces else content)
 
 
 @click.command(

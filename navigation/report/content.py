@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from calibration.record import DRAFT, state_of
 from navigation.findings import kbq, kbq_interval
 from navigation.report import wording as w
 from navigation.report.document import (
@@ -239,8 +240,8 @@ def back_matter(case: CaseReport) -> Iterator[Block]:
 def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
     """What was used to turn counts into activity and positions."""
     probe = case.probe or {}
-    state = str(probe.get("state", "unknown"))
-    warning = " – DRAFT, not approved by anyone" if state == "draft" else ""
+    state = state_of(probe)
+    warning = " – DRAFT, not approved by anyone" if state == DRAFT else ""
     yield "Probe calibration", f"{probe.get('id', 'not found')}: {state}{warning}" if probe else "not found"
     for key, name in (
         ("probe_serial", "Probe serial"),
@@ -248,13 +249,18 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
         ("expiry", "Expires"),
         ("operator", "Operator"),
         ("approved_by", "Approved by"),
+        ("approved_at", "Approved on"),
+        ("collimator", "Collimator"),
+        ("checksum", "Checksum (SHA-256)"),
     ):
         if probe:
             yield name, str(probe.get(key) or "not stated")
+    for scan in case.scans:
+        yield f"{w.SCAN_TITLES[scan.name]} rests on", records_text(scan.info)
     yield "Nuclide", case.nuclide or "unknown"
     if window := probe.get("window_kev"):
         yield "Energy window", f"{window[0]:g} to {window[1]:g} keV"
-    if (chi2 := probe.get("chi2_dof")) is not None:
+    if (chi2 := probe.get("held_out_chi2_per_dof", probe.get("chi2_dof"))) is not None:
         yield "Fit of the calibration", f"chi2/dof {float(chi2):.2f} on held-out points"
     if case.latency:
         yield (
@@ -264,6 +270,16 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
     yield "Probe's tip", tip_text(case.folder)
     yield "Registration to images", registration_text(case)
     yield from injection_rows(case.scans[0])
+
+
+def records_text(info: dict[str, Any]) -> str:
+    """Every calibration record that a scan's result names, with its state."""
+    found = info.get("calibrations")
+    if not isinstance(found, list) or not found:
+        return "not stated"
+    return "; ".join(
+        f"{r.get('kind')} {r.get('id')} ({r.get('state')})" for r in found if isinstance(r, dict)
+    )
 
 
 def registration_text(case: CaseReport) -> str:

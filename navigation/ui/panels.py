@@ -159,7 +159,7 @@ def draw_case(painter: QPainter, box: QRectF, state: ViewState) -> None:
     known = "determined" if state.latency.get("determined") else "NOT determined"
     total = state.placed + state.unplaced
     lines = [
-        f"Nuclide {state.nuclide}; calibration {state.calibration_id}",
+        f"Nuclide {state.nuclide}; calibration {calibration_text(state)}",
         "Latency unknown" if latency is None else f"Latency {1000 * latency:.0f} ms, {known}",
         f"Registration {state.registration_id}; tip {state.tip}",
         f"Counts lost {state.gaps}; without position {state.unplaced} of {total}",
@@ -167,6 +167,13 @@ def draw_case(painter: QPainter, box: QRectF, state: ViewState) -> None:
         *state.hints[:1],
     ]
     wrapped(painter, room, "\n".join(lines), 19, AMBER if state.faults or state.hints else QUIET)
+
+
+def calibration_text(state: ViewState) -> str:
+    """The id in use, and whether a second person approved it."""
+    if state.calibration_id == "none":
+        return "none"
+    return f"{state.calibration_id}, {'DRAFT' if state.calibration_state == 'draft' else state.calibration_state}"
 
 
 def draw_scale(painter: QPainter, box: QRectF, state: ViewState, colours: list[QColor]) -> None:

@@ -95,6 +95,7 @@ class ViewState:
     spots: tuple[Spot, ...]
     target: Target | None
     rate_cps: float | None
+    saturated: bool  # the rate is a lower bound
     count_age_s: float | None
     trace: tuple[float | None, ...]
     gaps: int
@@ -103,11 +104,13 @@ class ViewState:
     T_ras_reference: NDArray[np.float64] | None
     registration_id: str
     calibration_id: str
+    calibration_state: str
     latency: dict[str, Any]
     nuclide: str
     faults: tuple[str, ...]
     bed: dict[str, Any]
     tip: str = ""
+    hints: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
 
     @property
@@ -137,4 +140,6 @@ class ViewState:
             found.append(f"MAP OF {str(self.map_scan).upper()}, NOT OF THIS SCAN")
         if self.rate_cps is None:
             found.append("NO COUNTS")
+        elif self.saturated:
+            found.append("COUNTER SATURATED: THE RATE IS A LOWER BOUND")
         return tuple(found)

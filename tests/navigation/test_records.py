@@ -20,7 +20,7 @@ from calibration.store import RECORDS
 from navigation.case import read_case
 from navigation.cli.main import run
 from navigation.io.nrrd import read_nrrd
-from navigation.provenance import response_for
+from navigation.provenance import require_study, response_for
 from navigation.reconstruction import ImagingSetup
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tracking.errors import GateRefusedError, InputError
@@ -290,3 +290,78 @@ def write_tip(place: Path, probe_serial: str = "SN 7") -> dict[str, Any]:
     tip = stamped(known, "tip", operator="Ada", probe_serial=probe_serial)
     (place / "tip.json").write_text(json.dumps(tip))
     return tip
+
+
+def study_of(folder: Path, modality: str, name: str | None) -> Path:
+    """study.json of one series."""
+    grid = {
+        "size": [2, 2, 2],
+        "origin_mm": [0, 0, 0],
+        "spacing_mm": [1, 1, 1],
+        "direction": np.eye(3).tolist(),
+    }
+    series = {
+        "id": "1",
+        "file": "1.nrrd",
+        "modality": modality,
+        "units": "counts",
+        "geometry": grid,
+        "radiopharmaceutical": {"nuclide": name},
+    }
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({"series": [series]}))
+    return folder
+
+
+def test_a_study_of_another_nuclide_is_refused_and_a_pet_told(tmp_path: Path) -> None:
+    assert require_study(study_of(tmp_path / "same", "NM", "^99m^Technetium"), "Tc-99m") == ()
+    assert require_study(study_of(tmp_path / "ct", "CT", None), "Tc-99m") == ()
+    with pytest.raises(GateRefusedError, match="its NM series is of In-111, the scan is Tc-99m"):
+        require_study(study_of(tmp_path / "other", "NM", "^111^Indium"), "99mTc")
+    (told,) = require_study(study_of(tmp_path / "pet", "PT", "^68^Gallium"), "Tc-99m")
+    assert told == "the study's PT series is of Ga-68, the scan is Tc-99m"
+    (told,) = require_study(study_of(tmp_path / "untold", "NM", None), "Tc-99m")
+    assert told == "unverified: the study's NM series names no known nuclide"
+
+
+def test_the_report_names_record_state_and_checksum(place: Path) -> None:
+    from navigation.report.content import calibration_rows
+    from navigation.report.results import read_case as read_results
+    from tests.navigation.case_folder import write_case
+
+    write_case(place / "case")
+    signed = approved(json.loads((place / "probe.json").read_text()), "Ben", "probe.json")
+    (place / "case" / "probe.json").write_text(json.dumps(signed))
+    spots = place / "case" / "scan-1" / "spots.json"
+    used = {"calibrations": [{"kind": "detector", "id": signed["id"], "state": "approved"}]}
+    spots.write_text(json.dumps(json.loads(spots.read_text()) | used))
+    rows = dict(calibration_rows(read_results(place / "case")))
+    assert rows["Probe calibration"] == f"{signed['id']}: approved"
+    assert rows["Approved by"] == "Ben"
+    assert rows["Checksum (SHA-256)"] == signed["checksum"]
+    assert rows["Scan 1, before resection rests on"] == f"detector {signed['id']} (approved)"
+    assert rows["Scan 2, after resection rests on"] == "not stated"
+
+
+def test_a_new_calibration_names_the_one_that_it_is_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scipy.spatial.transform import Rotation
+
+    turns = Rotation.from_rotvec(np.radians(30) * np.random.default_rng(1).normal(size=(60, 3)))
+    poses = np.tile(np.eye(4), (60, 1, 1))
+    poses[:, :3, :3] = turns.as_matrix()
+    poses[:, :3, 3] = [10.0, 20.0, 30.0] - turns.apply([0.0, 5.0, 120.0])
+    (tmp_path / "poses").mkdir()
+    for i, pose in enumerate(poses):
+        np.savetxt(tmp_path / "poses" / f"{i:03d}.txt", pose)
+    words = ("calibrate", "pivot", tmp_path / "poses", "--out", tmp_path / "tip.json", "--operator", "Ada")
+    assert gammanav(capsys, *words, "--no-plots")[0] == 0
+    first = json.loads((tmp_path / "tip.json").read_text())
+    assert gammanav(capsys, *words, "--no-plots", "--force")[0] == 0
+    second = json.loads((tmp_path / "tip.json").read_text())
+    assert (first["previous"], second["previous"]) == (None, first["id"])
+    for tip in (first, second):
+        assert (tip["kind"], tip["operator"], tip["state"]) == ("tip", "Ada", "draft")
+        assert tip == sealed(tip)
+    assert gammanav(capsys, "calibrate", "approve", tmp_path / "tip.json", "--by", "Ben")[0] == 0

@@ -75,6 +75,7 @@ def snapshot(**changes: Any) -> Snapshot:
         spots=(spot(),),
         registration=Registration("reg-7", T_RAS_REFERENCE, 1.2),
         calibration_id="cal-3",
+        calibration_state="draft",
         nuclide="Tc-99m",
         simulated=True,
     )
