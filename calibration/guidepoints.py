@@ -25,10 +25,6 @@ STILL_MM = 1.5
 ENOUGH_COUNTS, SHORTEST_S, LONGEST_S = 10_000.0, 1.0, 10.0
 # Width of a ring of the map, one for each distance: no length of the bench.
 RING_MM = 10.0
-# Distances of the daily check on the axis (NEMA NU 3), and to four sides of it; r and z in mm.
-CHECK_PLACES = ((0.0, 10.0), (0.0, 30.0), (0.0, 50.0), *[(12.0, 30.0)] * 4)
-# Places named more than once are taken from sides this far apart.
-SIDES_APART_RAD = float(np.deg2rad(60.0))
 # A counter stamps late: poses are kept so long that windows find theirs.
 KEPT_S = 2.0
 # A counter's stamp is later than its window by less than this, and jitter by less than that.
@@ -44,7 +40,6 @@ class CountedPlace:
     z_mm: float
     counts: float
     live_s: float
-    azimuth_rad: float
 
 
 @dataclass(slots=True, eq=False)
@@ -125,17 +120,7 @@ class PointsGuide(Guide):
             return False
         (r, z), (wanted_r, wanted_z) = place, self.wanted[self.number]
         room = max(NEAR_MM, NEAR_SHARE * float(np.hypot(wanted_r, wanted_z)))
-        return abs(r - wanted_r) <= room and abs(z - wanted_z) <= room and self._other_side()
-
-    def _other_side(self) -> bool:
-        """Whether the source lies to another side than at the same place before."""
-        assert self._seen is not None
-        here = float(np.arctan2(self._seen[1], self._seen[0]))
-        before = [
-            d.azimuth_rad for d in self.done_places if self.wanted[d.number] == self.wanted[self.number]
-        ]
-        apart = [abs((here - b + np.pi) % (2.0 * np.pi) - np.pi) for b in before]
-        return min(apart, default=np.inf) >= SIDES_APART_RAD
+        return abs(r - wanted_r) <= room and abs(z - wanted_z) <= room
 
     def _counted(self, t_s: float, counts: float, window_s: float) -> None:
         super()._counted(t_s, counts, window_s)
@@ -155,7 +140,6 @@ class PointsGuide(Guide):
                 float(z),
                 held.counts,
                 round(held.live_s, 6),
-                float(np.arctan2(y, x)),
             )
         )
         self._holding = None
@@ -227,7 +211,5 @@ class PointsGuide(Guide):
             return "turn the probe: the source lies behind its face"
         if abs(z - wanted_z) > max(NEAR_MM, NEAR_SHARE * wanted_z):
             return f"move {'closer' if z > wanted_z else 'away'} to {wanted_z:g} mm: now {z:.0f} mm"
-        if not self._other_side():
-            return f"to another side: {wanted_r:g} mm off the axis, {wanted_z:g} mm in front"
         aside = "towards the axis" if r > wanted_r else "aside"
         return f"move {aside} until the source is {wanted_r:g} mm off the axis: now {r:.0f} mm"

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from calibration.gates import Gates
 from calibration.gridplan import POINTS, plan_grid
 from calibration.guide import Guide
+from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
 from calibration.guidepivot import PivotGuide
-from calibration.guidepoints import CHECK_PLACES, PointsGuide
+from calibration.guidepoints import PointsGuide
 from calibration.guidespin import SpinGuide
 from calibration.guidesweep import SweepGuide
 from calibration.posefile import ELEMENT_NAMES, SIMULATION_REMARK, TRANSFORM_REMARK
@@ -106,9 +107,9 @@ def guide_for(wish: Wish) -> Guide:
     source, frame = _source(wish), tip_matrix(known_tip(wish) or {}, "tip.json")
     if wish.step == "grid":
         return PointsGuide(plan_grid(wish.points), source, frame)
-    if wish.step == "check":
-        return PointsGuide(CHECK_PLACES, source, frame, step="check")
     assert wish.activity_kbq is not None
+    if wish.step == "check":
+        return CheckGuide(source, frame, wish.activity_kbq, _in_air(wish))
     return SweepGuide(source, frame, wish.activity_kbq, _in_air(wish))
 
 

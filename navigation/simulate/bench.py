@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gridplan import plan_grid
-from calibration.guidepoints import CHECK_PLACES
+from calibration.guidecheck import CHECK_PLACES
 from navigation.simulate import hand
 from navigation.simulate.body import AIR
 from navigation.simulate.chance import stream, wave
@@ -80,8 +80,10 @@ class BenchRoom(OperatingRoom):
 
 
 def _length(phase: str) -> float:
-    places = {"grid": len(plan_grid()), "check": len(CHECK_PLACES)}
-    return places[phase] * (MOVE_S + REST_S) if phase in places else _LENGTHS_S[phase]
+    each = MOVE_S + REST_S
+    if phase == "check":
+        return len(CHECK_PLACES) * each + hand.LEAD_S + _LENGTHS_S["sweep"]
+    return len(plan_grid()) * each if phase == "grid" else _LENGTHS_S[phase]
 
 
 def _times(length_s: float) -> Array:
@@ -141,12 +143,8 @@ def sweep_round(source: Array, length_s: float, rng: np.random.Generator) -> Pat
 
 
 def at_places(source: Array, places: list[tuple[float, float]], rng: np.random.Generator) -> Path:
-    """The probe on a stand: at each place, source aside and in front in mm, for REST_S.
-
-    A place that is named again is taken from the next side.
-    """
-    turns = [0.5 * np.pi * places[:k].count(place) for k, place in enumerate(places)]
-    goals = np.array([[r * np.cos(a), r * np.sin(a), z] for (r, z), a in zip(places, turns, strict=True)])
+    """The probe on a stand: at each place, source aside and in front in mm, for REST_S."""
+    goals = np.array([[r, 0.0, z] for r, z in places])
     t = _times(len(places) * (MOVE_S + REST_S))
     number = np.minimum((t / (MOVE_S + REST_S)).astype(np.int64), len(places) - 1)
     way = np.clip((t - number * (MOVE_S + REST_S)) / MOVE_S, 0.0, 1.0)
@@ -155,6 +153,16 @@ def at_places(source: Array, places: list[tuple[float, float]], rng: np.random.G
     offset = before + ease * (goals[number] - before)
     down = np.tile([0.0, 0.0, -1.0], (len(t), 1))
     return Path(source + offset + 0.3 * _tremor(rng, t), down, np.tile([1.0, 0.0, 0.0], (len(t), 1)))
+
+
+def joined(first: Path, second: Path) -> Path:
+    """One path after the other, with a second's way between them."""
+    then = hand.approached(first.at(np.array([first.duration_s]))[0], second, hand.LEAD_S)
+    return Path(
+        np.concatenate([first.position, then.position]),
+        np.concatenate([first.axis, then.axis]),
+        np.concatenate([first.side, then.side]),
+    )
 
 
 def _resting(place: Array) -> Path:
@@ -181,8 +189,10 @@ def _grid(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:
 
 
 def _check(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:
-    places = list(CHECK_PLACES)
-    return at_places(scene.equipment.check_source.centre, places, rng), _resting(STYLUS_DIVOT_MM)
+    source = scene.equipment.check_source.centre
+    rests = at_places(source, list(CHECK_PLACES), rng)
+    sweep = sweep_round(source, _LENGTHS_S["sweep"], rng)
+    return joined(rests, sweep), _resting(STYLUS_DIVOT_MM)
 
 
 def _quiet(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:

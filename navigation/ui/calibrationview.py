@@ -45,8 +45,8 @@ BAR_PX, GAP_PX, STEPS_PX, SIDE_PX, HINT_PX, FOOT_PX = 52.0, 12.0, 352.0, 430.0, 
 CENTRE = Qt.AlignmentFlag.AlignHCenter
 FILLED = QColor(86, 180, 233, 150)
 SIDES = ((0.0, "right"), (90.0, "away from you"), (180.0, "left"), (270.0, "towards you"))
-# Steps whose map shows places, not directions.
-BY_PLACE = ("grid", "check")
+# Phases whose map shows places, not directions.
+BY_PLACE = ("count", "move")
 # A map shows this much beyond its outermost cell.
 ROOM = 1.3
 
@@ -237,7 +237,7 @@ def draw_hint(painter: QPainter, box: QRectF, words: str, colour: QColor) -> Non
 
 def draw_map(painter: QPainter, box: QRectF, state: dict[str, Any]) -> None:
     """The cells as they fill, the tool on them, and where it is wanted; the user's directions once they are known."""
-    by_place = state["step"] in BY_PLACE
+    by_place = state["phase"] in BY_PLACE
     title = "Places counted: a ring for each distance" if by_place else "Covered so far"
     room = panel(painter, box, title + (" (seen from where you stand)" if state["view_known"] else ""))
     cells = state["cells"]

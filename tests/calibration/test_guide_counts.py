@@ -17,6 +17,8 @@ from calibration.gridplan import (
     plan_grid,
     prior_covariance,
 )
+from calibration.guide import Guide
+from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
 from calibration.guidepoints import PointsGuide
 from calibration.guidesweep import SweepGuide
@@ -37,7 +39,9 @@ def marker_with_source_at(place_mm: np.ndarray) -> np.ndarray:
 class Bench:
     """Poses at 20 Hz and counting windows of 0.1 s that are stamped LATENCY_S late, of a common probe."""
 
-    def __init__(self, guide: PointsGuide | SweepGuide, seed: int = 0, activity_kbq: float = 500.0) -> None:
+    def __init__(
+        self, guide: PointsGuide | SweepGuide | CheckGuide, seed: int = 0, activity_kbq: float = 500.0
+    ) -> None:
         self.guide, self.activity_kbq = guide, activity_kbq
         self.rng = np.random.default_rng(seed)
         self.tick = 0
@@ -240,3 +244,21 @@ def test_a_source_that_comes_into_view_spoils_the_background() -> None:
     told = guide.guidance()
     assert told.done
     assert told.refusals == ("the rate changed while it was counted",)
+
+
+def test_a_daily_check_rests_at_its_places_and_then_goes_round() -> None:
+    guide = CheckGuide(SOURCE_MM, T_PROBE_TIP, 500.0, common_probe)
+    guide.rests.longest_s = 1.5
+    bench = Bench(guide)
+    for z in (10.0, 30.0, 50.0):
+        bench.go(np.array([0.0, 0.0, z]))
+        bench.rest(2.6)
+    told = guide.guidance()
+    assert told.progress == pytest.approx(0.5, abs=0.01)
+    assert not told.done
+    bench.go(np.array([0.0, 0.0, 30.0]))
+    bench.rest(0.6)
+    bench.go(np.array([45.0, 0.0, 30.0]))
+    round_the_source(bench, 120.0)
+    assert guide.guidance().done
+    assert guide.guidance().step == "check"
