@@ -68,6 +68,7 @@ class CountState:
     restarts: int
     placed: int
     unplaced: int
+    saturated: bool = False  # the rate is a lower bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,6 @@ class ViewModel:
             nuclide=str(status.get("nuclide", "unverified")),
             faults=tuple(str(f) for f in status.get("faults", ())),
             hints=tuple(str(h) for h in status.get("hints", ())),
-            hints=tuple(str(h) for h in status.get("hints", ())),
             bed=bed if bed_age is not None and bed_age <= ENGINE_SILENT_S else {},
             tip=_tip(status),
         )

@@ -21,8 +21,10 @@ LAMP_LOOKS = {"valid": ("●", BLUE), "stale": ("✕", RED), "unknown": ("?", AM
 
 
 def rate_text(state: ViewState) -> str:
-    """Count rate with its unit in one string."""
-    return "-- cps" if state.rate_cps is None else f"{state.rate_cps:,.0f} cps"
+    """Count rate with its unit in one string; of a saturated counter as the lower bound it is."""
+    if state.rate_cps is None:
+        return "-- cps"
+    return f"{'≥ ' if state.saturated else ''}{state.rate_cps:,.0f} cps"
 
 
 def age_text(age_s: float | None) -> str:
@@ -36,7 +38,7 @@ def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> None:
     """Count rate, big, and its last half minute."""
     room = panel(painter, box, "Count rate")
     number = QRectF(room.left(), room.top(), room.width(), 0.5 * room.height())
-    colour = WORDS if state.rate_cps is not None else RED
+    colour = RED if state.rate_cps is None else AMBER if state.saturated else WORDS
     line(painter, number, rate_text(state), 84, colour, True, CENTRE)
     below = QRectF(room.left(), number.bottom(), room.width(), room.bottom() - number.bottom())
     known = [v for v in state.trace if v is not None]

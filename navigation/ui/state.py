@@ -111,7 +111,6 @@ class ViewState:
     bed: dict[str, Any]
     tip: str = ""
     hints: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:
