@@ -12,6 +12,7 @@ from navigation.bed import BedCheck
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.reach import ReachWatch, reach_of
+from navigation.engine.saturated import SaturationWatch
 from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
 from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
 from navigation.volume import ActivityMap, Spot
@@ -35,6 +36,7 @@ class Viewer:
         self._session = session
         self._recorder = recorder
         self._lock = threading.Lock()
+        self._saturation = SaturationWatch()
         self._ids = 0
         self._now_s = 0.0
         self._map: ActivityMap | None = None
@@ -196,6 +198,7 @@ class Viewer:
             log.restarts,
             scan.placed if scan else 0,
             scan.unplaced if scan else 0,
+            fresh and self._saturation.look(log.last, session.calibration, session.settings.dead_time_s),
         )
 
 
