@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.binding import Identity, require_match
+from calibration.deadtime import reckoned
 from calibration.detector import describe, digits, new_header
+from calibration.gates import SweepGates, gates_content
 from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
 from calibration.nuclide import nuclide as nuclide_by_name
 from calibration.record import sealed
 from calibration.response import DetectorResponse, checksum, response_of
+from calibration.scalebudget import NOT_STATED, with_budget
+from calibration.source import SourceStatement
 from calibration.sweepfit import (
     HIGHEST_S,
     LOWEST_S,
@@ -37,21 +41,10 @@ from tracking.tip import merge_tips, read_tip, tip_matrix
 
 Array = NDArray[np.float64]
 
-# Fewer windows or counts leave eight unknowns open.
-FEWEST_READINGS, FEWEST_COUNTS = 30, 500
 # Half angle in which a probe can see anything of a source, and the share of windows that must have it there.
 VIEW_HALF_ANGLE_RAD, LEAST_SHARE_IN_VIEW = float(np.deg2rad(70.0)), 0.1
 # Spread (SD) of the source across the tip frame: less tells neither axis nor centre.
 LEAST_SPREAD_MM = 2.0
-# Standard errors beyond which the result says so, and beyond which it is none: degrees, mm, s.
-DOUBTFUL_SD = {"axis_deg": 1.0, "centre_mm": 0.7, "latency_s": 0.01}
-REFUSED_PER_DOUBTFUL = 4.0
-# A misfit above this is reported; above the second figure poses and counts do not belong together.
-POOR_MISFIT, IMPOSSIBLE_MISFIT = 2.0, 50.0
-# Share of the counts' variation that a fit of poses and counts of one sweep may leave unexplained.
-MOST_UNEXPLAINED = 0.1
-# Counts this many times what the response foretells are another unit or probe; the second figure is reported.
-LARGEST_FACTOR, DOUBTFUL_FACTOR = 5.0, 1.1
 # Sensitivity on the axis at 30 mm of any probe, cps/MBq: sold ones have some hundred to some thousand.
 SENSITIVITY_RANGE = (10.0, 2e5)
 # Poses stamped later than counts by more than this, and by more than so many standard errors, are no rounding: the
@@ -73,6 +66,7 @@ class Source:
     position_mm: Array
     activity_kbq: float
     position_sd_mm: float = SOURCE_SD_MM
+    statement: SourceStatement = NOT_STATED
 
 
 def calibrate_sweep(
@@ -81,29 +75,33 @@ def calibrate_sweep(
     tip_files: Sequence[Path] = (),
     given: tuple[Mapping[str, Any], Path] | None = None,
     extra: Mapping[str, Any] | None = None,
+    gates: SweepGates | None = None,
 ) -> dict[str, Any]:
     """The content of probe.json; `given` is the probe.json of the same probe from a grid, and where it lies.
 
     `extra` overrides keys of the head. Raises InputError when poses are missing, GateRefusedError when `given` may
     not be used or is of another nuclide.
     """
+    gates = gates or SweepGates()
     response = None if given is None else _usable(given, scan)
     nominal = _nominal(scan, tip_files, response)
     sweep = _sweep(scan, source, nominal, response)
     known = nuclide_by_name(scan.nuclide)
     window = known.window_kev if response is None else response.window_kev
     content = new_header(known, window, scan.simulated or (response is not None and response.simulated))
-    content["dead_time_s"] = sweep.dead_time_s or None
+    if sweep.dead_time.tau_s > 0.0:
+        content |= sweep.dead_time.content()
     if given is not None:
         content |= {key: given[0].get(key) for key in ("probe_serial", "collimator")}
-    content |= extra or {}
-    refusals = refuse_sweep(sweep)
+    content |= {**(extra or {}), **gates_content(gates)}
+    refusals = refuse_sweep(sweep, gates)
     if refusals:
         return sealed(content | {"accepted": False, "reasons": refusals})
     fit = fit_sweep(sweep, response)
-    refusals, reasons = judge(fit)
+    refusals, reasons = judge(fit, gates)
     content |= _described(fit, sweep, content, given[0] if given is not None else None)
     reasons += content["attenuation"].pop("reasons", [])
+    content = with_budget(content, fit.scale_sd, None, known, source.statement)
     content |= _found(fit, nominal, scan.pose_name == MARKER_POSES) | _origin(fit, sweep)
     if fit.collimator is not None:
         reasons.append("centre along the axis is tip.json's: without --response the sweep does not tell it")
@@ -144,9 +142,9 @@ def _sweep(scan: Scan, source: Source, nominal: Array, response: DetectorRespons
         raise InputError(
             f"{scan.source}: no counting window has the probe visible over {HIGHEST_S - LOWEST_S:g} s before it"
         )
-    dead_time = scan.dead_time_s
-    if dead_time is None and response is not None:
-        dead_time = response.dead_time_s
+    dead_time = reckoned(None if response is None else response.dead_time, scan.dead_time_s)
+    # A saturated window is a lower bound, which a sweep with thousands of others can do without.
+    kept &= ~dead_time.saturated(counts / window)
     return Sweep(
         end[kept],
         counts[kept],
@@ -154,18 +152,18 @@ def _sweep(scan: Scan, source: Source, nominal: Array, response: DetectorRespons
         track.sample,
         source.position_mm,
         source.activity_kbq,
-        dead_time or 0.0,
+        dead_time,
         source.position_sd_mm,
     )
 
 
-def refuse_sweep(sweep: Sweep) -> list[str]:
+def refuse_sweep(sweep: Sweep, gates: SweepGates) -> list[str]:
     """Why this sweep cannot be a calibration, before any fit; empty if it can."""
     reasons = []
-    if len(sweep) < FEWEST_READINGS:
-        reasons.append(f"{len(sweep)} counting windows with poses; at least {FEWEST_READINGS} are needed")
-    if sweep.counts.sum() < FEWEST_COUNTS:
-        reasons.append(f"{sweep.counts.sum():.0f} counts in all; at least {FEWEST_COUNTS} are needed")
+    if len(sweep) < gates.min_readings:
+        reasons.append(f"{len(sweep)} counting windows with poses; at least {gates.min_readings} are needed")
+    if sweep.counts.sum() < gates.min_counts:
+        reasons.append(f"{sweep.counts.sum():.0f} counts in all; at least {gates.min_counts} are needed")
     place = sweep.source_seen(0.0)[0].mean(axis=1)
     angle = np.arctan2(np.hypot(place[:, 0], place[:, 1]), place[:, 2])
     if np.mean(angle < VIEW_HALF_ANGLE_RAD) < LEAST_SHARE_IN_VIEW:
@@ -176,7 +174,7 @@ def refuse_sweep(sweep: Sweep) -> list[str]:
     return reasons
 
 
-def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
+def judge(fit: SweepFit, gates: SweepGates) -> tuple[list[str], list[str]]:
     """Reasons to refuse the fit, and reasons to doubt it."""
     refused: list[str] = []
     doubts: list[str] = []
@@ -195,26 +193,26 @@ def judge(fit: SweepFit) -> tuple[list[str], list[str]]:
             f"by the counts the source lies {float(np.linalg.norm(fit.source_shift_mm)):.1f} mm beside its place:"
             " check --source"
         )
-    into_scale, words = _scale_fault(fit)
+    into_scale, words = _scale_fault(fit, gates)
     if words:
         (refused if into_scale else doubts).append(words)
     for name, unit, factor, sd in (
-        ("axis", "degrees", DOUBTFUL_SD["axis_deg"], float(np.degrees(np.nanmax(fit.sd[1:3])))),
-        ("centre", "mm", DOUBTFUL_SD["centre_mm"], float(np.nanmax(fit.sd[3:6]))),
-        ("count latency", "s", DOUBTFUL_SD["latency_s"], float(fit.sd[0])),
+        ("axis", "degrees", gates.doubtful_axis_sd_deg, float(np.degrees(np.nanmax(fit.sd[1:3])))),
+        ("centre", "mm", gates.doubtful_centre_sd_mm, float(np.nanmax(fit.sd[3:6]))),
+        ("count latency", "s", gates.doubtful_latency_sd_s, float(fit.sd[0])),
     ):
         if sd > factor:
-            into = refused if sd > REFUSED_PER_DOUBTFUL * factor else doubts
+            into = refused if sd > gates.refused_per_doubtful * factor else doubts
             into.append(f"standard error of the {name} is {sd:.2g} {unit}: a longer or wider sweep is needed")
-    if fit.unexplained > MOST_UNEXPLAINED:
+    if fit.unexplained > gates.max_unexplained:
         refused.append(
             f"the path leaves {100 * fit.unexplained:.0f} % of the counts' variation unexplained:"
             " counts and poses are not of one sweep"
         )
-    if fit.chi2_per_dof > IMPOSSIBLE_MISFIT:
+    if fit.chi2_per_dof > gates.max_misfit:
         refused.append(f"chi2/dof {fit.chi2_per_dof:.0f}: counts and poses are not of this source and probe")
-    elif fit.chi2_per_dof > POOR_MISFIT:
-        doubts.append(f"misfit chi2/dof {fit.chi2_per_dof:.1f} is above {POOR_MISFIT}")
+    elif fit.chi2_per_dof > gates.doubtful_misfit:
+        doubts.append(f"misfit chi2/dof {fit.chi2_per_dof:.1f} is above {gates.doubtful_misfit:g}")
     return refused, doubts
 
 
@@ -236,7 +234,7 @@ def _moved_source(fit: SweepFit) -> bool:
     return float(np.linalg.norm(fit.source_shift_mm)) > FARTHEST_SOURCE_MM
 
 
-def _scale_fault(fit: SweepFit) -> tuple[bool, str]:
+def _scale_fault(fit: SweepFit, gates: SweepGates) -> tuple[bool, str]:
     """Whether the strength of the counts refuses the fit, and in what words; none if it is as it should be."""
     if fit.collimator is not None:
         at_30_mm = 1000.0 * float(fit.collimator.response(np.zeros(1), np.array([30.0]))[0])
@@ -244,7 +242,7 @@ def _scale_fault(fit: SweepFit) -> tuple[bool, str]:
         return wrong, f"{at_30_mm:.3g} cps/MBq at 30 mm is no probe's: activity in kBq?" if wrong else ""
     factor = max(fit.scale, 1.0 / fit.scale)
     words = f"counts are {fit.scale:.3g} times what the response foretells: check the activity (kBq)"
-    return factor > LARGEST_FACTOR, words if factor > DOUBTFUL_FACTOR else ""
+    return factor > gates.max_factor, words if factor > gates.doubtful_factor else ""
 
 
 def _described(

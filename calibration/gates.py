@@ -101,6 +101,29 @@ class DetectorGates:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepGates:
+    """Of a tracked sweep round a point source (`calibration.detectorscan`)."""
+
+    # Fewer windows or counts leave eight unknowns open.
+    min_readings: int = gate(30, 10, 100000)
+    min_counts: int = gate(500, 100, 10**9)
+    # Standard errors beyond which the result says so: an axis of one degree is 0.9 mm at 50 mm.
+    doubtful_axis_sd_deg: float = gate(1.0, 0.01, 10.0)
+    doubtful_centre_sd_mm: float = gate(0.7, 0.01, 10.0)
+    doubtful_latency_sd_s: float = gate(0.01, 1e-4, 0.1)
+    # So many times as much is no result.
+    refused_per_doubtful: float = gate(4.0, 1.0, 20.0)
+    # A chi2/dof above this is told; above the second poses and counts do not belong together.
+    doubtful_misfit: float = gate(2.0, 1.0, 10.0)
+    max_misfit: float = gate(50.0, 2.0, 1000.0)
+    # Share of the counts' variation that poses and counts of one sweep may leave unexplained.
+    max_unexplained: float = gate(0.1, 0.01, 0.9)
+    # Counts this many times what the response foretells are told; the second figure is another unit or probe.
+    doubtful_factor: float = gate(1.1, 1.01, 3.0)
+    max_factor: float = gate(5.0, 1.1, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """All of them, by the name of their table in a case file."""
 
@@ -108,6 +131,7 @@ class Gates:
     axis: AxisGates = AxisGates()
     tracker: TrackerGates = TrackerGates()
     detector: DetectorGates = DetectorGates()
+    sweep: SweepGates = SweepGates()
 
 
 def read_gates(path: Path | None) -> Gates:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     " with --dead-time, whose counter told its losses, else live.",
 )
 @source_options
+@click.option("--case", type=click.Path(path_type=Path), help="Case file; its table [gates] sets thresholds.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 @plots_option
@@ -57,6 +58,7 @@ def command(
     calibrator_id: str | None,
     assay_time: str | None,
     measured_at: str | None,
+    case: Path | None,
     out: Path,
     force: bool,
     plots: bool,
@@ -67,12 +69,14 @@ def command(
     dead time is made good. The result is a draft until someone signs it.
     """
     from calibration.detector import calibrate, read_air_water, read_grid
+    from calibration.gates import read_gates
     from calibration.nuclide import nuclide as nuclide_by_name
     from calibration.record import sealed
     from calibration.source import source_statement
     from navigation.plots.detector import detector_plots
 
     refuse_existing(out, force)
+    gates = read_gates(case).detector
     known = nuclide_by_name(nuclide)
     source = source_statement(known, source_relative_sd, calibrator_id, assay_time, measured_at)
     window = None if window_kev is None else parse_window(window_kev)
@@ -85,6 +89,7 @@ def command(
         window,
         measured,
         extra={k: v for k, v in extra.items() if v is not None},
+        gates=gates,
         source=source,
     )
     if doubts:

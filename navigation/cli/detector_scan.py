@@ -10,6 +10,7 @@ import click
 
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.cli.sourceoptions import source_options
 from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
@@ -26,7 +27,7 @@ from tracking.errors import GateRefusedError, InputError
     "--activity-kbq",
     required=True,
     type=Finite(min=0.0, min_open=True),
-    help="Activity of the source at the time of the sweep, kBq.",
+    help="Activity of the source at the time of the sweep, or at --assay-time, kBq.",
 )
 @click.option(
     "--source-sd-mm",
@@ -35,12 +36,14 @@ from tracking.errors import GateRefusedError, InputError
     type=Finite(min=0.0),
     help="How well the source's place is known along each axis, one standard deviation; 0: exactly.",
 )
+@source_options
 @click.option("--response", type=click.Path(path_type=Path), help="probe.json of the same probe from a grid.")
 @click.option(
     "--tip", "tips", multiple=True, type=click.Path(path_type=Path), help="tip.json and/or axis.json."
 )
 @click.option("--probe-serial", help="Serial number the calibration is bound to.")
 @click.option("--operator", help="Who measured.")
+@click.option("--case", type=click.Path(path_type=Path), help="Case file; its table [gates] sets thresholds.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, probe.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 @plots_option
@@ -49,10 +52,15 @@ def command(
     source: str,
     activity_kbq: float,
     source_sd_mm: float,
+    source_relative_sd: float | None,
+    calibrator_id: str | None,
+    assay_time: str | None,
+    measured_at: str | None,
     response: Path | None,
     tips: tuple[Path, ...],
     probe_serial: str | None,
     operator: str | None,
+    case: Path | None,
     out: Path,
     force: bool,
     plots: bool,
@@ -65,18 +73,26 @@ def command(
     import numpy as np
 
     from calibration.detectorscan import Source, calibrate_sweep
+    from calibration.gates import read_gates
+    from calibration.nuclide import nuclide as nuclide_by_name
     from calibration.record import DETECTOR
+    from calibration.source import source_statement
     from calibration.store import read_record
     from navigation.plots.sweep import sweep_plots
     from navigation.provenance import identity_of
     from tracking.recording.export import open_scan
 
     refuse_existing(out, force)
-    where = Source(np.array(parse_point(source)), activity_kbq, source_sd_mm)
+    gates = read_gates(case).sweep
     extra = {"probe_serial": probe_serial, "operator": operator}
     sweep = open_scan(scan)
+    nuclide = nuclide_by_name(sweep.nuclide)
+    stated = source_statement(nuclide, source_relative_sd, calibrator_id, assay_time, measured_at)
+    activity = activity_kbq * stated.decay_factor(nuclide)
+    where = Source(np.array(parse_point(source)), activity, source_sd_mm, stated)
     given = None if response is None else read_record(response, DETECTOR, identity_of(sweep))
-    content = calibrate_sweep(sweep, where, tips, given, {k: v for k, v in extra.items() if v is not None})
+    known = {k: v for k, v in extra.items() if v is not None}
+    content = calibrate_sweep(sweep, where, tips, given, known, gates)
     write_result(out, content)
     write_plots(lambda: sweep_plots(out, sweep, where.position_mm, content), plots)
     if content["accepted"] is not True:

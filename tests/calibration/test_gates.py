@@ -56,3 +56,25 @@ def test_every_default_lies_within_its_own_bounds() -> None:
     for group in fields(Gates):
         for one in fields(getattr(Gates(), group.name)):
             assert one.metadata["low"] <= one.default <= one.metadata["high"], (group.name, one.name)
+
+
+def test_grid_and_sweep_take_the_gates_of_a_case(tmp_path: Path, test_data: Path) -> None:
+    import json
+
+    from navigation.cli.main import run
+
+    text = "[gates.detector]\nmin_points = 500\n[gates.sweep]\nmin_readings = 90000\n"
+    file, out = case(tmp_path, text), tmp_path / "probe.json"
+    grid = test_data / "recordings" / "probe_grid_Tc-99m.csv"
+    words = ["calibrate", "detector", str(grid), "--nuclide", "Tc-99m", "--case", str(file), "--no-plots"]
+    # The grid has 168 points by its own description.
+    assert run([*words, "--out", str(out)]) == 3
+    told = json.loads(out.read_text())
+    assert told["gates_overridden"] == ["min_points 500 instead of 20"]
+    assert "168 points; at least 500 are needed" in " ".join(told["reasons"])
+    sweep = next(p for p in (test_data / "recordings").rglob("scan.json") if "sweep" in str(p)).parent
+    scan = ["calibrate", "detector-scan", str(sweep), "--source=0,0,0", "--activity-kbq", "300", "--no-plots"]
+    assert run([*scan, "--case", str(file), "--out", str(out), "--force"]) == 3
+    told = json.loads(out.read_text())
+    assert told["gates_overridden"] == ["min_readings 90000 instead of 30"]
+    assert "at least 90000 are needed" in " ".join(told["reasons"])
