@@ -72,6 +72,10 @@ def command(step: str, case: Path | None, out: Path, **options: Any) -> None:
     wish = _wish(step, case, out, options)
     roles = _roles(wish, options["live"], options["counter"])
     require_free(wish)
+    if not options["headless"]:
+        from navigation.guided.windowed import in_window, require_display
+
+        require_display()
     with Feed(roles, wish.tool, wish.in_reference) as feed:
         session = Session(wish, feed)
         feed.wait(options["wait"])
@@ -79,8 +83,6 @@ def command(step: str, case: Path | None, out: Path, **options: Any) -> None:
         if options["headless"]:
             outcome = _on_terminal(session, options["longest_s"])
         else:
-            from navigation.guided.windowed import in_window
-
             outcome = in_window(session, options["longest_s"], options["screenshot"])
     if outcome is not None and outcome.code:
         raise click.exceptions.Exit(outcome.code)

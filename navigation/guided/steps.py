@@ -171,7 +171,7 @@ def result_path(wish: Wish) -> Path:
 def command_for(wish: Wish, guide: Guide, recorded: Recorded) -> list[str]:
     """Write what was recorded into the folder of results; the words of `gammanav` that make a result of it."""
     out = result_path(wish)
-    words = ["calibrate", wish.step]
+    words = ["calibrate", "detector" if wish.step == "grid" else wish.step]
     if wish.step in ("pivot", "axis", "divot"):
         words += [str(_write_poses(wish, guide, recorded)), "--out", str(out)]
         words += [] if wish.case is None else ["--case", str(wish.case)]

@@ -72,8 +72,7 @@ class Window:
 
 
 def in_window(session: Session, longest_s: float, screenshot: Path | None) -> Outcome | None:
-    """Lead the step in a window; None when it was stopped. Raises SurroundingsError without a display or time."""
-    _require_display()
+    """Lead the step in a window; None when it was stopped. Raises SurroundingsError when the time is up."""
     window = Window(screenshot)
     try:
         if not _led(session, window, longest_s):
@@ -88,7 +87,8 @@ def in_window(session: Session, longest_s: float, screenshot: Path | None) -> Ou
     return outcome
 
 
-def _require_display() -> None:
+def require_display() -> None:
+    """SurroundingsError when there is nowhere to show a window."""
     if os.environ.get("QT_QPA_PLATFORM", "") in ("offscreen", "minimal", "vnc"):
         return
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

@@ -17,7 +17,6 @@ from calibration.gridplan import (
     plan_grid,
     prior_covariance,
 )
-from calibration.guide import Guide
 from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
 from calibration.guidepoints import PointsGuide
