@@ -7,11 +7,8 @@ complete or not there, and writers take turns: two at once or a crash between tw
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,47 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from calibration.binding import Identity, conflicts, plain_name
+from calibration.journal import (
+    ACTIVATE,
+    BEGINNING,
+    UNDO,
+    WITHDRAW,
+    Entry,
+    Slot,
+    chained,
+    require_whole,
+    write_lasting,
+)
 from calibration.record import TIME_FORM, draft_of, id_of, kind_of, require_usable, state_of
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json, to_json
 from tracking.seal import CHECKSUM, checksum
 
 JOURNAL, HEAD, LOCK, RECORDS = "journal.jsonl", "head.json", ".lock", "records"
-ACTIVATE, UNDO, WITHDRAW = "activate", "undo", "withdraw"
 # Nobody writes a record again; who has to, must first say so to the file system.
 READ_ONLY = 0o444
-# Hash before the first entry.
-BEGINNING = "0" * 64
 # Enough of a checksum to tell the states of one record apart in its file's name.
 NAME_DIGITS = 12
-
-# Kind, serial number, nuclide, window, collimator: for these one record at a time is in use; "" is not stated.
-Slot = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the journal: `action` of `by` at `at` (UTC) put record `id` in `file` to use, or out of it."""
-
-    number: int
-    at: str
-    by: str
-    action: str
-    slot: Slot
-    id: str
-    file: str
-    checksum: str
-    before: str  # hash of the entry before
-    hash: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Every field but the hash."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "hash"}
-        return found | {"slot": list(self.slot)}
-
-    def digest(self) -> str:
-        """SHA-256 over everything but the hash itself."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -119,8 +96,8 @@ class Store:
             if known is not None:
                 raise GateRefusedError(f"{path}: is missing: the store is damaged")
             raise InputError(f"{self.folder}: is no store of calibrations (it holds no {JOURNAL})")
-        found = tuple(_chained(path))
-        _require_whole(found, known, head)
+        found = tuple(chained(path))
+        require_whole(found, known, head)
         return found
 
     def activate(self, content: Mapping[str, Any], by: str, path: Path) -> Entry:
@@ -134,9 +111,8 @@ class Store:
             self._require_one_record(content, entries, path)
             file = _file_name(content, path)
             self._keep(file, content)
-            return self._append(
-                entries, by, ACTIVATE, slot, (id_of(content, path), file, str(content[CHECKSUM]))
-            )
+            record = (id_of(content, path), file, str(content[CHECKSUM]), state_of(content))
+            return self._append(entries, by, ACTIVATE, slot, record)
 
     def undo(
         self, by: str, kind: str | None, stated: Identity, withdraw: bool = False
@@ -157,9 +133,7 @@ class Store:
             if previous is not None:
                 where = self.folder / RECORDS / previous.file
                 require_usable(self._content(previous), where)
-            self._append(
-                entries, by, WITHDRAW if withdraw else UNDO, was.slot, (was.id, was.file, was.checksum)
-            )
+            self._append(entries, by, WITHDRAW if withdraw else UNDO, was.slot, was.record)
             return was, previous
 
     def active(self, kind: str, stated: Identity) -> tuple[dict[str, Any], Path]:
@@ -234,7 +208,7 @@ class Store:
             write_lasting(place, to_json(content) + "\n", READ_ONLY)
 
     def _append(
-        self, entries: Sequence[Entry], by: str, action: str, slot: Slot, record: tuple[str, str, str]
+        self, entries: Sequence[Entry], by: str, action: str, slot: Slot, record: tuple[str, str, str, str]
     ) -> Entry:
         if not by.strip():
             raise InputError("--by: names nobody")
@@ -261,26 +235,6 @@ class Store:
             )
 
 
-def write_lasting(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write so that `path` holds the old or the whole new content, also after a loss of power. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _require_fit(content: Mapping[str, Any], path: Path) -> None:
     """Raise InputError for what is no sealed record, GateRefusedError for one that may not be used."""
     id_of(content, path)
@@ -289,37 +243,6 @@ def _require_fit(content: Mapping[str, Any], path: Path) -> None:
     require_usable(content, path)
     if kind_of(content) == "unknown":
         raise InputError(f"{path}: is no calibration of a known kind")
-
-
-def _chained(path: Path) -> Iterator[Entry]:
-    before = BEGINNING
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            found = json.loads(line)
-            entry = Entry(**{**found, "slot": tuple(found["slot"])})
-        except (ValueError, TypeError, KeyError) as fault:
-            raise GateRefusedError(f"{path}, row {number}: is no entry of the journal ({fault})") from None
-        if entry.before != before or entry.number != number or entry.digest() != entry.hash:
-            raise GateRefusedError(
-                f"{path}, row {number}: the journal was altered (its hash does not follow)"
-            )
-        before = entry.hash
-        yield entry
-
-
-def _require_whole(found: Sequence[Entry], known: Mapping[str, Any] | None, head: Path) -> None:
-    """The newest entry is written last, so the journal may be ahead of its head by a crash, never behind it."""
-    if known is None:
-        if len(found) > 1:
-            raise GateRefusedError(f"{head}: is missing: the end of the journal cannot be trusted")
-        return
-    number = known.get("entries")
-    if (
-        not isinstance(number, int)
-        or not 0 < number <= len(found)
-        or found[number - 1].hash != known.get("hash")
-    ):
-        raise GateRefusedError(f"{head}: the journal was cut short or replaced ({len(found)} entries left)")
 
 
 def _uses(entries: Sequence[Entry]) -> dict[Slot, _Use]:

@@ -13,7 +13,8 @@ from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
     from calibration.binding import Identity
-    from calibration.store import Entry, Row
+    from calibration.journal import Entry
+    from calibration.store import Row
 
 COLUMNS = ("", "id", "kind", "probe", "nuclide", "window keV", "date", "expiry", "state")
 # Digits of a hash that a person can compare with a printout.
@@ -43,17 +44,19 @@ def approve(file: Path, by: str, out: Path | None, force: bool) -> None:
     Nothing else of it changes: the approved record keeps its id and the checksum of the draft. It is written
     read-only.
     """
+    from calibration.journal import write_lasting
     from calibration.record import approved
-    from calibration.store import READ_ONLY, write_lasting
+    from calibration.store import READ_ONLY
     from navigation.cli.pivot import refuse_existing
     from tracking.jsonfile import read_json, to_json
 
+    if out is not None:
+        refuse_existing(out, force)
+    signed = approved(read_json(file), by, file)
     if out is None:
         _require_own(file)
     else:
-        refuse_existing(out, force)
         out.parent.mkdir(parents=True, exist_ok=True)
-    signed = approved(read_json(file), by, file)
     write_lasting(out or file, to_json(signed) + "\n", READ_ONLY)
     click.echo(f"{signed['id']}: approved by {signed['approved_by']}, measured by {signed['operator']}")
 
@@ -126,7 +129,9 @@ def undo(
     from calibration.store import Store
 
     was, now = Store(store).undo(by, kind, _identity(nuclide, probe_serial), withdraw)
-    click.echo(f"{was.id} is out of use; {'none takes its place' if now is None else f'{now.id} is in use'}")
+    click.echo(
+        f"{was.words} is out of use; {'none takes its place' if now is None else f'{now.words} is in use'}"
+    )
 
 
 @click.command(
@@ -184,4 +189,4 @@ def table(rows: list[tuple[str, ...]]) -> list[str]:
 def history_line(entry: Entry) -> str:
     """One entry of the journal in words."""
     what = {"activate": "put to use", "undo": "out of use, back to the one before", "withdraw": "out of use"}
-    return f"{entry.number:4d}  {entry.at}  {entry.id} {what[entry.action]}, by {entry.by}"
+    return f"{entry.number:4d}  {entry.at}  {entry.words} {what[entry.action]}, by {entry.by}"

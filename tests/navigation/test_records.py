@@ -87,7 +87,7 @@ def test_the_life_of_a_record_by_command(place: Path, capsys: pytest.CaptureFixt
     for file in (probe, second):
         assert gammanav(capsys, "calibrate", "activate", file, *by)[0] == 0
     code, said, _ = gammanav(capsys, "calibrate", "undo", *by)
-    assert (code, said) == (0, f"another is out of use; {first['id']} is in use\n")
+    assert (code, said) == (0, f"another (draft) is out of use; {first['id']} (approved) is in use\n")
     code, said, _ = gammanav(capsys, "calibrate", "records", "--store", store)
     table, history = said.split("\n\n")
     rows = [line for line in table.splitlines() if first["id"] in line]
@@ -97,7 +97,7 @@ def test_the_life_of_a_record_by_command(place: Path, capsys: pytest.CaptureFixt
     assert first["expiry"] in rows[1]
     assert len(history.splitlines()) == 5  # four entries and the journal's hash
     code, said, _ = gammanav(capsys, "calibrate", "undo", *by, "--withdraw", "--nuclide", "99mTc")
-    assert (code, said) == (0, f"{first['id']} is out of use; none takes its place\n")
+    assert (code, said) == (0, f"{first['id']} (approved) is out of use; none takes its place\n")
 
 
 @pytest.mark.parametrize(
