@@ -17,14 +17,17 @@ NOT_STATED = SourceStatement()
 
 
 def scale_budget(
-    counting_sd: float, distance_mm: float, nuclide: Nuclide, source: SourceStatement = NOT_STATED
+    counting_sd: float, distance_mm: float | None, nuclide: Nuclide, source: SourceStatement = NOT_STATED
 ) -> Budget:
-    """Of cps per kBq in air: `counting_sd` relative, the source at `distance_mm` from the crystal."""
+    """Of cps per kBq in air: `counting_sd` relative, the source at `distance_mm` from the crystal.
+
+    None for the distance where the fit itself carries what is unknown of the source's place.
+    """
     return Budget.of(
         [
             Component("counts of the calibration", "A", counting_sd, "counted", distribution="Poisson"),
             Component("model of the response", "B", MODEL_ERROR_FLOOR, "error of any model of a probe"),
-            place_component(distance_mm),
+            None if distance_mm is None else place_component(distance_mm),
             *source.components(nuclide),
         ]
     )
@@ -40,7 +43,7 @@ def scatter_component(scatter_scale_sd: float, origin: str) -> Component:
 def with_budget(
     content: dict[str, Any],
     counting_sd: float,
-    distance_mm: float,
+    distance_mm: float | None,
     nuclide: Nuclide,
     source: SourceStatement = NOT_STATED,
 ) -> dict[str, Any]:
@@ -50,7 +53,9 @@ def with_budget(
     """
     scale = scale_budget(counting_sd, distance_mm, nuclide, source)
     attenuation = content["attenuation"]
-    scatter = scatter_component(float(attenuation["scatter_scale_sd"]), str(attenuation["source"]))
+    scatter = scatter_component(
+        float(attenuation["scatter_scale_sd"]), str(attenuation.get("source", "calibration"))
+    )
     return content | {
         "response": content["response"] | {"scale_relative_sd": scale.relative_sd},
         "uncertainty_budget": Budget.of([*scale.components, scatter]).to_json(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -50,7 +51,7 @@ def command(
 ) -> None:
     """What SCAN says about the outlined bed: residual activity suspected, none above a threshold, or not assessed."""
     from navigation.bedcheck import check_bed
-    from navigation.offline import decay_between, reconstruct_scan
+    from navigation.offline import decay_between, decay_doubt, reconstruct_scan
     from navigation.results import write_bed_check, write_scan_result
     from tracking.jsonfile import prepare_out
 
@@ -68,6 +69,8 @@ def command(
             )
             decay = decay_between(before, scan)
         check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay)
+        if before is not None and (doubt := decay_doubt(before, scan)):
+            check = replace(check, reasons=(*check.reasons, doubt))
         write_scan_result(state.result, folder.path)
         write_bed_check(check, folder.path)
     if state.result.simulated:

@@ -136,3 +136,37 @@ def test_a_time_may_come_from_toml_with_its_zone() -> None:
     assert aware_time(None, "x") is None
     with pytest.raises(InputError, match="no time zone"):
         aware_time(datetime(2026, 1, 1, 8), "x")
+
+
+def test_a_calibration_tells_what_its_scale_rests_on() -> None:
+    from calibration.scalebudget import with_budget
+
+    content = {
+        "response": {"scale_relative_sd": 0.5, "recess_mm": 3.0},
+        "attenuation": {"scatter_scale_sd": 0.25},
+    }
+    stated = source_statement(nuclide("Tc-99m"), 0.01, "DC-2")
+    found = with_budget(content, 0.002, 50.0, nuclide("Tc-99m"), stated)
+    # Counts 0.2 %, model 0.5 %, place 2 * 0.25 / 50 = 1 %, certificate 1 %: 1.51 %; scatter 12 % of 25 %: 3 % more.
+    scale = math.sqrt(0.002**2 + 0.005**2 + 0.01**2 + 0.01**2)
+    assert found["response"] == {"scale_relative_sd": pytest.approx(scale), "recess_mm": 3.0}
+    told = found["uncertainty_budget"]
+    assert told["combined_relative_sd"] == pytest.approx(math.hypot(scale, 0.03), rel=1e-5)
+    assert [row["type"] for row in told["components"] if row["name"] == "counts of the calibration"] == ["A"]
+    assert found["source"]["calibrator_id"] == "DC-2" and found["source"]["decay_factor"] == 1.0
+    # A sweep's own fit carries the place of its source.
+    swept = with_budget(content, 0.002, None, nuclide("Tc-99m"))
+    assert "place of the source" not in {row["name"] for row in swept["uncertainty_budget"]["components"]}
+
+
+def test_the_grid_s_activity_is_that_of_the_measurement() -> None:
+    """Stated an hour before, 10.9 % of the activity is gone: the probe counts 12 % better than it seems."""
+    from calibration.detector import calibrate
+    from tests.calibration.test_attenuation import fitted, grid
+
+    stated = source_statement(nuclide("Tc-99m"), 0.02, None, "2026-01-01T08:00:00Z", "2026-01-01T09:00:00Z")
+    content = calibrate(grid(), nuclide("Tc-99m"), source=stated)
+    seemed = 1000.0 * float(fitted().in_air(np.zeros(1), np.array([30.0]))[0])
+    assert content["response"]["on_axis_cps_per_mbq"]["30mm"] == pytest.approx(seemed / 0.891, rel=0.01)
+    assert content["response"]["scale_relative_sd"] > 0.02
+    assert content["source"]["measured_at"] == "2026-01-01T09:00:00+00:00"
