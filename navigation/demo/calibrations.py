@@ -10,6 +10,7 @@ import numpy as np
 from navigation.engine.session import Session
 from tracking.errors import GateRefusedError
 from tracking.jsonfile import read_json
+from tracking.tomlfile import read_toml
 
 
 def detector_calibration(setup: Path) -> dict[str, Any]:
@@ -22,9 +23,9 @@ def detector_calibration(setup: Path) -> dict[str, Any]:
 
     air_water = setup / "probe_air_water.json"
     name = read_json(air_water)["nuclide"]
-    content = calibrate(
-        read_grid(setup / "probe_grid.csv"), nuclide(name), None, read_air_water(air_water), simulated=True
-    )
+    head = {"probe_serial": read_toml(setup / "case.toml").get("probe_serial"), "operator": "demonstration"}
+    grid, water = read_grid(setup / "probe_grid.csv"), read_air_water(air_water)
+    content = calibrate(grid, nuclide(name), None, water, simulated=True, extra=head)
     if content["accepted"] is not True:
         raise GateRefusedError(f"detector calibration: {'; '.join(content['reasons'])}")
     return content
