@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.response import DetectorResponse
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -44,17 +45,17 @@ def estimate_latency_point_source(
     place: Callable[[float], Readings],
     position_mm: Array,
     response: DetectorResponse,
-    dead_time_s: float = 0.0,
+    dead_time: DeadTime = NO_DEAD_TIME,
 ) -> Latency:
     """Latency from readings placed by `place(latency_s)` round a source in air at `position_mm` (3,) in Reference.
 
     Raises InputError when too few readings have a place.
     """
     coarse = np.arange(LOWEST_S, HIGHEST_S + 1e-9, COARSE_STEP_S)
-    profile = _profile(place, coarse, position_mm, response, dead_time_s)
+    profile = _profile(place, coarse, position_mm, response, dead_time)
     best = coarse[int(np.argmax(profile.log_likelihood))]
     fine = np.arange(best - 2 * COARSE_STEP_S, best + 2 * COARSE_STEP_S + 1e-9, FINE_STEP_S)
-    profile = _profile(place, fine, position_mm, response, dead_time_s)
+    profile = _profile(place, fine, position_mm, response, dead_time)
     return _from_profile(fine, profile)
 
 
@@ -82,7 +83,7 @@ def _profile(
     latencies: Array,
     position: Array,
     response: DetectorResponse,
-    dead_time_s: float,
+    dead_time: DeadTime,
 ) -> _Profile:
     """Log-likelihood at each latency over the intervals that are placed at all of them."""
     trials = [place(float(latency)) for latency in latencies]
@@ -96,7 +97,7 @@ def _profile(
         )
     values, dispersions = [], []
     for trial, stamp in zip(trials, stamps, strict=True):
-        value, dispersion = _fit(trial, np.isin(stamp, common), position, response, dead_time_s)
+        value, dispersion = _fit(trial, np.isin(stamp, common), position, response, dead_time)
         values.append(value)
         dispersions.append(dispersion)
     return _Profile(np.array(values), max(float(min(dispersions)), 1.0))
@@ -107,9 +108,10 @@ def _fit(
     kept: NDArray[np.bool_],
     position: Array,
     response: DetectorResponse,
-    dead_time_s: float,
+    dead_time: DeadTime,
 ) -> tuple[float, float]:
     """Penalised maximum of the likelihood over strength, background and offset; and chi2 per degree of freedom."""
+    kept = kept & ~dead_time.saturated(readings.counts / readings.live_s)
     counts, live = readings.counts[kept], readings.live_s[kept]
     offset = np.zeros(3)
     for _ in range(ITERATIONS):
@@ -123,9 +125,9 @@ def _fit(
         ]
         strength, background = _scale(columns[0], counts, live)
         rate = strength * columns[0] + background
-        expected = live * rate / (1 + dead_time_s * rate)
+        expected = live * dead_time.expected(rate)
         design = np.stack([columns[0], np.ones_like(rate), *(strength * c for c in columns[1:])], axis=1)
-        design *= (live / (1 + dead_time_s * rate) ** 2)[:, None]
+        design *= (live * dead_time.slope(rate))[:, None]
         prior = np.array([0, 0, *[1 / OFFSET_SD_MM**2] * 3])
         gradient = design.T @ (counts / expected - 1.0) - prior * np.concatenate([[0, 0], offset])
         step = np.linalg.solve(design.T @ (design / expected[:, None]) + np.diag(prior + 1e-9), gradient)[2:]

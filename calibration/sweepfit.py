@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.collimator import Collimator
+from calibration.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.gridfit import (
     PARAMETER_HIGH,
     PARAMETER_LOW,
@@ -72,7 +73,7 @@ class Sweep:
     sample: TrackSampler
     source_mm: Array
     activity_kbq: float
-    dead_time_s: float = 0.0
+    dead_time: DeadTime = NO_DEAD_TIME
     source_sd_mm: float = SOURCE_SD_MM
 
     def __len__(self) -> int:
@@ -212,8 +213,7 @@ class _Model:
         r, z, weights = self.place(theta)
         response = self.in_air(theta, r.ravel(), z.ravel()).reshape(r.shape) @ weights
         rate = self.sweep.activity_kbq * response + theta[6]
-        result: Array = self.sweep.window_s * rate / (1.0 + self.sweep.dead_time_s * rate)
-        return np.maximum(result, 1e-9)
+        return np.maximum(self.sweep.window_s * self.sweep.dead_time.expected(rate), 1e-9)
 
     def precision(self) -> Array:
         """Of the priors (p,): weakly of the collimator's shape, whose efficiency is free, and of the source's place."""

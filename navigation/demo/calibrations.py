@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from navigation.engine.saturated import dead_time_in
 from navigation.engine.session import Session
 from tracking.errors import GateRefusedError
 from tracking.jsonfile import read_json
@@ -42,7 +43,7 @@ def sweep_latency(session: Session, name: str, probe: dict[str, Any], setup: Pat
         lambda latency_s: scan.all_readings(session.tools, latency_s),
         np.array(source["position_mm"]),
         response_of(probe, Path("probe.json")),
-        dead_time_s=session.settings.dead_time_s or 0.0,
+        dead_time=dead_time_in(session.calibration, session.settings.dead_time_s),
     )
     return {
         "count_latency_s": found.latency_s,
