@@ -212,7 +212,9 @@ def test_a_frame_that_is_only_nominal_is_a_warning(test_data: Path) -> None:
     from tracking.recording.export import open_scan
 
     recordings = test_data / "recordings"
-    grid = calibrate(read_grid(recordings / "probe_grid_Tc-99m.csv"), nuclide("Tc-99m"))
+    grid = calibrate(
+        read_grid(recordings / "probe_grid_Tc-99m.csv").take(np.arange(0, 168, 2)), nuclide("Tc-99m")
+    )
     scan = open_scan(recordings / "source_sweep")
     result = run_check(
         scan, response_of(grid, Path("probe.json")), Stated("Tc-99m"), CheckSource(None, 300.0)

@@ -13,13 +13,14 @@ import pytest
 
 from calibration.detector import calibrate
 from calibration.nuclide import nuclide
+from calibration.response import DetectorResponse, response_of
 from calibration.sheath import BARE, Sheath, covered, sheath_at, told_of
 from navigation.case import read_case
 from navigation.cli.main import run
 from navigation.engine.reconstruct import build_imaging
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
-from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster, response
+from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tests.navigation.test_case import GOOD, case_file
 from tracking.errors import GateRefusedError, InputError
 from tracking.scanfolder import CountTable, PoseTable, Scan, write_scan
@@ -29,7 +30,12 @@ SHEATH = Sheath(0.8, 0.02)
 
 @cache
 def calibration() -> dict[str, Any]:
-    return calibrate(grid_of(PROBE), nuclide("Tc-99m"))
+    return calibrate(grid_of(PROBE).take(np.arange(0, 168, 3)), nuclide("Tc-99m"))
+
+
+@cache
+def response() -> DetectorResponse:
+    return response_of(calibration(), Path("probe.json"))
 
 
 def sheath_file(folder: Path, **more: object) -> Path:
