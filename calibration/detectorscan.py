@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from calibration.binding import Identity, require_match
 from calibration.deadtime import reckoned
-from calibration.deadtime import reckoned
 from calibration.detector import describe, digits, new_header
 from calibration.gates import SweepGates, gates_content
 from calibration.gridfit import MODEL_ERROR_FLOOR, FittedResponse, Grid
