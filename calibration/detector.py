@@ -29,7 +29,7 @@ from calibration.response import (
     bilinear,
     table_nodes,
 )
-from calibration.scalebudget import NOT_STATED, with_budget
+from calibration.scalebudget import NOT_STATED, TYPICAL_DEPTH_MM, with_budget
 from calibration.scatter import acceptance, single_scatter
 from calibration.source import SourceStatement
 from tracking.errors import InputError
@@ -157,11 +157,10 @@ def calibrate(
         reasons.append("measured on the axis only: the view to the side is physics, not measurement")
     if misfit > gates.doubtful_misfit:
         reasons.append(f"held-out misfit chi2/dof {misfit:.1f} is above {gates.doubtful_misfit:g}{_alone(fitted)}")
-    distance = np.hypot(grid.r_mm, grid.z_mm + described["response"]["recess_mm"])
     described = with_budget(
         described,
         1.0 / math.sqrt(grid.counts.sum()),
-        float(distance @ grid.counts / grid.counts.sum()),
+        TYPICAL_DEPTH_MM + described["response"]["recess_mm"],
         nuclide,
         source,
     )

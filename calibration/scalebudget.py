@@ -14,6 +14,8 @@ from calibration.response import TYPICAL_SCATTER_SHARE
 from calibration.source import SourceStatement, place_component
 
 NOT_STATED = SourceStatement()
+# Where the budget is told for: a source so far in front of the face.
+TYPICAL_DEPTH_MM = 30.0
 
 
 def scale_budget(
