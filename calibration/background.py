@@ -23,6 +23,9 @@ RISE_SIGMA = 3.0
 SHORTEST_S = 2.0
 # Seconds of a background count that an operator waits for, and minutes after which it is due again.
 DEFAULT_SECONDS, DEFAULT_MINUTES = 10.0, 30.0
+# Counts of nothing scatter as counts must; beyond this the probe passed something while it counted.
+MOST_DISPERSION = 3.0
+UNSTEADY = "the counts rise and fall: a source was in view, or the probe was moved"
 # Less than this many counts in all tell no rise: one count beside none is no contamination.
 FEWEST_COUNTS = 8.0
 
@@ -35,6 +38,11 @@ class Background:
     counted: Counted
     nuclide: str
     time: datetime | None = None
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether it is no count of one rate."""
+        return self.counted.dispersion > MOST_DISPERSION
 
     def content(self) -> dict[str, Any]:
         """As in background.json."""

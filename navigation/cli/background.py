@@ -57,13 +57,14 @@ def command(
     With --reference a rise by more than three sigma is refused ("accepted": false, exit code 3): a contaminated
     probe tip or drape looks like this.
     """
-    from calibration.background import drift, rise
+    from calibration.background import UNSTEADY, drift, rise
 
     refuse_existing(out, force)
     now, simulated = measured(scan, kind, nuclide)
     earlier = [read_background(path) for path in references]
     against = [rise(each, now) for each in earlier]
-    reasons = [
+    reasons = [UNSTEADY] if now.unsteady else []
+    reasons += [
         f"risen by {found.sigma:.1f} sigma over {each.counted.rate_cps:.2f} cps of {path}: contaminated tip or drape?"
         for path, each, found in zip(references, earlier, against, strict=True)
         if found.risen
@@ -81,6 +82,8 @@ def command(
         "simulated": simulated,
     }
     write_result(out, content)
+    if simulated:
+        click.echo("SIMULATION")
     if reasons:
         raise GateRefusedError(f"{out}: background {'; '.join(reasons)}")
     click.echo(summary(now))

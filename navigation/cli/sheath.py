@@ -24,7 +24,7 @@ from tracking.errors import GateRefusedError
 )
 @click.option(
     "--minutes-between",
-    type=Finite(),
+    type=Finite(min=-1440.0, max=1440.0),
     help="From the middle of WITHOUT to that of WITH; else their reference times, else none.",
 )
 @click.option(
@@ -62,6 +62,8 @@ def command(
     found = measure(covered.counted, bare.counted, room, decay, dead_time_s)
     content = found.content() | {"nuclide": covered.nuclide, "decay": decay, "simulated": simulated}
     write_result(out, content)
+    if simulated:
+        click.echo("SIMULATION")
     if found.reasons:
         raise GateRefusedError(f"{out}: sheath refused: {'; '.join(found.reasons)}")
     low, high = found.ci95

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from calibration.background import DEFAULT_SECONDS, KINDS, ROOM, SHORTEST_S, Background, Rise, drift, rise
+from calibration.background import (
+    DEFAULT_SECONDS,
+    KINDS,
+    ROOM,
+    SHORTEST_S,
+    UNSTEADY,
+    Background,
+    Rise,
+    drift,
+    rise,
+)
 from calibration.counttest import counted
 from tracking.counts import CountInterval
 from tracking.errors import InputError
@@ -127,6 +137,8 @@ class BackgroundWatch:
         found = counted([i.counts for i in count.intervals], [i.live_s for i in count.intervals])
         middle = datetime.fromtimestamp(arrival_s - count.seconds / 2.0, UTC)
         now = Background(count.kind, found, self.nuclide, middle)
+        if now.unsteady:
+            return f"no background check: {UNSTEADY}; count again"
         series = self.series[count.kind]
         self._checks += 1
         against = rise(series[0], now) if series else None

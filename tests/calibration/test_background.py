@@ -135,6 +135,15 @@ def test_a_background_is_counted_without_poses_and_compared(
     assert json.loads(worse.read_text())["accepted"] is False
 
 
+def test_a_source_that_passed_by_is_no_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = folder(tmp_path / "scan", 2.0, 30.0)
+    rows = (scan / "counts.csv").read_text().splitlines()
+    rows[20:40] = [row.split(",")[0] + ",60,0.5" for row in rows[20:40]]
+    (scan / "counts.csv").write_text("\n".join(rows))
+    assert command(scan, tmp_path / "out.json") == 3
+    assert "rise and fall" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -260,6 +260,15 @@ def test_a_check_whose_counter_falls_silent_is_given_up(counter: Counter) -> Non
     assert counter.session.background.state(counter.t_s).rate_cps is None
 
 
+def test_counts_that_rise_and_fall_are_no_background(counter: Counter) -> None:
+    counter.command("background", seconds=10.0)
+    counter.run(5.0, 1.0)
+    counter.run(6.0, 20.0)  # a source came by
+    assert "rise and fall" in alarms(counter.session)[0]
+    assert counter.session.background.state(counter.t_s).checks == 0
+    assert counter.session.mode == "idle"
+
+
 def test_stop_ends_a_check_without_a_result(counter: Counter) -> None:
     counter.command("background", seconds=10.0)
     counter.run(3.0, 1.0)
