@@ -48,8 +48,11 @@ def measure_dead_time(
     nuclide: Nuclide | None = None,
     response: DetectorResponse | None = None,
     extra: Mapping[str, Any] | None = None,
+    stated: str | None = None,
 ) -> dict[str, Any]:
     """Content of deadtime.json of the table at `path`, gate included; `extra` overrides keys of its head.
+
+    `stated`: the kind of counter its maker says it is, which some readings cannot tell.
 
     Raises InputError for a table that is none of the method's.
     """
@@ -60,7 +63,7 @@ def measure_dead_time(
         return sealed(content | {"accepted": False, "reasons": refused})
     data = rate_data(measured, nuclide, response)
     try:
-        fit = fit_dead_time(data)
+        fit = fit_dead_time(data, stated)
     except np.linalg.LinAlgError:
         return sealed(content | {"accepted": False, "reasons": ["the readings leave the rates open"]})
     refused, doubts = judge(fit)
@@ -135,7 +138,13 @@ def judge(fit: DeadTimeFit) -> tuple[list[str], list[str]]:
         refused.append(f"chi2/dof {misfit:.0f}: neither kind of counter gives these counts")
     elif misfit is not None and misfit > POOR_MISFIT:
         doubts.append(f"misfit chi2/dof {misfit:.1f} is above {POOR_MISFIT:g}; the error is widened by it")
-    if not fit.distinguished:
+    if fit.stated is not None and fit.distinguished and fit.likelier.model != fit.stated:
+        refused.append(
+            f"the readings are those of a {fit.likelier.model} counter, not of a {fit.stated} one as stated"
+        )
+    elif fit.stated is not None and not fit.distinguished:
+        doubts.append(f"that the counter is {fit.stated} is stated, not measured")
+    elif not fit.distinguished:
         doubts.append("the readings do not tell which kind of counter it is; the error covers both")
     within = Z95 * float(dead.relative_sd(dead.saturated_rate_cps)) if dead.tau_s > 0.0 else 0.0
     if not refused and within > MEANT_WITHIN:
@@ -148,8 +157,7 @@ def judge(fit: DeadTimeFit) -> tuple[list[str], list[str]]:
 
 def _other_half_life(measured: Measurement, nuclide: Nuclide, fit: DeadTimeFit) -> list[str]:
     free = fit_dead_time(rate_data(measured, nuclide, None, free=True))
-    best = min(free.kinds, key=lambda k: k.deviance)
-    plain = min(fit.kinds, key=lambda k: k.deviance)
+    best, plain = free.likelier, fit.likelier
     gain = (plain.chi2 - best.chi2) / max(best.chi2_per_dof or 1.0, 1.0)
     factor = float(np.exp(best.shape[0]))
     if gain < HALF_LIFE_GAIN or abs(factor - 1.0) < HALF_LIFE_SHARE:
@@ -166,6 +174,7 @@ def _found(fit: DeadTimeFit, refused: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "ci95_s": [_digits(low), _digits(high)],
         "distinguished": fit.distinguished,
+        "stated_model": fit.stated,
         "highest_loss": _digits(best.highest_loss),
         "models": {k.model: _kind(k) for k in fit.kinds},
     }
@@ -176,6 +185,8 @@ def _found(fit: DeadTimeFit, refused: list[str]) -> dict[str, Any]:
         found
         | dead.content()
         | {
+            "dead_time_s": _digits(dead.tau_s),
+            "dead_time_sd_s": _digits(dead.sd_s),
             "saturated_above_cps": _digits(dead.saturated_recorded_cps),
             "correction_at_saturation_ci95": _digits(within),
         }

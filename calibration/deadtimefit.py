@@ -87,15 +87,22 @@ class KindFit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeadTimeFit:
-    """Both kinds of counter fitted to the same readings."""
+    """Both kinds of counter fitted to the same readings; `stated` is the kind that the maker says it is, if any."""
 
     kinds: tuple[KindFit, ...]
+    stated: str | None = None
 
     @property
     def best(self) -> KindFit:
-        """The likelier kind; the non-paralysable one while the readings cannot tell."""
-        likelier = min(self.kinds, key=lambda k: k.deviance)
-        return likelier if self.distinguished else self.of(NON_PARALYSABLE)
+        """The stated kind, else the likelier; the non-paralysable one while the readings cannot tell."""
+        if self.stated is not None:
+            return self.of(self.stated)
+        return self.likelier if self.distinguished else self.of(NON_PARALYSABLE)
+
+    @property
+    def likelier(self) -> KindFit:
+        """The kind that fits better, however little."""
+        return min(self.kinds, key=lambda k: k.deviance)
 
     @property
     def distinguished(self) -> bool:
@@ -109,18 +116,21 @@ class DeadTimeFit:
 
     @property
     def dead_time(self) -> DeadTime:
-        """What the readings say; while they do not tell the kind, the other's dead time is within the error."""
+        """What the readings say; while nothing tells the kind, the other's dead time is within the error."""
         best = self.best
         spread = 0.0
-        if not self.distinguished:
+        if not self.distinguished and self.stated is None:
             taus = [max(k.tau_s, 0.0) for k in self.kinds]
             spread = max(taus) - min(taus)
         return DeadTime(max(best.tau_s, 0.0), best.model, float(np.hypot(best.sd_s, spread)))
 
 
-def fit_dead_time(data: RateData) -> DeadTimeFit:
-    """Both kinds of counter. Raises numpy.linalg.LinAlgError where the readings leave everything open."""
-    return DeadTimeFit(tuple(_fit_kind(data, model) for model in MODELS))
+def fit_dead_time(data: RateData, stated: str | None = None) -> DeadTimeFit:
+    """Both kinds of counter, and which it is stated to be.
+
+    Raises numpy.linalg.LinAlgError where the readings leave everything open.
+    """
+    return DeadTimeFit(tuple(_fit_kind(data, model) for model in MODELS), stated)
 
 
 def _fit_kind(data: RateData, model: str) -> KindFit:

@@ -11,6 +11,7 @@ from navigation.cli.pivot import refuse_existing, write_result
 from tracking.errors import GateRefusedError
 
 METHODS = ("two-source", "decaying", "approaching")
+KINDS = ("non-paralysable", "paralysable")
 
 
 @click.command(
@@ -24,6 +25,11 @@ METHODS = ("two-source", "decaying", "approaching")
 @click.option(
     "--probe", type=click.Path(path_type=Path), help="Response of the probe, probe.json: approaching only."
 )
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="What the maker says the counter is: two sources alone cannot tell, and the error then covers both.",
+)
 @click.option("--probe-serial", help="Serial number of the probe and its counter.")
 @click.option("--operator", help="Who measured.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, deadtime.json.")
@@ -33,6 +39,7 @@ def command(
     method: str,
     nuclide: str | None,
     probe: Path | None,
+    kind: str | None,
     probe_serial: str | None,
     operator: str | None,
     out: Path,
@@ -59,7 +66,7 @@ def command(
     response = None if probe is None else load_response(probe)
     extra = {"probe_serial": probe_serial, "operator": operator}
     content = measure_dead_time(
-        data, method, known, response, {k: v for k, v in extra.items() if v is not None}
+        data, method, known, response, {k: v for k, v in extra.items() if v is not None}, kind
     )
     write_result(out, content)
     if content["accepted"] is not True:
@@ -70,7 +77,8 @@ def command(
 def summary(content: dict[str, Any]) -> str:
     """One line for the terminal."""
     low, high = content["ci95_s"]
-    kind = content["dead_time_model"] if content["distinguished"] else "kind of counter undistinguished"
+    told = content["distinguished"] or content["stated_model"]
+    kind = content["dead_time_model"] if told else "kind of counter undistinguished"
     doubts = f"; {'; '.join(content['reasons'])}" if content["reasons"] else ""
     return (
         f"dead time {1e6 * content['dead_time_s']:.3g} us ({1e6 * low:.3g} to {1e6 * high:.3g}), {kind};"

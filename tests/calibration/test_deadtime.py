@@ -17,6 +17,7 @@ from calibration.gridfit import Grid
 from calibration.nuclide import nuclide
 from navigation.cli.main import run
 from tests.calibration.event_stream import counts
+from tests.navigation.scan_model import response
 from tracking.errors import GateRefusedError, InputError
 
 TAU_S = 1e-3
@@ -145,6 +146,36 @@ def test_a_two_source_result_covers_both_kinds_of_counter(tmp_path: Path) -> Non
     low, high = content["ci95_s"]
     assert low < min(first, second) and max(first, second) < high
     assert any("which kind" in r for r in content["reasons"])
+
+
+def test_the_maker_s_word_stands_in_where_two_sources_cannot_tell(tmp_path: Path) -> None:
+    data, out = two_sources(tmp_path / "d.csv", PARALYSABLE), tmp_path / "deadtime.json"
+    asked = ["calibrate", "dead-time", str(data), "--method", "two-source", "--out", str(out)]
+    assert run([*asked, "--kind", "paralysable"]) == 0
+    content = json.loads(out.read_text())
+    assert content["dead_time_model"] == content["stated_model"] == PARALYSABLE
+    assert content["dead_time_s"] == pytest.approx(TAU_S, abs=3 * content["dead_time_sd_s"])
+    assert content["dead_time_sd_s"] == content["models"][PARALYSABLE]["sd_s"]
+    assert any("is stated, not measured" in r for r in content["reasons"])
+    wrong = measure_dead_time(decaying(data, PARALYSABLE), "decaying", TC99M, stated=NON_PARALYSABLE)
+    assert wrong["accepted"] is False
+    assert "those of a paralysable counter" in "; ".join(wrong["reasons"])
+
+
+def test_a_probe_s_own_response_serves_the_approaching_source(tmp_path: Path) -> None:
+    seen = response()
+    r, z = (a.ravel() for a in np.meshgrid([0.0, 8.0], [2.0, 5, 10, 15, 20, 30, 40, 60]))
+    rate = seen.in_air(r, z)
+    rate *= 700.0 / rate.max()
+    told = counts(np.random.default_rng(6), rate, np.full(16, 300.0), TAU_S, True)
+    lines = [(a, b, int(c), 300, 50) for a, b, c in zip(r, z, told, strict=True)]
+    path = rows(tmp_path / "d.csv", "r_mm,z_mm,counts,live_s,activity_kbq", lines)
+    content = measure_dead_time(path, "approaching", response=seen)
+    assert content["accepted"] and content["distinguished"]
+    assert content["dead_time_model"] == PARALYSABLE
+    assert content["dead_time_s"] == pytest.approx(TAU_S, abs=3 * content["dead_time_sd_s"])
+    with pytest.raises(InputError, match="beside the axis"):
+        measure_dead_time(path, "approaching")
 
 
 def test_beyond_its_summit_a_paralysable_counter_is_followed(tmp_path: Path) -> None:
