@@ -248,19 +248,26 @@ def _leak_share(grid: Grid, vector: Array) -> Array:
 def _tail_relative_sd(grid: Grid, vector: Array) -> float:
     """Relative standard error of the physics where it is continued to the side of the measured points.
 
-    From the Fisher information of the counts and the weak prior, at the farthest offset and beyond.
+    From the Fisher information of the counts and the weak prior, at the farthest offset and beyond. The leak, which
+    may be nearly nothing, counts by what it could add unseen: its logarithm would be sure of a zero.
     """
-    design = _slopes(grid, vector, FINE)
+    design = np.delete(_slopes(grid, vector, FINE), LEAK, axis=1)
     far = Grid(*(np.full(1, v) for v in (1.5 * grid.r_mm.max(), np.median(grid.z_mm), 0.0, 1.0, 1.0)))
     here = Collimator.from_vector(vector).response(far.r_mm, far.z_mm)
     slope = np.array(
         [
             (_moved(far, vector, k, -LOG_STEP, here, FINE)[0] / here[0] - 1.0) / -LOG_STEP
             for k in range(len(vector))
+            if k != LEAK
         ]
     )
-    covariance = np.linalg.pinv(design.T @ design)
-    return float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
+    shape = float(slope @ np.linalg.pinv(design.T @ design) @ slope)
+    expected = Collimator.from_vector(vector).response(grid.r_mm, grid.z_mm) * grid.exposure
+    # Fewer than one count expected is still one that may come: zero counts do not exclude a small leak.
+    seen = _leak_share(grid, vector) * grid.exposure
+    information = float(np.sum(seen**2 / (np.maximum(expected, 1.0) + (MODEL_ERROR_FLOOR * expected) ** 2)))
+    unseen = _leak_share(far, vector)[0] / here[0] / np.sqrt(max(information, np.finfo(np.float64).tiny))
+    return float(np.hypot(np.sqrt(max(shape, 0.0)), unseen))
 
 
 def _best_starts(grid: Grid) -> list[Array]:
