@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 
 from calibration.nuclide import Nuclide
 from calibration.nuclide import nuclide as nuclide_by_name
-from calibration.response import checksum
-from tracking.errors import GateRefusedError, InputError
+from calibration.record import CROSSTALK, new_head, require_usable, sealed
+from tracking.errors import InputError
 from tracking.jsonfile import read_json
 
 Array = NDArray[np.float64]
@@ -173,7 +172,7 @@ def calibrate_crosstalk(
     refusals, reasons = _judge_counts(measured, (main, other))
     content = _header(main, other, windows) | (extra or {})
     if refusals:
-        return _sealed(content | {"accepted": False, "reasons": refusals + reasons})
+        return sealed(content | {"accepted": False, "reasons": refusals + reasons})
     factors, covariance = _factors(rate, variance)
     found = Crosstalk(main, other, windows, factors, covariance, rate[2])
     more, doubts = _judge(found, rate, variance)
@@ -185,7 +184,7 @@ def calibrate_crosstalk(
         "condition": found.condition,
         "background_cps": rate[2].tolist(),
     }
-    return _sealed(content | {"accepted": not more, "reasons": more + reasons + doubts})
+    return sealed(content | {"accepted": not more, "reasons": more + reasons + doubts})
 
 
 def _factors(rate: Array, variance: Array) -> tuple[Array, Array]:
@@ -247,16 +246,13 @@ def _judge(found: Crosstalk, rate: Array, variance: Array) -> tuple[list[str], l
 def load_crosstalk(path: Path) -> Crosstalk:
     """The calibration in crosstalk.json.
 
-    Raises InputError when it is no such file, GateRefusedError when it was altered or refused.
+    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired.
     """
     content = read_json(path)
     try:
-        if checksum(content) != content["checksum"]:
-            raise GateRefusedError(
-                f"{path}: the crosstalk was altered after it was written (checksum differs)"
-            )
-        if content["accepted"] is not True:
-            raise GateRefusedError(f"{path}: the crosstalk was refused: {'; '.join(content['reasons'])}")
+        if not isinstance(content["checksum"], str) or not isinstance(content["accepted"], bool):
+            raise ValueError("checksum or accepted is none")
+        require_usable(content, path)
         found = content["factors"]
         first, second = ((float(low), float(high)) for low, high in content["windows_kev"])
         return Crosstalk(
@@ -278,17 +274,7 @@ def load_crosstalk(path: Path) -> Crosstalk:
 def _header(
     main: Nuclide, other: Nuclide, windows: tuple[tuple[float, float], tuple[float, float]]
 ) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    return {
-        "id": f"{now:%Y%m%dT%H%M%SZ}-{main.name}-{other.name}",
-        "nuclide": main.name,
+    return new_head(CROSSTALK, nuclide=main.name) | {
         "other_nuclide": other.name,
         "windows_kev": [list(window) for window in windows],
-        "date": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        "probe_serial": None,
-        "operator": None,
     }
-
-
-def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    return content | {"checksum": checksum(content)}

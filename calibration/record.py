@@ -20,9 +20,11 @@ from tracking.seal import CHECKSUM, checksum, expiry_of, require_in_date, requir
 __all__ = [
     "APPROVED",
     "AXIS",
+    "CROSSTALK",
     "DETECTOR",
     "DRAFT",
     "LATENCY",
+    "SHEATH",
     "TIP",
     "RecordStamp",
     "approved",
@@ -39,6 +41,7 @@ __all__ = [
 
 DRAFT, APPROVED, UNSEALED = "draft", "approved", "unsealed"
 DETECTOR, TIP, AXIS, LATENCY = "detector", "tip", "axis", "latency"
+SHEATH, CROSSTALK = "sheath", "crosstalk"
 # A year, as test sources and survey instruments are usually checked.
 VALID_FOR = timedelta(days=365)
 # Long enough ahead to plan the next calibration.

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from calibration.counttest import Z95, Counted, compare
+from calibration.record import require_usable
 from calibration.response import DetectorResponse
-from tracking.errors import GateRefusedError, InputError
+from tracking.errors import InputError
 from tracking.jsonfile import read_json
 
 # Plastic of a sheath stops less than 5 % of 27 keV photons per tenth of a millimetre: less than this is no sheath.
@@ -141,14 +142,12 @@ def _reasons(value: float, sd: float) -> list[str]:
 def sheath_at(path: Path | None) -> Sheath:
     """The sheath of a sheath.json, none where there is no file.
 
-    Raises InputError, GateRefusedError for a measurement that was refused.
+    Raises InputError, GateRefusedError for a measurement that was refused, altered or is expired.
     """
     if path is None:
         return BARE
     content = read_json(path)
-    if content.get("accepted") is False:
-        reasons = "; ".join(str(reason) for reason in content.get("reasons", []))
-        raise GateRefusedError(f"{path}: the sheath was refused: {reasons}")
+    require_usable(content, path)
     return Sheath.of(content, str(path))
 
 
@@ -156,7 +155,9 @@ def told_of(sheath: Sheath) -> tuple[str, ...]:
     """What every result says of a sheath that was corrected for; nothing without one."""
     if sheath == BARE:
         return ()
-    return (f"a sheath that passes {sheath.transmission:.3f} (SD {sheath.sd:.3f}) of the counts is corrected for",)
+    return (
+        f"a sheath that passes {sheath.transmission:.3f} (SD {sheath.sd:.3f}) of the counts is corrected for",
+    )
 
 
 def covered(response: DetectorResponse, sheath: Sheath) -> DetectorResponse:

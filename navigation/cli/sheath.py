@@ -8,6 +8,7 @@ import click
 
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
+from navigation.cli.recordoptions import record_options
 from tracking.errors import GateRefusedError
 
 
@@ -32,6 +33,7 @@ from tracking.errors import GateRefusedError
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, sheath.json.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
+@record_options
 def command(
     with_sheath: Path,
     without: Path,
@@ -41,6 +43,8 @@ def command(
     dead_time_s: float,
     out: Path,
     force: bool,
+    operator: str | None,
+    probe_serial: str | None,
 ) -> None:
     """Share of the counts that pass a sheath: the same source in the same place, WITH and WITHOUT it.
 
@@ -48,6 +52,7 @@ def command(
     sheath = "sheath.json", offline commands as --sheath.
     """
     from calibration.nuclide import nuclide as nuclide_by_name
+    from calibration.record import SHEATH, stamped
     from calibration.sheath import measure
     from navigation.cli.background import counted_at, measured
 
@@ -61,6 +66,7 @@ def command(
     room = None if background is None else counted_at(background)
     found = measure(covered.counted, bare.counted, room, decay, dead_time_s)
     content = found.content() | {"nuclide": covered.nuclide, "decay": decay, "simulated": simulated}
+    content = stamped(content, SHEATH, operator=operator, probe_serial=probe_serial, replaces=out)
     write_result(out, content)
     if simulated:
         click.echo("SIMULATION")
