@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of, with_records
+from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
@@ -218,13 +219,21 @@ def _blocked(state: ScanState) -> str | None:
         return "the counter told too few counts to be trusted"
     if state.geometry.surface_source == "path":
         return "without a touched surface or a CT the probe's path is no surface"
-    return "the count latency is not known well enough" if _latency_open(state) else None
+    return latency_fault(state)
 
 
-def _latency_open(state: ScanState) -> bool:
-    from navigation.reconstruction.live import HAND_SPEED_MM_S, LATENCY_BLUR_MM
-
-    return 1.96 * state.found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM
+def latency_fault(state: ScanState) -> str | None:
+    """Why the places of the counts are not to be trusted: a latency that is open, or that the counts contradict."""
+    found, interval = state.found, state.result.count_latency_ci95_s
+    half_s = 1.96 * found.fit.latency_sd_s
+    if interval is not None:
+        half_s = max(half_s, (interval[1] - interval[0]) / 2)
+    if half_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
+        return "the count latency is not known well enough"
+    if state.result.count_latency_s < 0.0:
+        return "the tracker's stamps are later than the counter's"
+    lag = score_lag(state.problem, found.fit, found.precision, state.setup.latency_sd_s)
+    return lag.words if lag is not None and lag.rejects() else None
 
 
 def _bulk(values: Array) -> float | None:

@@ -53,6 +53,11 @@ class LagScore:
         return self.sigma > sigma and abs(self.shift_s) * HAND_SPEED_MM_S > LATENCY_BLUR_MM
 
     @property
+    def alarms(self) -> bool:
+        """Whether it is contradicted beyond what looking again and again explains."""
+        return self.rejects(ALARMING_SIGMA)
+
+    @property
     def words(self) -> str:
         """What is told of it."""
         side = "later" if self.shift_s > 0 else "earlier"
@@ -115,4 +120,6 @@ def _block_variance(scores: Array, t_s: Array) -> float:
     sums = np.bincount(block, scores)
     if len(sums) < FEWEST_BLOCKS:
         return 0.0
-    return float(sums @ sums)
+    # About their mean: a true contradiction is not taken for scatter.
+    spread = sums - sums.mean()
+    return float(spread @ spread) * len(sums) / (len(sums) - 1.0)

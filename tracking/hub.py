@@ -39,7 +39,9 @@ MOST_DEPARTURE_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock, bump, volume, tip."""
+    """Something a user must be told: `kind` is one of rival, refused, restart, gap, clock, bump, volume, tip,
+    background, latency.
+    """
 
     arrival_s: float
     kind: str

@@ -16,6 +16,7 @@ import numpy as np
 from navigation.bed import Bed, BedCheck
 from navigation.bedwords import CAVEAT
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, ScanBasis, TickJob
+from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -32,6 +33,9 @@ class ScanImaging(Protocol):
 
     def quick_spots(self) -> tuple[Spot, ...]:
         """Foci as far as can be said at once."""
+
+    def lag(self) -> LagScore | None:
+        """What the readings say of the latency in use, from the foci told last."""
 
     def finish(self) -> ScanResult:
         """The full analysis."""
@@ -55,7 +59,7 @@ class Imager:
         self._build = build
         self._clock = clock
         self._scans: dict[str, ScanImaging] = {}
-        self._spots: dict[str, tuple[int, tuple[Spot, ...]]] = {}
+        self._spots: dict[str, tuple[int, tuple[Spot, ...], LagScore | None]] = {}
 
     def run(self, job: Job) -> Outcome:
         """Do one job. Raises what the reconstruction raises."""
@@ -79,15 +83,16 @@ class Imager:
         name = job.basis.scan
         self.load(job)
         found = self._scans[name].update()
-        spots = () if found is None else self._spots_at(name, found.n_readings)
-        return Outcome(job, map=found, spots=spots, digest=digest_of(found, spots))
+        spots, lag = ((), None) if found is None else self._spots_at(name, found.n_readings)
+        return Outcome(job, map=found, spots=spots, lag=lag, digest=digest_of(found, spots))
 
-    def _spots_at(self, name: str, n_readings: int) -> tuple[Spot, ...]:
-        since, spots = self._spots.get(name, (-SPOT_READINGS, ()))
+    def _spots_at(self, name: str, n_readings: int) -> tuple[tuple[Spot, ...], LagScore | None]:
+        since, spots, lag = self._spots.get(name, (-SPOT_READINGS, (), None))
         if n_readings - since >= SPOT_READINGS:
-            since, spots = n_readings, self._scans[name].quick_spots()
-            self._spots[name] = (since, spots)
-        return spots
+            scan = self._scans[name]
+            since, spots, lag = n_readings, scan.quick_spots(), scan.lag()
+            self._spots[name] = (since, spots, lag)
+        return spots, lag
 
     def _known(self, name: str) -> ScanImaging:
         if name not in self._scans:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
+from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.sample import Readings
 
@@ -25,7 +26,7 @@ class ScanBasis:
     surface_mm: NDArray[np.float64] | None
     expected_poses: NDArray[np.float64] | None  # (p, 4, 4), from where the scan is expected to look
     count_latency_s: float
-    count_latency_ci95_s: tuple[float, float] | None
+    count_latency_ci95_s: tuple[float, float] | None  # None: exact where it is determined, else unknown
     dead_time_s: float | None
     simulated: bool
     injection: Mapping[str, Any] | None = None  # as the case tells it
@@ -34,6 +35,7 @@ class ScanBasis:
     records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency
     began_s: float | None = None  # Unix time at which the case began: until then a calibration must be valid
     sheath: Sheath = BARE  # what covers the probe
+    latency_determined: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,7 @@ class Outcome:
     spots: tuple[Spot, ...] = ()
     result: ScanResult | None = None
     bed_check: BedCheck | None = None
+    lag: LagScore | None = None
     seconds: float = 0.0
     digest: dict[str, Any] = field(default_factory=dict)
 

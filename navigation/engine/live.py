@@ -287,6 +287,10 @@ class LiveEngine:
 
     def _report(self, outcome: Outcome) -> None:
         self.viewer.show(outcome)
+        alarm = self.viewer.lag_watch.take(outcome, self.clock())
+        if alarm is not None:
+            for event in alarm_events([alarm]):
+                self._inbox.put((event, None))
         self._recorder.keep(outcome, self.clock())
         if not isinstance(outcome.job, TickJob) or outcome.job.last:
             self.outcomes.append(outcome)

@@ -14,6 +14,7 @@ from calibration.sheath import covered, told_of
 from navigation.bed import Bed, BedCheck
 from navigation.engine.imaging import ScanImaging
 from navigation.engine.jobs import ScanBasis
+from navigation.lagscore import LagScore
 from navigation.reconstruction import ImagingSetup, LiveReconstruction, ScanState
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
@@ -21,8 +22,8 @@ from tracking.sample import Readings
 
 # Half a 95 % interval in standard deviations of a normal distribution.
 Z95 = 1.96
-# What is assumed of a latency that nobody measured: 0 to 150 ms covers counters in use.
-UNKNOWN_LATENCY_SD_S = 0.05
+# What is assumed of a latency that nobody measured: uniform from 0 to 0.3 s, about the 0 that is used meanwhile.
+UNKNOWN_LATENCY_SD_S = 0.3 / 3**0.5
 
 
 class Imaging:
@@ -50,6 +51,10 @@ class Imaging:
     def quick_spots(self) -> tuple[Spot, ...]:
         """Foci as far as can be said at once."""
         return self._live.quick_spots()
+
+    def lag(self) -> LagScore | None:
+        """What the readings say of the latency in use."""
+        return self._live.lag()
 
     def finish(self) -> ScanResult:
         """The full analysis. Raises InputError when too few readings were placed."""
@@ -97,4 +102,6 @@ def _judged_on(basis: ScanBasis) -> date | None:
 
 def _latency_sd_s(basis: ScanBasis) -> float:
     interval = basis.count_latency_ci95_s
-    return UNKNOWN_LATENCY_SD_S if interval is None else (interval[1] - interval[0]) / (2.0 * Z95)
+    if interval is not None:
+        return (interval[1] - interval[0]) / (2.0 * Z95)
+    return 0.0 if basis.latency_determined else UNKNOWN_LATENCY_SD_S

@@ -149,6 +149,7 @@ class Session:
             settings.records,
             self.began_s,
             sheath=settings.sheath,
+            latency_determined=self.latency.determined,
         )
 
     @property

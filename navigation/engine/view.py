@@ -11,6 +11,7 @@ from calibration.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
+from navigation.engine.lagwatch import LagWatch
 from navigation.engine.reach import ReachWatch, reach_of
 from navigation.engine.saturated import SaturationWatch
 from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
@@ -45,6 +46,7 @@ class Viewer:
         self._map_calibration: tuple[str, str] | None = None
         self._spots: tuple[Spot, ...] = ()
         self._bed_check: BedCheck | None = None
+        self.lag_watch = LagWatch()
         self._reach_watch = ReachWatch(session.settings.sheath)
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
         self._faults: list[tuple[str, float | None]] = []
@@ -145,6 +147,7 @@ class Viewer:
             ),
             *(f"{name} is not connected" for name in lost),
             *(alarm.text for alarm in alarms[-MOST_ALARMS_SHOWN:]),
+            *self.lag_watch.faults(self._map_scan),
             *(text for text, _ in self._faults),
         )
 

@@ -115,7 +115,15 @@ class LiveReconstruction:
     def quick_spots(self) -> tuple[Spot, ...]:
         """Spots of the readings so far, for the display: those that `update` used."""
         problem = self._problem()
-        return () if problem is None else self._spots(*self._live_find(problem))
+        return () if problem is None else self._spots(*self._live_find(problem), ALARMING_SIGMA)
+
+    def lag(self) -> LagScore | None:
+        """What the readings so far say of the latency in use, from the sources that `quick_spots` told."""
+        problem = self._problem()
+        if problem is None:
+            return None
+        problem, found = self._live_find(problem)
+        return score_lag(problem, found.fit, found.precision, self.setup.latency_sd_s)
 
     def finish(self) -> ScanResult:
         """The final answer: spots, full-resolution uncertainty, background.
@@ -158,7 +166,11 @@ class LiveReconstruction:
             samples_total=len(self._readings) + self._readings.unplaced,
             samples_placed=len(self._readings),
             nuclide=self.setup.nuclide.name,
-            reasons=(*self.setup.reasons, *self._doubts(problem, found), *_told(saturation.words(problem.data))),
+            reasons=(
+                *self.setup.reasons,
+                *self._doubts(problem, found),
+                *_told(saturation.words(problem.data)),
+            ),
             simulated=self.setup.simulated,
             given=self.setup.given,
             records=self.setup.records,

@@ -46,6 +46,9 @@ class SumImaging:
     def quick_spots(self) -> tuple[Spot, ...]:
         return (spot(),)
 
+    def lag(self) -> None:
+        return None
+
     def finish(self) -> ScanResult:
         if not self.n:
             raise InputError("0 placed readings are too few")
