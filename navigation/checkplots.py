@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from navigation.pictures import figure
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from calibration.check import CheckResult
+    from calibration.checkfit import CheckData
     from calibration.checkhistory import Trend
     from calibration.nema import Profile
     from calibration.response import DetectorResponse
@@ -45,14 +47,16 @@ def check_picture(
         _reasons(drawing.add_subplot(spots[2, 0]), content)
         axes = [drawing.add_subplot(spots[k // 2, 1 + k % 2]) for k in range(6)]
         if result.fit is None or result.data is None or content.get("strength_kbq") is None:
-            for empty in axes:
+            for empty in axes[1:] if result.data is not None else axes:
                 empty.set_axis_off()
+            if result.data is not None:
+                _rate(axes[0], result.data, None)
             return
         _sensitivity(axes[0], content["figures"], response)
         _coverage(axes[1], result)
         for place, key, unit in ((axes[2], "lateral", "mm"), (axes[3], "angular", "degrees")):
             _view(place, result.views.get(key), key, unit, content["figures"])
-        _rate(axes[4], result)
+        _rate(axes[4], result.data, result.fit.expected)
         _residuals(axes[5], result)
 
 
@@ -200,13 +204,11 @@ def _view(axes: Axes, view: Profile | None, name: str, unit: str, figures: Mappi
     axes.legend(fontsize=10)
 
 
-def _rate(axes: Axes, result: CheckResult) -> None:
-    fit, data = result.fit, result.data
-    assert fit is not None
-    assert data is not None
+def _rate(axes: Axes, data: CheckData, expected: NDArray[np.float64] | None) -> None:
     t = data.end_s - data.end_s[0]
     axes.plot(t, data.counts / data.window_s, ".", color=MEASURED, ms=3, label="counted")
-    axes.plot(t, fit.expected / data.window_s, color="black", lw=0.9, label="fitted")
+    if expected is not None:
+        axes.plot(t, expected / data.window_s, color="black", lw=0.9, label="fitted")
     axes.set_yscale("symlog", linthresh=20.0)
     axes.set_xlabel("s")
     axes.set_ylabel("cps")
@@ -243,7 +245,12 @@ def trend_picture(trends: Sequence[Trend], content: Mapping[str, Any], path: Pat
             _trend(axes, trend)
         panels[-1].tick_params(axis="x", rotation=20)
         handles, labels = panels[0].get_legend_handles_labels()
-        drawing.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=11)
+        for status, colour in STATUS_COLOURS.items():
+            if status == "warning":
+                continue  # no figure over the days has it
+            handles += panels[0].plot([], [], STATUS_MARKS[status], color=colour, ms=7)
+            labels.append(status)
+        drawing.legend(handles, labels, loc="outside lower center", ncols=7, fontsize=11)
 
 
 def _trend(axes: Axes, trend: Trend) -> None:

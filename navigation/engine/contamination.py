@@ -222,7 +222,7 @@ def risen_words(reference: Background, now: Background, against: Rise, slowly: b
     how = "creeps up" if slowly else f"rose by {against.sigma:.1f} sigma"
     return (
         f"background {how}: {now.counted.rate_cps:.1f} cps, {reference.counted.rate_cps:.1f} at first; is the probe"
-        " or drape contaminated? Change it, check again or explain"
+        " or drape contaminated? Change it, check again where it was held at first, or explain"
     )
 
 
