@@ -19,8 +19,10 @@ from tracking.sample import Readings
 
 Array = NDArray[np.float64]
 
-# Range of latencies that counters have, and the first step through it.
-LOWEST_S, HIGHEST_S, COARSE_STEP_S, FINE_STEP_S = 0.0, 0.45, 0.03, 0.005
+# Range of latencies, and the first step through it: counters are late, but a tracker may be later still.
+LOWEST_S, HIGHEST_S, COARSE_STEP_S, FINE_STEP_S = -0.15, 0.45, 0.03, 0.005
+# Poses stamped later than counts by more than this, and by more than so many standard errors, are no rounding.
+NEGLIGIBLE_LEAD_S, LEAD_SIGMA, Z95 = 0.005, 3.0, 1.96
 # How far the source may lie from where it is said to be: tip calibration and the stand it sits on.
 OFFSET_SD_MM = 2.0
 FEWEST_READINGS = 20
@@ -33,7 +35,10 @@ ITERATIONS = 12
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Estimate in s, 95 % interval or None, and whether it is good enough to place counts by."""
+    """Estimate in s, 95 % interval or None, and whether it is good enough to place counts by.
+
+    Negative, and then never determined, where the poses are stamped later than the counts.
+    """
 
     latency_s: float
     ci95_s: tuple[float, float] | None
@@ -70,9 +75,12 @@ def _from_profile(latencies: Array, profile: _Profile) -> Latency:
     near = slice(max(top - 4, 0), top + 5)
     a, b, _ = np.polyfit(latencies[near], profile.log_likelihood[near], 2)
     if a >= 0 or top in (0, len(latencies) - 1):
-        return Latency(max(float(latencies[top]), 0.0), None, False, ("the likelihood has no maximum",))
+        return Latency(float(latencies[top]), None, False, ("the likelihood has no maximum",))
     centre = float(-b / (2 * a))
     half = float(np.sqrt(PROFILE_DROP * profile.dispersion / -a))
+    if centre < -max(NEGLIGIBLE_LEAD_S, LEAD_SIGMA * half / Z95):
+        words = f"the poses are stamped {-1000 * centre:.0f} ms later than the counts"
+        return Latency(centre, (centre - half, centre + half), False, (words,))
     determined = half <= DETERMINED_HALF_WIDTH_S
     reasons = () if determined else (f"95 % interval is {1000 * half:.0f} ms to either side",)
     return Latency(max(centre, 0.0), (max(centre - half, 0.0), max(centre, 0.0) + half), determined, reasons)

@@ -243,6 +243,11 @@ def tracker_of(path: Path) -> SourceRole:
     return _source(read_toml(path), "tracker", True, False, path)
 
 
+def probe_of(path: Path) -> SourceRole:
+    """The probe's counter of such a case file. Raises InputError as `tracker_of`."""
+    return _source(read_toml(path), "probe", False, True, path)
+
+
 def _source(found: Mapping[str, Any], name: str, poses: bool, counts: bool, path: Path) -> SourceRole:
     table = found.get(name)
     if not isinstance(table, dict):
@@ -346,12 +351,12 @@ def _calibration(
 def _records(
     found: Mapping[str, Any], path: Path, response: DetectorResponse | None
 ) -> tuple[dict[str, Any], ...]:
-    """Stamps of the tip and latency files that the case rests on; each must be of its probe."""
+    """Stamps of the tip, latency and sheath files that the case rests on; each must be of its probe."""
     measured = response is not None and response.T_probe_probetip is not None
     tip = None if "tip" not in found and measured else _file(found, "tip", path, "tip.json")
-    files = [tip, _file(found, "latency", path)]
+    files = [tip, *(_file(found, key, path) for key in ("latency", "sheath"))]
     known = Identity() if response is None else response.identity
-    stamps = [stamp_of(f, known) for f in files if f is not None and f.suffix.lower() != ".xml"]
+    stamps = [stamp_of(f, known) for f in files if f is not None]
     return tuple(stamp.to_json() for stamp in stamps)
 
 
@@ -369,7 +374,10 @@ def _latency_of(values: Mapping[str, Any], interval_key: str, where: str) -> Lat
     try:
         interval = values.get(interval_key)
         ci95 = None if interval is None else (float(interval[0]), float(interval[1]))
-        return LatencyState(float(values["count_latency_s"]), ci95, bool(values.get("determined", True)))
+        latency = LatencyState(float(values["count_latency_s"]), ci95, bool(values.get("determined", True)))
+        if latency.count_latency_s < 0.0:
+            raise ValueError("it is negative: the tracker's stamps are later than the counter's")
+        return latency
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{where}: count_latency_s or {interval_key} is missing or wrong ({error})"

@@ -294,6 +294,8 @@ class Session:
         return []
 
     def _use_latency(self, content: dict[str, Any]) -> list[Job]:
+        if float(content["count_latency_s"]) < 0.0:
+            raise InputError("a negative count latency: the tracker's stamps are later than the counter's")
         ci95 = content.get("ci95_s")
         interval = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
         self.latency = LatencyState(float(content["count_latency_s"]), interval, bool(content["determined"]))

@@ -48,6 +48,16 @@ def test_a_strong_source_tells_the_latency(latency_s: float) -> None:
     assert found.ci95_s[1] - found.ci95_s[0] < 0.03
 
 
+@pytest.mark.parametrize("latency_s", [-0.1, -0.04])
+def test_a_tracker_that_is_later_is_told_and_never_cut_to_none(latency_s: float) -> None:
+    stamps, counts = sweep(latency_s, 300.0, seed=5)
+    found = estimate_latency_point_source(lambda lag: placed(stamps, counts, lag), SOURCE, response())
+    # Seven seconds of a sweep leave 3 ms (one standard error).
+    assert found.latency_s == pytest.approx(latency_s, abs=0.010)
+    assert not found.determined
+    assert "later than the counts" in found.reasons[0]
+
+
 def test_a_source_somewhat_beside_its_place_does_not_pass_for_latency() -> None:
     stamps, counts = sweep(0.1, 300.0, seed=2)
     found = estimate_latency_point_source(
