@@ -26,6 +26,7 @@ __all__ = [
     "LATENCY",
     "SHEATH",
     "TIP",
+    "UNSEALED",
     "RecordStamp",
     "approved",
     "checksum",

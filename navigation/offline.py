@@ -77,7 +77,7 @@ def scan_latency(
     scan = open_scan(where)
     sheath = sheath_at(options.sheath)
     response = covered(response_for(scan, probe), sheath)
-    others = other_records(scan, options.tips, options.latency, response)
+    others = other_records(scan, options.tips, (options.latency, options.sheath, options.crosstalk), response)
     doubts = () if options.ct is None else require_study(options.ct, scan.nuclide)
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calibration.binding import Identity, require_match
 from calibration.nuclide import nuclide as nuclide_by_name
-from calibration.record import RecordStamp, require_usable
+from calibration.record import TIP, UNSEALED, RecordStamp, require_usable
 from calibration.response import DetectorResponse, load_response
 from navigation.io.study import load_study
 from tracking.errors import GateRefusedError, InputError
@@ -45,24 +45,25 @@ def response_for(scan: Scan, probe: Path) -> DetectorResponse:
 
 
 def other_records(
-    scan: Scan, tips: Sequence[Path], latency: Path | None, response: DetectorResponse
+    scan: Scan, tips: Sequence[Path], more: Sequence[Path | None], response: DetectorResponse
 ) -> tuple[RecordStamp, ...]:
-    """Stamps of the tip and latency files that are used with the scan.
+    """Stamps of the files that are used with the scan: of the tip, and `more` of latency, sheath, crosstalk.
 
     Raises GateRefusedError for one that may not be used or is of another probe, InputError.
     """
     own = scan.source / "tip.json"
     moved = scan.pose_name == MARKER_POSES and (tips or response.T_probe_probetip is None)
     used = [*([own] if moved and own.is_file() else []), *(tips if moved else ())]
-    files = [*used, *([] if latency is None else [latency])]
-    return tuple(stamp_of(path, response.identity) for path in files if path.suffix.lower() != ".xml")
+    return tuple(stamp_of(path, response.identity) for path in (*used, *(f for f in more if f is not None)))
 
 
 def stamp_of(path: Path, calibration: Identity) -> RecordStamp:
-    """The stamp of a tip or latency file that is used with a detector's calibration.
+    """The stamp of another file that is used with a detector's calibration; a PLUS file is named as unsealed.
 
     Raises GateRefusedError when it may not be used or is of another probe, InputError.
     """
+    if path.suffix.lower() == ".xml":
+        return RecordStamp(path.name, TIP, UNSEALED)
     content = read_json(path)
     require_usable(content, path)
     stated = Identity.of({"probe_serial": content.get("probe_serial")}, path)

@@ -88,6 +88,8 @@ def summary(result: ScanResult) -> list[str]:
     lines.append(
         f"{len(found)} foci of activity in {result.samples_placed} of {result.samples_total} readings"
     )
+    if result.records:
+        lines[-1] += f", calibration {result.records[0].words}"
     for s in found:
         x, y, z = s.position_mm
         low, high = s.activity_ci95_kbq

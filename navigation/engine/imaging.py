@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from navigation.bed import Bed, BedCheck
-from navigation.bedwords import CAVEAT
+from navigation.bedwords import CAVEAT, with_records
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, ScanBasis, TickJob
 from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, ScanResult, Spot
@@ -127,7 +127,7 @@ def without_absence(check: BedCheck, blocked: str | None) -> BedCheck:
     return replace(
         check,
         finding=NOT_ASSESSED,
-        statement=f"Not assessed: {blocked}. {CAVEAT}",
+        statement=with_records(f"Not assessed: {blocked}. {CAVEAT}", check.records),
         reasons=(*check.reasons, blocked),
     )
 

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
+from navigation.bedwords import with_records
 from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
@@ -313,7 +314,7 @@ def withheld(outcome: Outcome, recorder: RecorderState) -> Outcome:
     told = replace(
         check,
         finding="not-assessed",
-        statement=f"The bed is not assessed: the recorder {what}.",
+        statement=with_records(f"The bed is not assessed: the recorder {what}.", check.records),
         reasons=(*check.reasons, reason),
     )
     return replace(outcome, bed_check=told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from calibration.response import response_of
 from calibration.store import RECORDS
 from navigation.case import read_case
 from navigation.cli.main import run
+from navigation.engine.jobs import ScanBasis
+from navigation.engine.reconstruct import build_imaging
 from navigation.io.nrrd import read_nrrd
-from navigation.provenance import require_study, response_for
+from navigation.provenance import require_study, response_for, stamp_of
 from navigation.reconstruction import ImagingSetup
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tracking.errors import GateRefusedError, InputError
@@ -240,8 +243,6 @@ def test_an_old_record_is_judged_by_its_own_day_a_folder_by_today(place: Path, d
 
 
 def replace_measured(scan: Scan, measured_s: float) -> Scan:
-    from dataclasses import replace
-
     return replace(scan, measured_s=measured_s)
 
 
@@ -365,3 +366,37 @@ def test_a_new_calibration_names_the_one_that_it_is_written_over(
         assert (tip["kind"], tip["operator"], tip["state"]) == ("tip", "Ada", "draft")
         assert tip == sealed(tip)
     assert gammanav(capsys, "calibrate", "approve", tmp_path / "tip.json", "--by", "Ben")[0] == 0
+
+
+def test_a_live_case_of_another_probe_ends_before_anything_is_recorded(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tip(place)
+    (place / "case.toml").write_text(CASE.format("probe.json", 'probe_serial = "SN 8"'))
+    code, _, said = gammanav(capsys, "run", place / "case.toml", "--headless", "--out", place / "case-7")
+    assert code == 3
+    assert "the calibration is for probe serial SN 7, the case is SN 8" in said
+    assert said.count("\n") == 1
+    assert not (place / "case-7").exists()
+
+
+def test_a_replay_is_judged_by_the_day_of_its_case(draft: dict[str, Any]) -> None:
+    expired = sealed(draft | {"expiry": "2026-03-01"})
+    basis = ScanBasis("scan-1", expired, "Tc-99m", flat_surface(), None, 0.0, None, None, True)
+    build_imaging(replace(basis, began_s=1769947200.0))  # 2026-02-01
+    for began_s in (1775044800.0, None):  # 2026-04-01, and today
+        with pytest.raises(GateRefusedError, match="expired on 2026-03-01"):
+            build_imaging(replace(basis, began_s=began_s))
+
+
+def test_other_records_are_of_the_same_probe(tmp_path: Path) -> None:
+    known = Identity("Tc-99m", None, "SN 7")
+    # Late by the counter and dimmed by a foil: measured with whatever source was at hand.
+    latency = stamped({"count_latency_s": 0.1}, "latency", nuclide="Co-57", probe_serial="sn7")
+    sheath = stamped({"transmission": 0.98, "accepted": True}, "sheath", probe_serial="SN 8")
+    for name, content in (("sheath.json", sheath), ("latency.json", latency)):
+        (tmp_path / name).write_text(json.dumps(content))
+    assert stamp_of(tmp_path / "latency.json", known).kind == "latency"
+    with pytest.raises(GateRefusedError, match=r"is for probe serial SN 7, sheath\.json is SN 8"):
+        stamp_of(tmp_path / "sheath.json", known)
+    assert stamp_of(tmp_path / "PlusDevice.xml", known).words == "PlusDevice.xml (unsealed)"
