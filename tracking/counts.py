@@ -188,9 +188,9 @@ def _rolled_over(sample: CountSample, last: CountSample) -> bool:
 
 
 def _told(sample: CountSample) -> dict[str, Any]:
-    """What the sample says of the probe and its setting."""
-    keys = ("nuclide", "window_kev", "probe_serial")
-    return {key: getattr(sample, key) for key in keys if getattr(sample, key) is not None}
+    """What the sample says of the probe and its setting; an empty text says nothing."""
+    said = {key: getattr(sample, key) for key in ("nuclide", "window_kev", "probe_serial")}
+    return {k: v for k, v in said.items() if v is not None and not (isinstance(v, str) and not v.strip())}
 
 
 def _implausible(sample: CountSample) -> str | None:

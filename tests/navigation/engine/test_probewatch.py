@@ -89,6 +89,22 @@ def test_no_scan_begins_with_another_probe(told: dict[str, Any], words: str) -> 
     assert words in " ".join(Viewer(case).snapshot(case.began_s or 0.0).faults)
 
 
+def test_empty_words_say_nothing_and_a_restart_forgets_the_probe_before() -> None:
+    case = session()
+    for event in telling(stream(0.5), {"nuclide": "", "probe_serial": " "}):
+        case.handle(event)
+    assert case.counts.told == {}
+    assert case.foreign is None
+    for event in telling(stream(0.5, start_s=1_700_000_020.0), {"nuclide": "In-111"}):
+        case.handle(event)
+    assert case.foreign is not None
+    # Another probe is plugged in: its total begins anew, and it tells nothing.
+    for event in stream(0.5, start_s=1_700_000_030.0):
+        case.handle(event)
+    assert case.counts.restarts == 2
+    assert case.foreign is None
+
+
 def test_what_the_case_states_binds_without_a_calibration_too() -> None:
     case = session(stated={"probe_serial": "SN9"})
     case.calibration = None
