@@ -25,7 +25,8 @@ CLASSICAL_RADIUS_MM = 2.8179403e-12
 ELECTRONS_PER_MM3 = 3.31e20
 # Quadrature round the direction to the detector: polar angle, azimuth, distance from the source.
 N_POLAR, N_AZIMUTH, N_DISTANCE = 12, 8, 14
-WIDEST_ANGLE_RAD = np.deg2rad(100.0)
+# A photon that is turned so far that fewer than this are still counted adds nothing.
+LEAST_COUNTED = 1e-3
 
 
 def klein_nishina(cosine: Array, energy_kev: float) -> tuple[Array, Array]:
@@ -41,6 +42,13 @@ def acceptance(energy_kev: Array, window_kev: tuple[float, float]) -> Array:
     low, high = window_kev
     result: Array = ndtr((high - energy_kev) / sigma) - ndtr((low - energy_kev) / sigma)
     return result
+
+
+def widest_angle(energy_kev: float, window_kev: tuple[float, float]) -> float:
+    """Largest deflection in rad after which a photon may still be counted: no detour turns it by less than it began."""
+    angle = np.linspace(0.0, np.pi, 181)
+    counted = acceptance(klein_nishina(np.cos(angle), energy_kev)[1], window_kev) > LEAST_COUNTED
+    return float(angle[counted].max(initial=angle[1]))
 
 
 def single_scatter(
@@ -59,7 +67,7 @@ def single_scatter(
     the window adds its scatter, too. Spherical coordinates round the source cancel the 1/d^2 of its fluence.
     """
     total = np.zeros(len(r_mm))
-    polar, w_polar = _gauss(N_POLAR, 0.0, WIDEST_ANGLE_RAD)
+    polar, w_polar = _gauss(N_POLAR, 0.0, widest_angle(energy_kev, window_kev))
     azimuth = (np.arange(N_AZIMUTH) + 0.5) / N_AZIMUTH * np.pi
     unit, w_unit = _gauss(N_DISTANCE, 0.0, 1.0)
     to_detector = np.stack([-r_mm, -(z_mm + recess_mm)], axis=1)
