@@ -38,7 +38,7 @@ IMPOSSIBLE_SD = 5.0
 SAME_KEV = 2.0
 # Figures that make a check, with an activity and without: with none of them it says nothing of the probe.
 TELLING = ("constancy", "sensitivity_30mm")
-TELLING_OF_SHAPE = ("fall_10_30mm", "fall_30_50mm", "lateral_fwhm", "angular_fwhm")
+TELLING_OF_SHAPE = ("fall_10_30mm", "fall_30_50mm", "lateral_fwhm", "lateral_fwtm", "angular_fwhm")
 
 
 @dataclass(frozen=True, slots=True)

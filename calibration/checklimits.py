@@ -41,7 +41,7 @@ class CheckLimits:
     # A source that lies farther from where it was said to be is another one, or the tip is wrong.
     place_mm: float = 6.0
     # Counts above the room's that a source needs to be there at all, and those from which figures can be had.
-    fewest_counts: float = 200.0
+    fewest_counts: float = 500.0
     # Nominal doubling of strength across a series of checks that tells linearity, and what it may deviate.
     linearity_span: float = 2.0
     linearity: float = 0.05

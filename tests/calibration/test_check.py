@@ -144,10 +144,13 @@ def test_what_was_not_visited_is_no_fault() -> None:
 
 
 def test_a_check_that_shows_nothing_is_no_pass() -> None:
-    weak = checked(Check(true_kbq=5.0), CheckSource(activity_kbq=5.0))
+    weak = checked(Check(true_kbq=8.0), CheckSource(activity_kbq=8.0))
     assert not weak.accepted
     assert FAIL not in statuses(weak).values()
     assert "stronger source" in weak.reasons[0]
+    weaker = checked(Check(true_kbq=4.0))
+    assert not weaker.accepted
+    assert "counts of it" in weaker.reasons[0]
     short = checked(Check(way=WHOLE[:1]))
     assert not short.accepted
     assert "windows" in short.reasons[0]
