@@ -35,6 +35,10 @@ NEEDED_COVERAGE, NEEDED_TILT_DEG = 0.6, 20.0
 ESTIMATE_DEG, ESTIMATE_POSES, ESTIMATE_EVERY_S = 4.0, 20, 0.5
 # A tip beyond this from its place, and beyond so many RMS, for so many poses running, has slipped.
 SLIP_MM, SLIP_RMS, SLIP_POSES = 2.0, 6.0, 6
+# Held elsewhere first and then carried into the divot: farther than a tilt takes the marker of the longest tool.
+CARRIED_MM, LONGEST_TOOL_MM = 20.0, 450.0
+# The way into the divot lies within this first part of an attempt.
+EARLY_SHARE = 0.4
 # After this an attempt has failed, whatever is missing.
 LONGEST_S = 120.0
 # Shares of the progress bar.
@@ -61,6 +65,7 @@ class PivotGuide(Guide):
         self._upright: Array | None = None
         self._left: Array | None = None
         self._kept: list[Array] = []
+        self._times_s: list[float] = []
         self._kept_s = -np.inf
         self._estimate: PivotCalibration | None = None
         self._estimated_s = -np.inf
@@ -81,6 +86,10 @@ class PivotGuide(Guide):
         self._keep(t_s, matrix)
         if self.phase == "left":
             self._learn_left(matrix)
+        if self._carried(matrix):
+            self._begin()
+            self.restarted(t_s)
+            return
         if self._slipped(matrix):
             self.restarts += 1
             self._begin()
@@ -116,13 +125,44 @@ class PivotGuide(Guide):
         if self._kept and largest_rotation_deg(np.stack([self._kept[-1], matrix])) < NEXT_DEG:
             return
         self._kept.append(matrix)
+        self._times_s.append(t_s)
         self._kept_s = t_s
+
+    def _carried(self, matrix: Array) -> bool:
+        """Whether the marker went farther from "upright" than any tilt of a tool takes it: it was held elsewhere."""
+        if self._estimate is not None or self._upright is None:
+            return False
+        moved = float(np.linalg.norm(matrix[:3, 3] - self._upright[:3, 3]))
+        turned = np.radians(largest_rotation_deg(np.stack([self._upright, matrix])))
+        return moved > CARRIED_MM + LONGEST_TOOL_MM * 2.0 * float(np.sin(0.5 * turned))
+
+    def _leave_out_the_way_there(self) -> None:
+        """Poses before the tip came to its place do not belong to the attempt."""
+        known = self._estimate
+        if known is None or known.tip_offset_mm is None or known.pivot_point_mm is None:
+            return
+        poses = self.matrices
+        tips = poses[:, :3, :3] @ known.tip_offset_mm + poses[:, :3, 3]
+        off = np.linalg.norm(tips - known.pivot_point_mm, axis=1) > self._limit_mm(known)
+        early = np.flatnonzero(off[: int(EARLY_SHARE * len(off))])
+        if len(early) == 0:
+            return
+        first = int(early[-1]) + 1
+        self._kept, self._times_s = self._kept[first:], self._times_s[first:]
+        self._start_s = self._times_s[0]
+        self._estimate = calibrate_pivot(self.matrices, self.gates)
+
+    def _limit_mm(self, known: PivotCalibration) -> float:
+        """How far from its place a tip may seem to be by noise and by what is not known of it."""
+        doubt = (known.tip_sd_mm or 0.0) * SLIP_RMS + SLIP_MM
+        return max(doubt, SLIP_RMS * (known.rms_mm or 0.0))
 
     def _renew(self, t_s: float) -> None:
         poses = self.matrices
         if len(poses) < ESTIMATE_POSES or weakest_rotation_deg(poses) < ESTIMATE_DEG:
             return
         self._estimate = calibrate_pivot(poses, self.gates)
+        self._leave_out_the_way_there()
         if self._reached() or (self._start_s is not None and t_s - self._start_s > LONGEST_S):
             self.phase = "done"
 
@@ -133,8 +173,7 @@ class PivotGuide(Guide):
             return False
         tip = matrix[:3, :3] @ known.tip_offset_mm + matrix[:3, 3]
         off = float(np.linalg.norm(tip - known.pivot_point_mm))
-        worst = (known.tip_sd_mm or 0.0) * SLIP_RMS + SLIP_MM
-        self._off = self._off + 1 if off > max(worst, SLIP_RMS * (known.rms_mm or 0.0)) else 0
+        self._off = self._off + 1 if off > self._limit_mm(known) else 0
         return self._off >= SLIP_POSES
 
     def _reached(self) -> bool:

@@ -24,6 +24,8 @@ NEXT_DEG, NEXT_S = 0.4, 0.05
 ESTIMATE_DEG, ESTIMATE_POSES, ESTIMATE_EVERY_S = 12.0, 12, 0.5
 # Turned this far one way and then halted, a wrist is at its end.
 ONE_WAY_DEG, HALTED_DEG_S = 40.0, 6.0
+# Of a spin that sways too much this share is left out, the oldest poses first, twice a second.
+FORGOTTEN_SHARE = 0.15
 LONGEST_S = 120.0
 SECTOR_RAD = 2.0 * np.pi / SECTORS
 
@@ -42,6 +44,7 @@ class SpinGuide(Guide):
         self.target_sd_deg = min(TARGET_SD_DEG, self.gates.max_axis_sd_deg)
         self.phase = "turn"
         self._kept: list[Array] = []
+        self._times_s: list[float] = []
         self._kept_s = self._estimated_s = -np.inf
         self._estimate: AxisCalibration | None = None
 
@@ -56,6 +59,7 @@ class SpinGuide(Guide):
         if self._kept and largest_rotation_deg(np.stack([self._kept[-1], matrix])) < NEXT_DEG:
             return
         self._kept.append(matrix)
+        self._times_s.append(t_s)
         self._kept_s = t_s
         if t_s - self._estimated_s >= ESTIMATE_EVERY_S:
             self._estimated_s = t_s
@@ -66,8 +70,16 @@ class SpinGuide(Guide):
         if len(poses) < ESTIMATE_POSES or largest_rotation_deg(poses) < ESTIMATE_DEG:
             return
         self._estimate = calibrate_axis(poses, self.tip_mm, self.gates)
+        if (self._estimate.wobble_deg or 0.0) > self.gates.max_wobble_deg:
+            self._forget_the_oldest()
         if self._reached() or (self._start_s is not None and t_s - self._start_s > LONGEST_S):
             self.phase = "done"
+
+    def _forget_the_oldest(self) -> None:
+        """The way there, or a spin that swayed, is not what the result may rest on; what comes now may be better."""
+        first = max(int(FORGOTTEN_SHARE * len(self._kept)), 1)
+        self._kept, self._times_s = self._kept[first:], self._times_s[first:]
+        self._start_s = self._times_s[0]
 
     def _reached(self) -> bool:
         known = self._estimate

@@ -5,18 +5,22 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from navigation.engine.settings import SourceRole
 from navigation.engine.sources import device_for
-from tracking.counts import CountInterval
+from tracking.buffer import TransformBuffer
+from tracking.counts import CountInterval, CountStream
 from tracking.device import DeviceState
 from tracking.errors import SurroundingsError, WireError
 from tracking.hub import Hub
-from tracking.igtl.codec import decode
+from tracking.igtl.codec import Message, decode
+from tracking.igtl.counts import counts_from_message, is_counts
+from tracking.igtl.poses import poses_from_message
+from tracking.inputs import ClockKind, Inputs, frame_number, within
 
 Array = NDArray[np.float64]
 
@@ -38,8 +42,12 @@ class Feed:
     def __init__(self, roles: Mapping[str, SourceRole], tool: str, in_reference: bool) -> None:
         self.tool, self.in_reference = tool, in_reference
         self.simulated = False
-        self._hub = Hub({name: role.inputs for name, role in roles.items()})
         self._roles = roles
+        # Clocks have to be laid on one another only where they differ.
+        own = any(role.clock is ClockKind.OWN for role in roles.values())
+        self._hub = Hub({name: role.inputs for name, role in roles.items()}) if own else None
+        self._buffer = TransformBuffer() if self._hub is None else self._hub.buffer
+        self._counts = CountStream()
         self._raw: queue.SimpleQueue[tuple[str, float, bytes]] = queue.SimpleQueue()
         self._told_s = -np.inf
         self._devices = {
@@ -85,13 +93,25 @@ class Feed:
             message = decode(raw)
             stamp = message.metadata.get(SIMULATION, "")
             self.simulated = self.simulated or stamp.upper() not in NOT_SIMULATED
-            return self._hub.take(source, arrival_s, message)
+            if self._hub is not None:
+                return self._hub.take(source, arrival_s, message)
+            return self._as_stamped(self._roles[source].inputs, arrival_s, message)
         except WireError:
             return ()
 
+    def _as_stamped(self, allowed: Inputs, arrival_s: float, message: Message) -> tuple[CountInterval, ...]:
+        """Samples of sources that share a clock, at the times they say."""
+        if is_counts(message):
+            return self._counts.add(counts_from_message(message), arrival_s) if allowed.counts else ()
+        frame = frame_number(message.metadata)
+        for pose in poses_from_message(message) if allowed.poses else ():
+            if allowed.allows(pose.name):
+                self._buffer.add(within(replace(pose, frame=frame), allowed.volume))
+        return ()
+
     def _poses(self) -> list[tuple[float, Array | None]]:
         """New frames of the tool, once the reference's frame of that time has come too."""
-        buffer = self._hub.buffer
+        buffer = self._buffer
         if self.in_reference:
             tool, reference = buffer.chain(self.tool)
             tracks = [t for t in (tool, reference) if t is not None]

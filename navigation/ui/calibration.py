@@ -14,10 +14,11 @@ from typing import IO, Any
 
 import click
 from PyQt5.QtCore import QTimer
+from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication
 
 from navigation.ui.calibrationview import CalibrationView
-from navigation.ui.window import FRAME_MS, WINDOW_SIZE, require_display
+from navigation.ui.window import FRAME_MS, FRAMES_BETWEEN_GRABS, WINDOW_SIZE, require_display
 from tracking.errors import SurroundingsError
 
 EXIT_INPUT = 2
@@ -55,7 +56,8 @@ class CalibrationWindow:
         self.view = CalibrationView(self.say)
         self.view.setWindowTitle("gammanav calibration: research use only")
         self.view.resize(*WINDOW_SIZE)
-        self._best = -1.0
+        self._best: tuple[float, QImage] | None = None
+        self._frames = 0
         self._result_kept = False
 
     def say(self, word: str) -> None:
@@ -76,17 +78,25 @@ class CalibrationWindow:
         if state.get("outcome") is not None:
             if not self._result_kept:
                 self._result_kept = True
-                self._save(target.with_name(f"{target.stem}-result{target.suffix}"))
-        elif state["progress"] > self._best and not state["done"]:
-            self._best = state["progress"]
-            self._save(target)
+                _save(target.with_name(f"{target.stem}-result{target.suffix}"), self.view.grab().toImage())
+            return
+        self._frames += 1
+        better = self._best is None or state["progress"] > self._best[0]
+        if better and not state["done"] and self._frames % FRAMES_BETWEEN_GRABS == 1:
+            self._best = (state["progress"], self.view.grab().toImage())
 
-    def _save(self, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{os.getpid()}.{target.name}")
-        if not self.view.grab().toImage().save(str(temporary), "PNG"):
-            raise SurroundingsError(f"{target}: the picture cannot be written")
-        temporary.replace(target)
+    def close(self) -> None:
+        """Leave the picture of the fullest map."""
+        if self._screenshot is not None and self._best is not None:
+            _save(self._screenshot, self._best[1])
+
+
+def _save(target: Path, image: QImage) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    if not image.save(str(temporary), "PNG"):
+        raise SurroundingsError(f"{target}: the picture cannot be written")
+    temporary.replace(target)
 
 
 @click.command()
@@ -104,6 +114,7 @@ def command(screenshot: Path | None) -> None:
     window.view.show()
     application.exec_()
     timer.stop()
+    window.close()
 
 
 def main() -> None:

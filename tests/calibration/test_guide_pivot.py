@@ -74,6 +74,37 @@ def test_a_tip_that_leaves_the_divot_ends_the_attempt_in_words() -> None:
     assert guide.restarts == 1
 
 
+@pytest.mark.parametrize("away_mm", [(12.0, 0.0, 5.0), (60.0, -40.0, 30.0), (250.0, 80.0, 120.0)])
+def test_a_tool_that_was_held_still_elsewhere_first_spoils_nothing(
+    away_mm: tuple[float, float, float],
+) -> None:
+    hand, guide = Hand(9), PivotGuide("stylus")
+    taken: list[tuple[float, np.ndarray]] = []
+    take = guide.take_pose
+
+    def noted(t_s: float, matrix: np.ndarray | None) -> None:
+        if matrix is not None:
+            taken.append((t_s, matrix))
+        take(t_s, matrix)
+
+    guide.take_pose = noted  # type: ignore[method-assign]
+    hand.slipped_mm = np.array(away_mm)
+    hand.tilt = np.array([6.0, -4.0])
+    hand.hold(guide, 2.0)
+    for share in np.linspace(1.0, 0.0, 25):
+        hand.slipped_mm = share * np.array(away_mm)
+        hand.lean(guide, (6.0 * share, -4.0 * share))
+    obeyed(guide, hand)
+    assert guide.guidance().done
+    start = guide.start_s
+    assert start is not None
+    # All poses from the start of the attempt on, as they are written, not only those the guide has kept.
+    result = calibrate_pivot(np.stack([m for t, m in taken if t >= start]))
+    assert result.accepted
+    assert result.tip_offset_mm is not None
+    assert float(np.linalg.norm(result.tip_offset_mm - hand.tip_mm)) < 6 * 0.15
+
+
 def test_what_is_wrong_is_said() -> None:
     hand, guide = Hand(1), PivotGuide("stylus")
     assert guide.guidance().hint == "waiting for the tracker to tell of the stylus"
@@ -173,6 +204,18 @@ def test_a_cone_instead_of_a_spin_is_told() -> None:
         hand.turn(guide, 6.0 * k)
     assert "sways too much" in guide.guidance().hint
     assert not guide.guidance().done
+
+
+def test_a_spin_recovers_from_the_way_to_its_place() -> None:
+    hand = Hand(6)
+    guide = SpinGuide("probe", tip_mm=hand.tip_mm)
+    hand.tilt = np.array([60.0, 0.0])
+    hand.lean(guide, (0.0, 0.0))
+    for goal in (75.0, -75.0, 75.0, -75.0, 75.0, -75.0):
+        if not guide.guidance().done:
+            hand.turn(guide, goal)
+    assert guide.guidance().done
+    assert guide.guidance().refusals == ()
 
 
 def test_guidance_can_go_to_another_process() -> None:

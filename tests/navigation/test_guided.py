@@ -34,7 +34,7 @@ def test_a_stylus_is_calibrated_by_words_over_real_sockets(
         code = run([*words, "--headless", "--no-plots", "--longest-s", "60", "--out", str(out)])
         true = stage.scene.equipment.stylus_tip_mm
     said = lines_of(capsys)
-    assert code == 0
+    assert code == 0, (said, (out / "tip.json").read_text(encoding="utf-8"))
     assert "SIMULATION" in said
     assert any("tilt the stylus to your left" in line for line in said)
     result = json.loads((out / "tip.json").read_text(encoding="utf-8"))

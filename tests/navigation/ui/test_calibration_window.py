@@ -87,6 +87,7 @@ def test_states_from_a_pipe_are_painted_and_a_picture_is_left(
         return window.view.state is not None
 
     qtbot.waitUntil(seen, timeout=5_000)
+    window.close()
     assert QImage(str(target)).width() == 1600
     into.close()
     qtbot.waitUntil(lambda: not window.frame(), timeout=5_000)
