@@ -18,10 +18,10 @@ from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
-from navigation.spotbudget import spot_budget
 from navigation.spots import (
     Z95,
     Thresholds,
+    budget_of,
     guarded_significance,
     needed_gain,
     nuisance_of,
@@ -195,7 +195,7 @@ def _reported(
     residuals = []
     for index, significance in significances:
         source = fit.sources[index]
-        log_sd = spot_budget(state.problem, fit, index).relative_sd
+        log_sd = budget_of(state.problem, fit, index, significance).relative_sd
         spread = float(np.exp(min(Z95 * log_sd, 7.0)))
         interval = (source.activity_kbq / spread, source.activity_kbq * spread)
         residuals.append(Residual(source.position_mm, source.activity_kbq, interval, significance))
@@ -232,6 +232,9 @@ def latency_fault(state: ScanState) -> str | None:
         return "the count latency is not known well enough"
     if state.result.count_latency_s < 0.0:
         return "the tracker's stamps are later than the counter's"
+    shift_s = found.fit.latency_shift_s
+    if abs(shift_s) * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
+        return f"the counts were placed {1000 * abs(shift_s):.0f} ms beside the latency they tell themselves"
     lag = score_lag(state.problem, found.fit, found.precision, state.setup.latency_sd_s)
     return lag.words if lag is not None and lag.rejects() else None
 

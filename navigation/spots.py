@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.budget import Budget
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.saturation import BOUND_SHARE, saturated_share
@@ -332,11 +333,10 @@ def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tu
 def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -> Spot:
     source, block = found.fit.sources[index], found.fit.block(index)
     shift = _leakage(problem, found.fit, index)[0]
-    leaked = shift / max(found.significance[index], 1.0)
     # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
     covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
     bound = saturated_share(problem, source)
-    budget = spot_budget(problem, found.fit, index, leaked, _extrapolated_share(problem, source))
+    budget = budget_of(problem, found.fit, index, found.significance[index])
     log_sd, activity = budget.relative_sd, source.activity_kbq
     interval = budget.interval(activity)
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
@@ -364,6 +364,12 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
         reasons=(*reasons, *doubts),
         budget=budget,
     )
+
+
+def budget_of(problem: Problem, fit: JointFit, index: int, significance: float) -> Budget:
+    """What the interval of one source's activity is made of, its neighbours and its place in the response included."""
+    leaked = _leakage(problem, fit, index)[0] / max(significance, 1.0)
+    return spot_budget(problem, fit, index, leaked, _extrapolated_share(problem, fit.sources[index]))
 
 
 def _quality(problem: Problem, source: Source, sd_mm: float, log_sd: float) -> tuple[str, list[str]]:
