@@ -58,6 +58,7 @@ CALIBRATE = {
     "crosstalk": Entry("navigation.cli.crosstalk:command", "Spill of a second nuclide between windows."),
     "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
     "axis": Entry("navigation.cli.axis:command", "Direction a tracked probe looks."),
+    "guide": Entry("navigation.cli.guide:command", "One step, led by words and pictures."),
     "divot": Entry("navigation.cli.divot:command", "Is the tip where its calibration says?"),
     "tracker": Entry("navigation.cli.tracker:command", "A tracker against known distances."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),
