@@ -32,6 +32,7 @@ from tests.calibration.check_scene import (
     scan_of,
 )
 from tracking.errors import InputError
+from tracking.scanfolder import MARKER_POSES
 
 KNOWN = Known(latency_s=LATENCY_S, latency_sd_s=LATENCY_SD_S)
 DECLARED = CheckSource(activity_kbq=ACTIVITY_KBQ)
@@ -230,6 +231,19 @@ def test_a_frame_that_is_only_nominal_is_a_warning(test_data: Path) -> None:
     found = result.figure("constancy")
     assert found is not None
     assert found.value == pytest.approx(1.0, abs=0.06)
+
+
+def test_a_probe_bent_since_its_calibration_fails() -> None:
+    # The calibration found the tip by counts; now the detector lies 5 mm beside it (H46).
+    bent = np.eye(4)
+    bent[0, 3] = 5.0
+    scan = replace(scan_of(Check()), pose_name=MARKER_POSES)
+    result = run_check(scan, replace(response(), T_probe_probetip=bent), Stated("Tc-99m"), DECLARED, KNOWN)
+    found = result.figure("centre")
+    assert found is not None
+    assert found.status == FAIL
+    assert found.value == pytest.approx(5.0, abs=1.8)
+    assert "bent" in "; ".join(result.reasons)
 
 
 def test_a_verdict_is_never_a_guess() -> None:
