@@ -64,6 +64,7 @@ class DetectorResponse:
     expires_soon: str | None = None
     simulated: bool = False
     reasons: tuple[str, ...] = field(default=())
+    sheath_relative_sd: float = 0.0  # what of the scale's uncertainty is a sterile sheath's
 
     def in_air(self, r_mm: Array, z_mm: Array) -> Array:
         """Sensitivity in air (n,), cps/kBq; behind the face only the leak."""

@@ -169,4 +169,5 @@ def covered(response: DetectorResponse, sheath: Sheath) -> DetectorResponse:
         table=np.ascontiguousarray(response.table * np.float32(sheath.transmission), dtype=np.float32),
         leak=response.leak * sheath.transmission,
         scale_relative_sd=math.hypot(response.scale_relative_sd, sheath.relative_sd),
+        sheath_relative_sd=sheath.relative_sd,
     )

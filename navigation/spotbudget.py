@@ -30,12 +30,14 @@ def spot_budget(
     counting, place, latency = shares_of_fit(fit, index)
     response = problem.projector.response
     probe = f"calibration {response.probe_id}"
+    bare = float(np.sqrt(max(response.scale_relative_sd**2 - response.sheath_relative_sd**2, 0.0)))
     return Budget.of(
         [
             Component("counting, with the background", "A", counting, "joint fit", distribution="Poisson"),
             Component("place and depth of the focus", "A", place, "joint fit"),
             Component("count latency", "A", latency, "joint fit"),
-            Component("scale of the calibration", "B", response.scale_relative_sd, probe),
+            Component("scale of the calibration", "B", bare, probe),
+            Component("sterile sheath", "B", response.sheath_relative_sd, "counts with and without it"),
             Component("scatter in tissue", "B", response.scatter_scale_sd, probe, TYPICAL_SCATTER_SHARE),
             Component(
                 "attenuation and surface",

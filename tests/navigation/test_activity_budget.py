@@ -92,6 +92,19 @@ def test_a_worse_certificate_makes_a_wider_interval() -> None:
     assert after.relative_sd**2 - before.relative_sd**2 == pytest.approx(0.2**2 - old**2)
 
 
+def test_a_sheath_is_a_component_of_its_own() -> None:
+    found = state()
+    bare = found.problem.projector.response
+    sheathed = replace(
+        bare, scale_relative_sd=float(np.hypot(bare.scale_relative_sd, 0.05)), sheath_relative_sd=0.05
+    )
+    problem = replace(found.problem, projector=replace(found.problem.projector, response=sheathed))
+    rows = {c.name: c.contribution for c in spot_budget(problem, found.found.fit, 0).components}
+    assert rows["sterile sheath"] == pytest.approx(0.05)
+    assert rows["scale of the calibration"] == pytest.approx(bare.scale_relative_sd)
+    assert "sterile sheath" not in {c.name for c in spot_budget(found.problem, found.found.fit, 0).components}
+
+
 def test_percent_of_the_injected() -> None:
     content = spots_content(state().result)
     # 100 MBq at 8:00 are 100 * 2^(-2 / 6.007) MBq at 10:00, the reference time.
