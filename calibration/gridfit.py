@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 MODEL_ERROR_FLOOR = 0.005
 # A larger freedom must earn this share of the held-out misfit, the more the first one over pure physics.
 NEEDED_GAIN, FIRST_GAIN = 0.98, 0.95
-N_FOLDS = 5
+# A held-out misfit within so many standard deviations of 1 leaves nothing to correct.
+ENOUGH_SIGMAS = 1.0
+N_FOLDS = 10
 # Starting points: aperture and recess in mm, attenuation of the rim; the crystal starts slightly wider than the bore.
 START_APERTURES_MM, START_RECESSES_MM, START_RIMS_PER_MM = (
     (2.5, 5.0, 8.0, 12.0),
@@ -41,11 +43,11 @@ EFFICIENCY, LEAK = 0, 7
 # Step of a derivative in log units, where the response changes by less than its model error.
 LOG_STEP = 1e-3
 # Evaluations of the coarse and the fine fit, and of the folds that start from the fine one.
-COARSE_EVALUATIONS, FINE_EVALUATIONS, FOLD_EVALUATIONS = 40, 12, 5
+COARSE_EVALUATIONS, FINE_EVALUATIONS, FOLD_EVALUATIONS = 40, 12, 4
 # Steps of the correction's fit: it settles in fewer; at most one log unit each.
 CORRECTION_ROUNDS, CORRECTION_SETTLED = 25, 1e-5
-# Directions of the prior with less than this share of its largest variance move no point.
-LEAST_VARIANCE_SHARE = 1e-7
+# Share of a point's variance that the prior's main directions may leave out: a tenth of a percent of its factor.
+LEAST_VARIANCE_SHARE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +312,7 @@ def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Cor
     """Mode of the posterior by Newton's method over the prior's main directions; the model-error floor weighs."""
     places = _places(grid.r_mm, grid.z_mm, collimator.recess_mm)
     base = collimator.response(grid.r_mm, grid.z_mm) * grid.exposure
-    variances, directions = np.linalg.eigh(_kernel(places, places, freedom))
-    kept = variances > LEAST_VARIANCE_SHARE * variances[-1]
-    modes = directions[:, kept] * np.sqrt(variances[kept])
+    modes, pivots = _main_directions(_kernel(places, places, freedom))
     amplitudes = np.zeros(modes.shape[1])
     for _ in range(CORRECTION_ROUNDS):
         expected = base * np.exp(modes @ amplitudes)
@@ -325,7 +325,27 @@ def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Cor
         amplitudes = amplitudes + step
         if np.abs(modes @ step).max() < CORRECTION_SETTLED:
             break
-    return Correction(freedom, places, directions[:, kept] @ (amplitudes / np.sqrt(variances[kept])))
+    return Correction(freedom, places[pivots], np.linalg.solve(modes[pivots].T, amplitudes))
+
+
+def _main_directions(covariance: Array) -> tuple[Array, list[int]]:
+    """Factor (n, m) of a covariance (n, n) and the m points it is built on: incomplete Cholesky with pivots.
+
+    Harbrecht, Peters & Schneider (2012), doi:10.1016/j.apnum.2011.10.001: what is left out is at most
+    LEAST_VARIANCE_SHARE of each point's variance.
+    """
+    left = np.diag(covariance).copy()
+    least = LEAST_VARIANCE_SHARE * float(left.max())
+    factor = np.zeros_like(covariance)
+    pivots: list[int] = []
+    while len(pivots) < len(left) and left.max() > least:
+        place, k = int(np.argmax(left)), len(pivots)
+        column = covariance[:, place] - factor[:, :k] @ factor[place, :k]
+        factor[:, k] = column / np.sqrt(left[place])
+        left = np.maximum(left - factor[:, k] ** 2, 0.0)
+        left[place] = 0.0
+        pivots.append(place)
+    return factor[:, : len(pivots)], pivots
 
 
 def _chosen_freedom(
@@ -333,6 +353,8 @@ def _chosen_freedom(
 ) -> tuple[Freedom, NDArray[np.float64]]:
     """The correction's freedom that held-out points ask for, and their residuals (n,) with it."""
     chosen, residuals = PURE_PHYSICS, _held_out(grid, fits, PURE_PHYSICS)
+    if float(residuals @ residuals) / len(grid) <= 1.0 + ENOUGH_SIGMAS * np.sqrt(2.0 / len(grid)):
+        return chosen, residuals
     for freedom in FREEDOMS:
         trial = _held_out(grid, fits, freedom)
         gain = FIRST_GAIN if chosen == PURE_PHYSICS else NEEDED_GAIN
