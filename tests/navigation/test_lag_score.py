@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from navigation.bed import Bed
-from navigation.bedcheck import check_bed
+from navigation.bedcheck import check_bed, latency_fault
 from navigation.engine.jobs import Outcome, ScanBasis, TickJob
 from navigation.engine.lagwatch import LagWatch
 from navigation.lagscore import LagScore, score_lag
@@ -85,6 +85,14 @@ def test_a_latency_that_was_open_is_not_contradicted() -> None:
     assert not lag.rejects()
     # The counts themselves say where it lies.
     assert lag.shift_s == pytest.approx(0.1, abs=0.04)
+
+
+def test_counts_placed_beside_the_latency_they_tell_state_no_absence() -> None:
+    readings = late(filled(raster(400), HOT, 0.3, seed=1), 1)
+    found = reconstruct(replace(setup(), latency_sd_s=0.1), readings)
+    # The foci tell the latency well enough, but it is not where the counts were placed.
+    assert 1.96 * found.found.fit.latency_sd_s < 0.04
+    assert "placed" in (latency_fault(found) or "")
 
 
 def test_without_a_focus_nothing_is_told() -> None:
