@@ -17,6 +17,7 @@ from calibration.posefile import read_poses
 from calibration.posestream import PoseStream
 from navigation.cli.main import run
 from navigation.livepose import Waiting, parse_live, record_poses
+from tests.tracking.ndi.fake_polaris import TcpPolaris
 from tracking.errors import InputError, SurroundingsError
 from tracking.igtl.codec import encode
 from tracking.igtl.poses import pose_message
@@ -199,3 +200,31 @@ def test_what_was_kept_is_not_overwritten_and_poses_come_from_one_place(
     assert run(["calibrate", "pivot", "--live", "127.0.0.1:9", "--out", str(out)]) == 2
     assert "tip-poses.csv: exists already" in capsys.readouterr().err
     assert (tmp_path / "tip-poses.csv").read_text() == "mine\n"
+
+
+def test_a_case_with_an_ndi_tracker_needs_no_server_between(tmp_path: Path, test_data: Path) -> None:
+    roms = test_data / "plus_ndi_rom"
+
+    def pivoting(frame: int) -> tuple[float, ...]:
+        """Quaternion, place and error as the tracker says them, of a tool turned about its tip."""
+        tilt = np.radians(30.0) * abs(np.sin(0.013 * frame))
+        axis = np.array([np.cos(0.11 * frame), np.sin(0.11 * frame), 0.0])
+        turned = Rotation.from_rotvec(tilt * axis)
+        x, y, z, w = turned.as_quat()
+        return (w, x, y, z, *(PIVOT_MM - turned.apply(TIP_MM)), 0.1)
+
+    polaris = TcpPolaris({"8700339": pivoting}).start()
+    try:
+        case, out = tmp_path / "case.toml", tmp_path / "tip.json"
+        case.write_text(
+            f'[tracker]\nkind = "ndi"\nhost = "127.0.0.1"\nport = {polaris.port}\n'
+            f'[tracker.roms]\nProbe = "{roms / "8700339.rom"}"\n'
+        )
+        arguments = ["calibrate", "pivot", "--live", str(case), "--device", "Probe", "--seconds", "2"]
+        assert run([*arguments, "--out", str(out), "--no-plots"]) == 0
+    finally:
+        polaris.stop()
+    told = json.loads(out.read_text())
+    assert told["transform"] == "ProbeToTracker"
+    # Only the rounding of float32 is left.
+    np.testing.assert_allclose(told["tip_offset_mm"], TIP_MM, atol=0.02)
