@@ -17,8 +17,10 @@ from calibration.guide import SPEED_S, Guidance, Guide
 
 Array = NDArray[np.float64]
 
-# Near enough to a wanted place: what was reached is measured, so this only keeps the plan's spread.
+# Near enough to a wanted place for a hand: what was reached is measured, so this only keeps the plan's spread.
 NEAR_MM, NEAR_SHARE = 2.0, 0.05
+# On a stand: less than half the way between two places of the plan.
+STAND_NEAR_MM = 0.9
 # A probe on a stand; a hand manages it for some seconds.
 STILL_MM = 1.5
 # Counts that make Poisson noise as small as the model's own error matter no more; nobody waits for ever.
@@ -66,12 +68,13 @@ class PointsGuide(Guide):
         step: str = "grid",
         enough_counts: float = ENOUGH_COUNTS,
         longest_s: float = LONGEST_S,
+        near_mm: float = NEAR_MM,
     ) -> None:
         super().__init__("probe")
         self.step = step
         self.wanted = tuple(wanted)
         self.done_places: list[CountedPlace] = []
-        self.enough_counts, self.longest_s = enough_counts, longest_s
+        self.enough_counts, self.longest_s, self.near_mm = enough_counts, longest_s, near_mm
         self._source, self._T_tip = np.asarray(source_mm, dtype=np.float64), T_probe_tip
         self._seen: Array | None = None
         self._recent: deque[tuple[float, Array]] = deque()
@@ -84,10 +87,16 @@ class PointsGuide(Guide):
 
     @property
     def place(self) -> tuple[float, float] | None:
-        """r and z in mm of the source now; None before a pose."""
-        if self._seen is None or not self.motion.seen:
+        """r and z in mm of the source now, mean of a quarter of a second; None before a pose."""
+        if not self._recent or not self.motion.seen:
             return None
-        return float(np.hypot(self._seen[0], self._seen[1])), float(self._seen[2])
+        x, y, z = self._newest().mean(axis=0)
+        return float(np.hypot(x, y)), float(z)
+
+    def _newest(self) -> Array:
+        """(n, 3): where the source was seen of late."""
+        newest_s = self._recent[-1][0]
+        return np.stack([p for t, p in self._recent if newest_s - t <= SPEED_S])
 
     def _pose(self, t_s: float, matrix: Array) -> None:
         tip = matrix @ self._T_tip
@@ -106,8 +115,7 @@ class PointsGuide(Guide):
 
     def _held(self) -> bool:
         """Whether the source has hardly moved in the tip frame of late."""
-        newest = self._recent[-1][0]
-        near = np.stack([p for t, p in self._recent if newest - t <= SPEED_S])
+        near = self._newest()
         if len(near) < 2:
             return False
         # Single poses carry the tracker's noise; the way from the first half to the second hardly does.
@@ -119,7 +127,7 @@ class PointsGuide(Guide):
         if place is None:
             return False
         (r, z), (wanted_r, wanted_z) = place, self.wanted[self.number]
-        room = max(NEAR_MM, NEAR_SHARE * float(np.hypot(wanted_r, wanted_z)))
+        room = max(self.near_mm, NEAR_SHARE * float(np.hypot(wanted_r, wanted_z)))
         return abs(r - wanted_r) <= room and abs(z - wanted_z) <= room
 
     def _counted(self, t_s: float, counts: float, window_s: float) -> None:
@@ -209,7 +217,7 @@ class PointsGuide(Guide):
             return "hold still"
         if z < 0.0:
             return "turn the probe: the source lies behind its face"
-        if abs(z - wanted_z) > max(NEAR_MM, NEAR_SHARE * wanted_z):
+        if abs(z - wanted_z) > max(self.near_mm, NEAR_SHARE * wanted_z):
             return f"move {'closer' if z > wanted_z else 'away'} to {wanted_z:g} mm: now {z:.0f} mm"
         aside = "towards the axis" if r > wanted_r else "aside"
         return f"move {aside} until the source is {wanted_r:g} mm off the axis: now {r:.0f} mm"

@@ -19,7 +19,7 @@ from calibration.guide import Guide
 from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
 from calibration.guidepivot import PivotGuide
-from calibration.guidepoints import PointsGuide
+from calibration.guidepoints import STAND_NEAR_MM, PointsGuide
 from calibration.guidespin import SpinGuide
 from calibration.guidesweep import SweepGuide
 from calibration.posefile import ELEMENT_NAMES, SIMULATION_REMARK, TRANSFORM_REMARK
@@ -106,7 +106,7 @@ def guide_for(wish: Wish) -> Guide:
         return CountGuide()
     source, frame = _source(wish), tip_matrix(known_tip(wish) or {}, "tip.json")
     if wish.step == "grid":
-        return PointsGuide(plan_grid(wish.points), source, frame)
+        return PointsGuide(plan_grid(wish.points), source, frame, near_mm=STAND_NEAR_MM)
     assert wish.activity_kbq is not None
     if wish.step == "check":
         return CheckGuide(source, frame, wish.activity_kbq, _in_air(wish))

@@ -19,7 +19,7 @@ from calibration.gridplan import (
 )
 from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
-from calibration.guidepoints import PointsGuide
+from calibration.guidepoints import STAND_NEAR_MM, PointsGuide
 from calibration.guidesweep import SweepGuide
 
 SOURCE_MM = np.array([40.0, -25.0, 12.0])
@@ -116,6 +116,7 @@ def test_places_are_led_to_and_counted_where_the_source_really_was() -> None:
     assert len(guide.done_places) == 1
     assert guide.guidance().hint.startswith("move away to 30 mm")
     bench.go(np.array([0.5, 0.0, 30.0]))
+    bench.rest(0.4)
     assert "aside until the source is 8 mm off the axis" in guide.guidance().hint
     bench.go(np.array([7.6, 0.0, 30.0]))
     for _ in range(60):
@@ -138,6 +139,20 @@ def test_counts_of_the_way_there_are_not_those_of_the_place() -> None:
     for k in range(100):
         bench.step(np.array([0.0, 0.0, 10.0 if k % 10 else 25.0]))
     assert guide.done_places == []
+
+
+def test_on_a_stand_the_next_place_begins_where_it_is_and_not_where_the_last_was() -> None:
+    guide = PointsGuide(
+        [(0.0, 5.0), (2.0, 5.0)], SOURCE_MM, T_PROBE_TIP, longest_s=1.0, near_mm=STAND_NEAR_MM
+    )
+    bench = Bench(guide)
+    bench.go(np.array([0.0, 0.0, 5.0]))
+    bench.rest(6.0)
+    assert len(guide.done_places) == 1
+    assert "aside until the source is 2 mm off" in guide.guidance().hint
+    bench.go(np.array([2.0, 0.0, 5.0]))
+    bench.rest(3.0)
+    assert guide.done_places[1].r_mm == pytest.approx(2.0, abs=0.2)
 
 
 def test_a_source_behind_the_face_is_said() -> None:
