@@ -325,7 +325,8 @@ def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Cor
         amplitudes = amplitudes + step
         if np.abs(modes @ step).max() < CORRECTION_SETTLED:
             break
-    return Correction(freedom, places[pivots], np.linalg.solve(modes[pivots].T, amplitudes))
+    weights: Array = np.linalg.solve(modes[pivots].T, amplitudes)
+    return Correction(freedom, places[pivots], weights)
 
 
 def _main_directions(covariance: Array) -> tuple[Array, list[int]]:
