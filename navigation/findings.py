@@ -35,10 +35,27 @@ def spot_from_json(item: dict[str, Any], where: str) -> Spot:
             tbr=None if tbr is None else float(tbr),
             quality=str(item["quality"]),
             reasons=tuple(str(r) for r in item.get("reasons", ())),
+            percent_injected=_percent(item),
             budget=budget_from_json(told, where) if (told := item.get("uncertainty_budget")) else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {error!r} is missing or wrong") from error
+
+
+def _percent(item: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Share of the injected with its interval; None where the spot tells none."""
+    if item.get("percent_injected") is None:
+        return None
+    low, high = item["percent_injected_ci95"]
+    return float(item["percent_injected"]), float(low), float(high)
+
+
+def percent_injected(spot: Spot) -> str:
+    """Share of the injected with its interval in words; empty where it is not known."""
+    if spot.percent_injected is None:
+        return ""
+    share, low, high = spot.percent_injected
+    return f"{share:.2g} % of the injected ({low:.2g} to {high:.2g})"
 
 
 def _array(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

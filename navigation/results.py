@@ -14,8 +14,8 @@ from navigation.volume import NOT_EXAMINED, ScanResult, Spot
 from tracking.jsonfile import write_json, write_text
 
 
-def spot_content(spot: Spot, given: Given | None = None) -> dict[str, Any]:
-    """One spot as spots.json and the wire carry it; with the administered activity in percent of it, too."""
+def spot_content(spot: Spot) -> dict[str, Any]:
+    """One spot as spots.json and the wire carry it; in percent of the injected, too, where that is known."""
     return {
         "id": spot.id,
         "position_mm": spot.position_mm,
@@ -27,8 +27,15 @@ def spot_content(spot: Spot, given: Given | None = None) -> dict[str, Any]:
         "tbr": spot.tbr,
         "quality": spot.quality,
         "reasons": list(spot.reasons),
-        **percent_content(given, spot.activity_kbq, spot.activity_ci95_kbq),
+        **_percent_of(spot),
     }
+
+
+def _percent_of(spot: Spot) -> dict[str, Any]:
+    if spot.percent_injected is None:
+        return {}
+    share, low, high = spot.percent_injected
+    return {"percent_injected": share, "percent_injected_ci95": [low, high]}
 
 
 def percent_content(
@@ -52,7 +59,7 @@ def spots_content(result: ScanResult) -> dict[str, Any]:
     interval = result.count_latency_ci95_s
     main = main_record(result.records)
     return {
-        "spots": [spot_content(s, result.given) | _budget_content(s) | main for s in result.spots],
+        "spots": [spot_content(s) | _budget_content(s) | main for s in result.spots],
         "background_kbq_per_ml": result.background_kbq_per_ml,
         "count_latency_s": result.count_latency_s,
         "count_latency_ci95_s": None if interval is None else list(interval),

@@ -104,6 +104,7 @@ class Spot:
     quality: str  # "ok" | "limited" | "unusable"
     reasons: tuple[str, ...] = ()
     budget: Budget | None = None  # what the interval of the activity is made of
+    percent_injected: tuple[float, float, float] | None = None  # of what was given, and its 95 % interval
 
     @property
     def sd_mm(self) -> float:

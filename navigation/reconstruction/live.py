@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.injection import Given
 from navigation import saturation
 from navigation.lagscore import (
     ALARMING_SIGMA,
@@ -222,7 +223,8 @@ class LiveReconstruction:
         return tuple(doubts)
 
     def _spots(self, problem: Problem, found: Found, sigma: float = REJECTING_SIGMA) -> tuple[Spot, ...]:
-        return spots_of(problem, found, self._doubts(problem, found, sigma))
+        spots, given = spots_of(problem, found, self._doubts(problem, found, sigma)), self.setup.given
+        return spots if given is None else tuple(replace(s, percent_injected=_share(s, given)) for s in spots)
 
     def _absorb(self) -> None:
         if self._pending:
@@ -288,6 +290,12 @@ class LiveReconstruction:
 
     def _search_points(self) -> Array:
         return self._built().field.points_mm[self._built().field.search]
+
+
+def _share(spot: Spot, given: Given) -> tuple[float, float, float]:
+    """A focus in percent of what was injected, with its interval."""
+    low, high = given.percent_interval(spot.activity_kbq, spot.activity_ci95_kbq)
+    return given.percent(spot.activity_kbq), low, high
 
 
 def _told(words: str | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.record import DRAFT, state_of
-from navigation.findings import kbq, kbq_interval
+from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.report import wording as w
 from navigation.report.document import (
     Block,
@@ -27,7 +27,7 @@ from navigation.report.document import (
 from navigation.report.geometry import depth_below_surface_mm
 from navigation.report.results import CaseReport, ScanReport
 from navigation.report.tipline import tip_text
-from navigation.report.uncertainty import injection_rows, percent_words, uncertainty_part
+from navigation.report.uncertainty import injection_rows, uncertainty_part
 from navigation.volume import Spot
 
 Pictures = dict[tuple[str, str], Path]
@@ -152,13 +152,14 @@ def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
     """One focus as the table shows it."""
     depth = depth_below_surface_mm(spot.position_mm, scan.surface_mm)
     sd = w.sd_along_axes(spot)
+    share = f"; {percent_injected(spot)}" if spot.percent_injected is not None else ""
     reasons = f"{spot.quality}: {'; '.join(spot.reasons)}" if spot.reasons else spot.quality
     return (
         str(spot.id),
         "unknown" if depth is None else f"{depth:.0f} mm",
         ", ".join(f"{x:.1f}" for x in spot.position_mm),
         ", ".join(f"{x:.1f}" for x in sd),
-        f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)}){percent_words(scan, spot.id)}",
+        f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)}){share}",
         "–" if spot.tbr is None else f"{spot.tbr:.1f}",
         f"{spot.significance:.1f}",
         reasons,

@@ -46,9 +46,6 @@ class ScanReport:
     volumes: dict[str, Volume]
     bed_check: dict[str, Any] | None
     bed: dict[str, Any] | None
-    percent_injected: dict[
-        int, tuple[float, float, float]
-    ]  # of each focus, with its interval; where it is known
     bed_map: NDArray[np.float64] | None  # rows of bed_map.csv: x, y, z, MDA, upper limit, covered
 
     @property
@@ -151,19 +148,8 @@ def _read_scan_report(folder: Path) -> ScanReport:
         volumes=volumes,
         bed_check=_optional(folder / "bed_check.json"),
         bed=_optional(folder / "bed.json") or _optional(folder.parent / "bed.json"),
-        percent_injected=_percents(items, folder / "spots.json"),
         bed_map=_read_bed_map(folder / "bed_map.csv"),
     )
-
-
-def _percents(items: Iterable[dict[str, Any]], path: Path) -> dict[int, tuple[float, float, float]]:
-    """Share of the injected of each focus that tells it, by id."""
-    told = [item for item in items if item.get("percent_injected") is not None]
-    try:
-        found = {int(i["id"]): (i["percent_injected"], *i["percent_injected_ci95"]) for i in told}
-        return {key: (float(share), float(low), float(high)) for key, (share, low, high) in found.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}, percent_injected: {error!r}") from error
 
 
 def _read_bed_map(path: Path) -> NDArray[np.float64] | None:

@@ -75,15 +75,6 @@ def injection_rows(scan: ScanReport) -> Iterator[tuple[str, str]]:
     )
 
 
-def percent_words(scan: ScanReport, spot_id: int) -> str:
-    """A focus in percent of the injected with its interval; empty where that is not known."""
-    found = scan.percent_injected.get(spot_id)
-    if found is None:
-        return ""
-    share, low, high = found
-    return f"; {share:.2g} % of the injected ({low:.2g} to {high:.2g})"
-
-
 def _row(component: Component) -> tuple[str, ...]:
     return (
         component.name + ("*" if component.assumed else ""),

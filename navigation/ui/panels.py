@@ -6,7 +6,7 @@ import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPen, QPolygonF
 
-from navigation.findings import kbq, kbq_interval
+from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.ui.paint import AMBER, BLUE, QUIET, RED, WORDS, fitted, line, panel, wrapped
 from navigation.ui.state import LARGEST_SD_MM, Lamp, Target, ViewState
 
@@ -77,7 +77,10 @@ def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:
 def target_words(target: Target) -> str:
     """What is known of the selected focus."""
     spot = target.spot
-    known = f"{kbq(spot.activity_kbq)}\n({kbq_interval(spot.activity_ci95_kbq)})\nquality {spot.quality}"
+    share = f"{percent_injected(spot)}\n" if spot.percent_injected is not None else ""
+    known = (
+        f"{kbq(spot.activity_kbq)}\n({kbq_interval(spot.activity_ci95_kbq)})\n{share}quality {spot.quality}"
+    )
     if target.text == "--":
         doubt = "position too uncertain" if not spot.sd_mm <= LARGEST_SD_MM else "probe not seen or map old"
         return f"{doubt}\n{known}"

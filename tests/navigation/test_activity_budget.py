@@ -16,6 +16,8 @@ from calibration.budget import budget_from_json
 from calibration.injection import injection_of
 from calibration.nuclide import nuclide
 from navigation.cli.main import run
+from navigation.engine.words import spot_words
+from navigation.findings import percent_injected, spot_from_json
 from navigation.offline import decay_between
 from navigation.reconstruction import LiveReconstruction, ScanState, reconstruct
 from navigation.results import bed_content, spots_content
@@ -116,8 +118,17 @@ def test_percent_of_the_injected() -> None:
         ratio = spot["activity_ci95_kbq"][1] / spot["activity_ci95_kbq"][0]
         # Wider than the activity's own, by the calibrator's 3 %.
         assert np.log(high / low) == pytest.approx(np.hypot(np.log(ratio), 2 * 1.96 * 0.03), rel=1e-3)
-    plain = spots_content(replace(state().result, given=None))
-    assert "injection" not in plain and "percent_injected" not in plain["spots"][0]
+        # The wire carries it, and the window reads it back.
+        (own,) = [s for s in state().result.spots if s.id == spot["id"]]
+        on_the_wire = json.loads(json.dumps(spot_words(own), default=list))
+        assert spot_from_json(on_the_wire, "wire").percent_injected == pytest.approx(
+            own.percent_injected, rel=1e-3
+        )
+        assert "% of the injected (" in percent_injected(own)
+    plain = [replace(s, percent_injected=None) for s in state().result.spots]
+    content = spots_content(replace(state().result, given=None, spots=tuple(plain)))
+    assert "injection" not in content and "percent_injected" not in content["spots"][0]
+    assert percent_injected(plain[0]) == ""
 
 
 def test_a_bed_s_residual_in_percent_too() -> None:
