@@ -13,10 +13,13 @@ import pytest
 from calibration.guidepoints import CountedPlace, PointsGuide
 from calibration.posefile import read_poses
 from navigation.cli.main import run
+from navigation.guided.feed import News
+from navigation.guided.session import GONE_S, Outcome, Session, put_aside
 from navigation.guided.steps import STEPS, Recorded, Wish, check_source, command_for, done_steps, guide_for
+from navigation.guided.windowed import told_of
 from tests.navigation.guided_bench import bench
 from tracking.counts import CountInterval
-from tracking.errors import InputError
+from tracking.errors import InputError, SurroundingsError
 from tracking.jsonfile import write_json
 from tracking.scanfolder import read_scan
 
@@ -189,3 +192,37 @@ def test_every_step_has_its_guide_and_its_command(step: str, tmp_path: Path) -> 
     assert told.step == step
     assert told.progress == 0.0
     assert "waiting" in told.hint
+
+
+def test_a_result_its_operator_refuses_is_kept_where_nothing_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "tip.json"
+    write_json(path, {"accepted": True})
+    outcome = Outcome(0, path, {"accepted": True, "reasons": ["a doubt"]}, ())
+    assert outcome.accepted
+    assert told_of(outcome)["reasons"] == ["a doubt"]
+    aside = put_aside(outcome)
+    assert aside == tmp_path / "tip-refused-by-operator.json"
+    assert json.loads(aside.read_text(encoding="utf-8")) == {"accepted": True}
+    assert done_steps(tmp_path) == []
+    assert put_aside(outcome) is None
+
+
+@pytest.mark.parametrize(("code", "content"), [(3, {"accepted": False}), (2, None), (0, {"accepted": False})])
+def test_what_the_command_refused_is_not_accepted(code: int, content: dict[str, bool] | None) -> None:
+    assert not Outcome(code, Path("tip.json"), content, ()).accepted
+
+
+def test_a_tracker_that_is_gone_ends_the_step(tmp_path: Path) -> None:
+    class Gone:
+        lost = ("tracker",)
+        simulated = False
+
+        def poll(self) -> News:
+            return News((), ())
+
+    clock = iter([0.0, 1.0, 10.0, GONE_S + 2.0, GONE_S + 3.0])
+    session = Session(Wish("pivot", tmp_path), Gone(), lambda: next(clock))  # type: ignore[arg-type]
+    assert session.state(session.look())["lost"] == ["tracker"]
+    with pytest.raises(SurroundingsError, match="tracker: no connection for 15 s"):
+        session.look()
+        session.look()
