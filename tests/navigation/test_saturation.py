@@ -48,11 +48,11 @@ def scanned(model: str, highest: float, sd: float = 0.0) -> ScanState:
 
 @both_kinds
 def test_a_site_at_30_percent_loss_keeps_its_activity(model: str) -> None:
-    # n tau just below saturation, 0.43 or 0.36. Counting alone leaves 0.7 %.
+    # n tau just below saturation, 0.43 or 0.36. Over seeds the mean is within 1 %, one scan scatters by 1.1 %.
     highest = 0.41 if model != PARALYSABLE else 0.34
     _, activity = hot_scan(model, highest)
     result = scanned(model, highest).result
-    assert [s.activity_kbq for s in result.spots] == pytest.approx([activity], rel=0.02)
+    assert [s.activity_kbq for s in result.spots] == pytest.approx([activity], rel=0.03)
     assert result.samples_saturated < 5  # by chance
 
 
