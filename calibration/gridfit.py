@@ -325,8 +325,8 @@ def _fit_correction(grid: Grid, collimator: Collimator, freedom: Freedom) -> Cor
         amplitudes = amplitudes + step
         if np.abs(modes @ step).max() < CORRECTION_SETTLED:
             break
-    weights: Array = np.linalg.solve(modes[pivots].T, amplitudes)
-    return Correction(freedom, places[pivots], weights)
+    weights = np.linalg.solve(modes[pivots].T, amplitudes)
+    return Correction(freedom, places[pivots], np.asarray(weights, dtype=np.float64))
 
 
 def _main_directions(covariance: Array) -> tuple[Array, list[int]]:
