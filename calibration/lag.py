@@ -71,6 +71,7 @@ def estimate_lag(
     search_s: tuple[float, float] = (-SEARCH_S, SEARCH_S),
     sign: int = 0,
     half_width_s: float = DETERMINED_HALF_WIDTH_S,
+    names: tuple[str, str] = ("the first signal", "the second signal"),
 ) -> Lag:
     """Delay of b (n,) at t_b (n,) behind a (m,) at t_a (m,), in s, within `search_s`.
 
@@ -80,10 +81,10 @@ def estimate_lag(
     """
     if not search_s[0] < search_s[1]:
         raise InputError(f"delays from {search_s[0]:g} to {search_s[1]:g} s are no range")
-    first, second = _signal(t_a, a, "the first signal"), _signal(t_b, b, "the second signal")
-    for name, (_, values) in (("first", first), ("second", second)):
+    first, second = _signal(t_a, a, names[0]), _signal(t_b, b, names[1])
+    for name, (_, values) in zip(names, (first, second), strict=True):
         if np.ptp(values) == 0.0:
-            return _nothing(f"the {name} signal does not change")
+            return _nothing(f"{name} does not change")
     pair = _Pair.of(first, second, search_s)
     if pair is None:
         return _nothing("the signals do not overlap in time for long enough")
@@ -98,14 +99,14 @@ def _signal(t: ArrayLike, values: ArrayLike, what: str) -> tuple[Array, Array]:
     """Finite samples in order of time. Raises InputError."""
     times, found = np.asarray(t, dtype=np.float64).ravel(), np.asarray(values, dtype=np.float64).ravel()
     if len(times) != len(found):
-        raise InputError(f"{what} has {len(times)} times and {len(found)} values")
+        raise InputError(f"{what}: {len(times)} times and {len(found)} values")
     kept = np.isfinite(times) & np.isfinite(found)
     order = np.argsort(times[kept], kind="stable")
     times, found = times[kept][order], found[kept][order]
     if len(times) < FEWEST_SAMPLES:
-        raise InputError(f"{what} has {len(times)} finite samples; {FEWEST_SAMPLES} are needed")
+        raise InputError(f"{what}: {len(times)} finite samples; {FEWEST_SAMPLES} are needed")
     if not (np.diff(times) > 0.0).all():
-        raise InputError(f"{what} has two samples at one time")
+        raise InputError(f"{what}: two samples at one time")
     return times, found
 
 

@@ -125,7 +125,7 @@ def _of_series(first: Path, second: Path, out: Path) -> None:
     from tracking.tables import read_table
 
     a, b = (read_table(path, SERIES_COLUMNS).values for path in (first, second))
-    found = estimate_lag(a[:, 0], a[:, 1], b[:, 0], b[:, 1])
+    found = estimate_lag(a[:, 0], a[:, 1], b[:, 0], b[:, 1], names=(str(first), str(second)))
     content = {
         "series": [str(first), str(second)],
         "lag_s": found.lag_s,
