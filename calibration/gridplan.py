@@ -25,6 +25,10 @@ EXPOSURE_KBQ_S = 5000.0
 PARAMETER_SD = 0.5
 # What no collimator's formula describes: its size, and over which distance and direction it changes.
 DEVIATION_SD, LOG_DISTANCE, DIRECTION = 0.1, 0.5, 0.12
+# How well a tracked tip tells the place of a source on a stand, mm: its calibration, and the tracker.
+TRACKED_SD_MM = 0.3
+# Relative error of a count by the error of its place: beyond it a fit that trusts the place is led astray.
+MOST_SPOILT = 0.05
 # Relative error of any model: more counts than its inverse square tell nothing more.
 MODEL_ERROR_FLOOR = 0.005
 # Offset of the distance in the logarithm: the crystal lies about so far behind the face.
@@ -49,18 +53,37 @@ def common_probe(r_mm: Array, z_mm: Array, parameters: Array | None = None) -> A
     return result
 
 
-def plan_grid(points: int = POINTS, in_air: InAir | None = None) -> list[tuple[float, float]]:
-    """`points` places (r, z) in mm in the order to take them; `in_air` is a response already known of such a probe."""
+def plan_grid(
+    points: int = POINTS, in_air: InAir | None = None, place_sd_mm: float = 0.0
+) -> list[tuple[float, float]]:
+    """`points` places (r, z) in mm in the order to take them; `in_air` is a response already known of such a probe.
+
+    `place_sd_mm` is how well the source's place will be known: places where that spoils the count are left out.
+    """
     r, z = (g.ravel() for g in np.meshgrid(CANDIDATE_R_MM, CANDIDATE_Z_MM))
     seen = in_air or common_probe
-    counts = np.maximum(seen(r, z), 1e-9) * EXPOSURE_KBQ_S
-    chosen = _greedy(prior_covariance(r, z), noise_variance(counts), min(points, len(r)))
+    known = place_sd_mm * steepness(r, z, seen) <= MOST_SPOILT
+    r, z = r[known], z[known]
+    noise = noise_variance(np.maximum(seen(r, z), 1e-9) * EXPOSURE_KBQ_S)
+    chosen = _greedy(prior_covariance(r, z), noise, min(points, len(r)))
     return in_order([(float(r[i]), float(z[i])) for i in chosen])
 
 
 def noise_variance(counts: Array) -> Array:
     """Variance (n,) of a measured logarithm: Poisson, with the floor of any model's error."""
     result: Array = 1.0 / counts + MODEL_ERROR_FLOOR**2
+    return result
+
+
+def steepness(r_mm: Array, z_mm: Array, in_air: InAir = common_probe) -> Array:
+    """Slope (n,) of the response's logarithm with the place, 1/mm."""
+    step = 0.2
+    slopes = [
+        (np.log(np.maximum(in_air(r_mm + a, z_mm + b), 1e-9)) - np.log(np.maximum(in_air(r_mm, z_mm), 1e-9)))
+        / step
+        for a, b in ((step, 0.0), (0.0, step))
+    ]
+    result: Array = np.hypot(*slopes)
     return result
 
 

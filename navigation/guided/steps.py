@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gates import Gates
-from calibration.gridplan import POINTS, plan_grid
+from calibration.gridplan import POINTS, TRACKED_SD_MM, plan_grid
 from calibration.guide import Guide
 from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
@@ -106,7 +106,9 @@ def guide_for(wish: Wish) -> Guide:
         return CountGuide()
     source, frame = _source(wish), tip_matrix(known_tip(wish) or {}, "tip.json")
     if wish.step == "grid":
-        return PointsGuide(plan_grid(wish.points), source, frame, near_mm=STAND_NEAR_MM)
+        return PointsGuide(
+            plan_grid(wish.points, place_sd_mm=TRACKED_SD_MM), source, frame, near_mm=STAND_NEAR_MM
+        )
     assert wish.activity_kbq is not None
     if wish.step == "check":
         return CheckGuide(source, frame, wish.activity_kbq, _in_air(wish))

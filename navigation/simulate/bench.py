@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gridplan import plan_grid
+from calibration.gridplan import TRACKED_SD_MM, plan_grid
 from calibration.guidecheck import CHECK_PLACES
 from navigation.simulate import hand
 from navigation.simulate.body import AIR
@@ -83,7 +83,12 @@ def _length(phase: str) -> float:
     each = MOVE_S + REST_S
     if phase == "check":
         return len(CHECK_PLACES) * each + hand.LEAD_S + _LENGTHS_S["sweep"]
-    return len(plan_grid()) * each if phase == "grid" else _LENGTHS_S[phase]
+    return len(tracked_plan()) * each if phase == "grid" else _LENGTHS_S[phase]
+
+
+def tracked_plan() -> list[tuple[float, float]]:
+    """The places that `gammanav calibrate guide grid` leads to."""
+    return plan_grid(place_sd_mm=TRACKED_SD_MM)
 
 
 def _times(length_s: float) -> Array:
@@ -185,7 +190,7 @@ def _sweep(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:
 
 
 def _grid(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:
-    return at_places(scene.equipment.check_source.centre, plan_grid(), rng), _resting(STYLUS_DIVOT_MM)
+    return at_places(scene.equipment.check_source.centre, tracked_plan(), rng), _resting(STYLUS_DIVOT_MM)
 
 
 def _check(scene: Scene, length_s: float, rng: np.random.Generator) -> _Paths:

@@ -16,6 +16,7 @@ from calibration.gridplan import (
     noise_variance,
     plan_grid,
     prior_covariance,
+    steepness,
 )
 from calibration.guidecheck import CheckGuide
 from calibration.guidecount import CountGuide
@@ -94,6 +95,17 @@ def test_the_plan_tells_more_than_other_grids_of_as_many_places() -> None:
     assert max(z for _, z in places) >= 80.0
     assert min(r for r, _ in places) == 0.0
     assert max(r for r, _ in places) >= 30.0
+
+
+def test_places_that_a_tracker_does_not_know_well_enough_are_left_out() -> None:
+    def steepest(places: list[tuple[float, float]]) -> float:
+        r, z = np.array(places).T
+        return float(steepness(r, z).max())
+
+    # 0.3 mm at the edge of the view close to the face is 30 percent; a twentieth is allowed.
+    assert steepest(plan_grid(40)) > 0.9
+    assert steepest(plan_grid(40, place_sd_mm=0.3)) <= 0.05 / 0.3
+    assert len(set(plan_grid(40, place_sd_mm=0.3))) == 40
 
 
 def test_one_more_place_never_tells_less() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.gridplan import plan_grid
 from navigation.simulate import BENCH_SCENES, bench_scene
-from navigation.simulate.bench import PROBE_DIVOT_MM, REST_S, STYLUS_DIVOT_MM, BenchRoom
+from navigation.simulate.bench import PROBE_DIVOT_MM, REST_S, STYLUS_DIVOT_MM, BenchRoom, tracked_plan
 from navigation.simulate.devices import Tracker
 from navigation.simulate.scenes import DEAD_TIME_S
 from navigation.simulate.stage import Stage
@@ -62,7 +61,7 @@ def test_the_hand_goes_to_every_place_of_the_plan() -> None:
     room = BenchRoom(bench_scene("grid", 3), 0.0)
     room.command("grid", 0.0)
     source = room.scene.equipment.check_source.centre
-    for number, (r, z) in enumerate(plan_grid()):
+    for number, (r, z) in enumerate(tracked_plan()):
         at = np.array([1.0 + number * (REST_S + 1.3) + 1.3 + 0.5 * REST_S])
         tip = room.probe_in_body(at)[0]
         seen = tip[:3, :3].T @ (source - tip[:3, 3])
