@@ -284,15 +284,17 @@ def _scaled(given: Mapping[str, Any], scale: float, scale_sd: float) -> dict[str
 def _found(fit: SweepFit, nominal: Array, marker: bool) -> dict[str, Any]:
     """What the sweep adds to a detector calibration."""
     sd = float(fit.sd[0])
+    interval = [fit.latency_s + k * sd for k in (-1.96, 1.96)]
     # A lead that is no rounding refuses the sweep, and is told as it was found.
-    latency, least = (fit.latency_s, -np.inf) if _latency_fault(fit) else (max(fit.latency_s, 0.0), 0.0)
+    faulty = bool(_latency_fault(fit))
     along = fit.collimator is None
     frame = (nominal @ fit.T_nominal_tip).round(9).tolist()
     return {
         "T_probe_probetip" if marker else "T_nominaltip_probetip": frame,
-        "count_latency_s": digits(latency),
-        "count_latency_ci95_s": [digits(max(fit.latency_s + k * sd, least)) for k in (-1.96, 1.96)],
+        "count_latency_s": digits(fit.latency_s if faulty else max(fit.latency_s, 0.0)),
+        "count_latency_ci95_s": None if faulty else [digits(max(end, 0.0)) for end in interval],
         "count_lag_s": digits(fit.latency_s),
+        "count_lag_ci95_s": [digits(end) for end in interval],
         "centre_along_axis": "by counts" if along else "from tip.json",
         "roll": "from tip.json",
         "standard_errors": {

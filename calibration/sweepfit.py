@@ -30,6 +30,8 @@ TrackSampler = Callable[[Array], tuple[Array, NDArray[np.bool_]]]
 # Latencies that are looked for: counters are late, but where the tracker's stamps are later still the lag is negative.
 LOWEST_S, HIGHEST_S = -0.15, 0.45
 STARTS_S = (-0.1, 0.0, 0.1, 0.2, 0.3, 0.4)
+# What counts do not tell of a latency: jitter of both streams' stamps and of poses between frames, SD.
+STAMP_SD_S = 0.002
 # How well a source's place in Reference is known, SD along each axis: touched with a calibrated tip.
 SOURCE_SD_MM = 0.5
 # How far a nominal tip frame may be off before it is that of another probe.
@@ -303,6 +305,7 @@ def _result(model: _Model, theta: Array) -> SweepFit:
     covariance = _inverse(information / max(chi2, 1.0) + np.diag(model.precision()[model.free]))
     sd = np.full(len(theta), np.nan)
     sd[model.free] = np.sqrt(np.diag(covariance))
+    sd[0] = np.hypot(sd[0], STAMP_SD_S)
     total = max(float(model.sweep.counts.sum()), 1.0)
     r, z, _ = model.place(theta)
     middle = r.shape[1] // 2

@@ -279,6 +279,8 @@ def test_lags_to_either_side_are_recovered(grid_calibration: dict[str, object], 
         # A tracker whose stamps are later than the counter's: found, told, and no calibration.
         assert content["accepted"] is False
         assert content["count_latency_s"] == content["count_lag_s"]
+        assert content["count_latency_ci95_s"] is None
+        assert content["count_lag_ci95_s"][0] < lag_s < content["count_lag_ci95_s"][1]
         assert f"stamped {-1000 * content['count_lag_s']:.0f} ms later" in " ".join(content["reasons"])
     else:
         assert content["accepted"] is True
