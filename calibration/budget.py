@@ -16,6 +16,8 @@ from tracking.errors import InputError
 # Probability of the expanded uncertainty, and the quantile of the normal distribution it has for many degrees.
 COVERAGE = 0.95
 Z_COVERAGE = 1.96
+# A factor of a million to either side says that nothing is known; beyond it numbers overflow.
+WIDEST_LOG = math.log(1e6)
 # With more effective degrees of freedom Student's quantile is the normal one to the last digit that is told.
 MANY_DEGREES = 1000.0
 TYPES = ("A", "B")
@@ -97,7 +99,7 @@ class Budget:
 
     def interval(self, value: float) -> tuple[float, float]:
         """The 95 % interval round a positive value, on the logarithm: its lower end is never negative."""
-        spread = math.exp(self.coverage_factor * self.relative_sd)
+        spread = math.exp(min(self.coverage_factor * self.relative_sd, WIDEST_LOG))
         return value / spread, value * spread
 
     def to_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.budget import Budget
+from calibration.budget import WIDEST_LOG, Budget
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.saturation import BOUND_SHARE, saturated_share
@@ -372,16 +372,19 @@ def budget_of(problem: Problem, fit: JointFit, index: int, significance: float) 
     return spot_budget(problem, fit, index, leaked, _extrapolated_share(problem, fit.sources[index]))
 
 
+def _factor(log_sd: float) -> float:
+    """The factor to either side that a standard error in log units means at 95 %."""
+    return float(np.exp(min(Z95 * log_sd, WIDEST_LOG)))
+
+
 def _quality(problem: Problem, source: Source, sd_mm: float, log_sd: float) -> tuple[str, list[str]]:
     reasons = []
     if sd_mm > USABLE_SD_MM or log_sd > USABLE_LOG_SD:
-        return "unusable", [
-            f"position is open by {sd_mm:.0f} mm, activity by a factor {np.exp(Z95 * log_sd):.0f}"
-        ]
+        return "unusable", [f"position is open by {sd_mm:.0f} mm, activity by a factor {_factor(log_sd):.0f}"]
     if sd_mm > GOOD_SD_MM:
         reasons.append(f"position is uncertain by {sd_mm:.1f} mm")
     if log_sd > GOOD_LOG_SD:
-        reasons.append(f"activity is uncertain by a factor {np.exp(Z95 * log_sd):.1f}")
+        reasons.append(f"activity is uncertain by a factor {_factor(log_sd):.1f}")
     if _extrapolated_share(problem, source) > MOSTLY:
         reasons.append("extrapolated: most of its counts come from where the calibration was not measured")
     return ("limited" if reasons else "ok"), reasons

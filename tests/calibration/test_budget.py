@@ -170,3 +170,12 @@ def test_the_grid_s_activity_is_that_of_the_measurement() -> None:
     assert content["response"]["on_axis_cps_per_mbq"]["30mm"] == pytest.approx(seemed / 0.891, rel=0.01)
     assert content["response"]["scale_relative_sd"] > 0.02
     assert content["source"]["measured_at"] == "2026-01-01T09:00:00+00:00"
+
+
+def test_an_activity_of_which_nothing_is_known_has_a_finite_interval() -> None:
+    # A standard error of 800 in log units, as of a source that no count tells of: exp of it would overflow.
+    low, high = Budget.of([Component("counting", "A", 800.0, "no counts", distribution="Poisson")]).interval(
+        2.0
+    )
+    assert 0.0 < low < 1e-5
+    assert 1e5 < high < float("inf")
