@@ -100,16 +100,19 @@ def main() -> None:
                 one = outcome(probe, 100 * k + every, every)
                 found.setdefault((shield, every), []).append(one)
                 print(
-                    f"probe {k:2d}, {shield}, {at_10_mm:6.0f} cps/MBq, 1 of {every} points: held-out {one.held_out:5.2f},"
+                    f"probe {k:2d}, {shield}, {at_10_mm:6.0f} cps/MBq, 1 of {every} points:"
+                    f" held-out {one.held_out:5.2f},"
                     f" RMS {100 * one.rms:5.2f} %, aside {one.aside:4.1f} SD, {one.cpu_s:.1f} s",
                     flush=True,
                 )
     for (shield, every), outcomes in found.items():
         held_out = np.array([o.held_out for o in outcomes])
         print(
-            f"{shield}, 1 of {every}: held-out median {np.median(held_out):.2f}, <= 1.5 in {np.mean(held_out <= 1.5):.0%};"
+            f"{shield}, 1 of {every}: held-out median {np.median(held_out):.2f},"
+            f" <= 1.5 in {np.mean(held_out <= 1.5):.0%};"
             f" RMS median {100 * np.median([o.rms for o in outcomes]):.2f} %;"
-            f" aside median {np.median([o.aside for o in outcomes]):.1f}, largest {max(o.aside for o in outcomes):.1f} SD;"
+            f" aside median {np.median([o.aside for o in outcomes]):.1f},"
+            f" largest {max(o.aside for o in outcomes):.1f} SD;"
             f" CPU median {np.median([o.cpu_s for o in outcomes]):.1f} s"
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.response import DetectorResponse, load_response
+from calibration.probe.response import DetectorResponse, load_response
 from navigation.cli.main import run
 from navigation.lagscore import LagScore, score_lag
 from navigation.offline import ScanOptions, scan_latency

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from calibration.gates import PivotGates
-from calibration.pivot import calibrate_pivot
+from calibration.tip.pivot import calibrate_pivot
 
 RUNS = 300
 GOAL_MM = 0.13

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 
-from calibration.detector import calibrate
-from calibration.detectorscan import Source, calibrate_sweep
-from calibration.gridfit import Grid
-from calibration.nuclide import nuclide
-from calibration.sweepfit import tilted
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.detectorscan import Source, calibrate_sweep
+from calibration.probe.gridfit import Grid
+from calibration.probe.sweepfit import tilted
 from navigation.simulate.collimator import ProbeHead, point_response
 from tracking.scanfolder import MARKER_POSES, CountTable, PoseTable, Scan
 

@@ -30,7 +30,7 @@ def gate(default: float, low: float, high: float) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PivotGates:
-    """Of a pivot calibration (`calibration.pivot`)."""
+    """Of a pivot calibration (`calibration.tip.pivot`)."""
 
     # The clinical bound on the 3D RMS of the residuals (hazard H46).
     max_rms_mm: float = gate(0.5, 0.01, 5.0)
@@ -49,7 +49,7 @@ class PivotGates:
 
 @dataclass(frozen=True, slots=True)
 class AxisGates:
-    """Of a spin calibration (`calibration.axis`)."""
+    """Of a spin calibration (`calibration.tip.axis`)."""
 
     # Two unknowns need two poses; a hand's wobble averages out over some tens.
     min_poses: int = gate(20, 3, 10000)
@@ -63,7 +63,7 @@ class AxisGates:
 
 @dataclass(frozen=True, slots=True)
 class TrackerGates:
-    """Of the tracker's acceptance and of the tip's check at the start of a case (`calibration.acceptance`)."""
+    """Of the tracker's acceptance and of the tip's check at the start of a case (`calibration.tip.acceptance`)."""
 
     # 3D RMS of the tip about the divot it rests in (hazard H46).
     max_divot_rms_mm: float = gate(0.5, 0.01, 5.0)
@@ -86,7 +86,7 @@ class TrackerGates:
 
 @dataclass(frozen=True, slots=True)
 class DetectorGates:
-    """Of a detector's response from a grid (`calibration.detector`)."""
+    """Of a detector's response from a grid (`calibration.probe.detector`)."""
 
     # Fewer points, counts or distances leave the shape of the response open.
     min_points: int = gate(20, 12, 10000)
@@ -102,7 +102,7 @@ class DetectorGates:
 
 @dataclass(frozen=True, slots=True)
 class SweepGates:
-    """Of a tracked sweep round a point source (`calibration.detectorscan`)."""
+    """Of a tracked sweep round a point source (`calibration.probe.detectorscan`)."""
 
     # Fewer windows or counts leave eight unknowns open.
     min_readings: int = gate(30, 10, 100000)

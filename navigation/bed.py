@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.injection import Given
-from calibration.record import RecordStamp
+from calibration.physics.injection import Given
+from calibration.records.record import RecordStamp
 
 
 @dataclass(frozen=True, slots=True, eq=False)

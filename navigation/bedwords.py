@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calibration.record import RecordStamp
+from calibration.records.record import RecordStamp
 from navigation.bed import Residual
 from navigation.volume import ScanResult
 

@@ -36,7 +36,7 @@
     [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
     max_rms_mm = 0.6
 
-    [injection]                               # what was given: see calibration.injection
+    [injection]                               # what was given: see calibration.physics.injection
     activity = 74.0                           # MBq in the syringe
     assay_time = "2026-01-01T08:00:00Z"
     injection_time = "2026-01-01T08:30:00Z"
@@ -59,11 +59,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.background import DEFAULT_MINUTES
-from calibration.binding import Identity, require_match
-from calibration.expected import require_tool
+from calibration.daily.background import DEFAULT_MINUTES
 from calibration.gates import gates_of
-from calibration.sheath import sheath_at
+from calibration.probe.sheath import sheath_at
+from calibration.records.binding import Identity, require_match
+from calibration.tip.expected import require_tool
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
@@ -78,7 +78,7 @@ from tracking.tip import read_tip, tip_matrix
 from tracking.tomlfile import read_toml
 
 if TYPE_CHECKING:
-    from calibration.response import DetectorResponse
+    from calibration.probe.response import DetectorResponse
 
 HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
@@ -130,7 +130,7 @@ def read_case(path: Path) -> Settings:
 
 
 def _nuclide(found: Mapping[str, Any], path: Path) -> str:
-    from calibration.nuclide import nuclide
+    from calibration.physics.nuclide import nuclide
 
     if not isinstance(found.get("nuclide"), str):
         raise InputError(f"{path}, nuclide: is missing or not a text")
@@ -152,7 +152,7 @@ def _epoch(found: Mapping[str, Any], path: Path) -> float:
 
 def _injection(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """What was given to the patient, checked against clock and nuclide; None where the case does not tell."""
-    from calibration.injection import given_at, injection_of, require_before
+    from calibration.physics.injection import given_at, injection_of, require_before
 
     table = found.get("injection")
     if table is None:
@@ -338,9 +338,9 @@ def _calibration(
     file = _file(found, "calibration", path)
     if file is None:
         return None, None
-    from calibration.record import DETECTOR
-    from calibration.response import response_of
-    from calibration.store import read_record
+    from calibration.probe.response import response_of
+    from calibration.records.record import DETECTOR
+    from calibration.records.store import read_record
 
     content, where = read_record(file, DETECTOR, stated)
     response = response_of(content, where)

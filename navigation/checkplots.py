@@ -15,11 +15,11 @@ from navigation.pictures import figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from calibration.check import CheckResult
-    from calibration.checkfit import CheckData
-    from calibration.checkhistory import Trend
-    from calibration.nema import Profile
-    from calibration.response import DetectorResponse
+    from calibration.daily.check import CheckResult
+    from calibration.daily.checkfit import CheckData
+    from calibration.daily.checkhistory import Trend
+    from calibration.daily.nema import Profile
+    from calibration.probe.response import DetectorResponse
 
 CHECK_INCH, TREND_WIDTH_INCH, PANEL_INCH = (19.0, 12.6), 12.0, 2.75
 MEASURED, CALIBRATED, WARN, ACT, QUIET = "#1f4e99", "#555555", "#c98a00", "#b3261e", "#8a8a8a"

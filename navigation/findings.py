@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.budget import budget_from_json
+from calibration.physics.budget import budget_from_json
 from navigation.volume import Spot
 from tracking.errors import InputError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.latency import DETERMINED_HALF_WIDTH_S, PROFILE_DROP
+from calibration.timing.latency import DETERMINED_HALF_WIDTH_S, PROFILE_DROP
 from navigation.lagscore import score_lag
 from navigation.likelihood import Counts
 from navigation.pointlayer import JointFit, Problem, fit_sources, with_known

@@ -1,6 +1,6 @@
 """Poisson likelihood of counts with dead time, and its penalised Fisher scoring for a linear rate.
 
-`rate = design @ theta` in cps at the probe; a counter of either kind records less (`calibration.deadtime`). A
+`rate = design @ theta` in cps at the probe; a counter of either kind records less (`calibration.counter.deadtime`). A
 saturated reading is censored: all it says is that the rate was no lower than that of the saturation loss.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from calibration.deadtime import NO_DEAD_TIME, DeadTime
+from calibration.counter.deadtime import NO_DEAD_TIME, DeadTime
 
 Array = NDArray[np.float64]
 

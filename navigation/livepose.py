@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.posestream import PoseStream
+from calibration.tip.posestream import PoseStream
 from navigation.case import HIGHEST_PORT, tracker_of
 from navigation.engine.settings import SourceRole
 from navigation.engine.sources import device_for

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.deadtime import DeadTime
-from calibration.injection import Given
-from calibration.nuclide import nuclide
-from calibration.response import DetectorResponse
-from calibration.sheath import covered, sheath_at, told_of
+from calibration.counter.deadtime import DeadTime
+from calibration.physics.injection import Given
+from calibration.physics.nuclide import nuclide
+from calibration.probe.response import DetectorResponse
+from calibration.probe.sheath import covered, sheath_at, told_of
 from navigation.latencyprofile import LatencyProfile
 from navigation.provenance import identity_of, other_records, require_study, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
@@ -136,7 +136,7 @@ def _given(case_data: Path | None, scan: Scan) -> Given | None:
     """Administered activity at the scan's reference time. Raises InputError where the scan does not state one."""
     if case_data is None:
         return None
-    from calibration.injection import read_injection, require_before
+    from calibration.physics.injection import read_injection, require_before
 
     injection = read_injection(case_data)
     if scan.reference_time is None:

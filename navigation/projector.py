@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.response import DEPTH_SCALE_MM, DetectorResponse
+from calibration.probe.response import DEPTH_SCALE_MM, DetectorResponse
 from navigation import _core
 from navigation.surface import TissueMap
 from tracking.sample import Readings

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from calibration.binding import Identity, require_match
-from calibration.nuclide import nuclide as nuclide_by_name
-from calibration.record import TIP, UNSEALED, RecordStamp, require_usable
-from calibration.response import DetectorResponse, load_response
+from calibration.physics.nuclide import nuclide as nuclide_by_name
+from calibration.probe.response import DetectorResponse, load_response
+from calibration.records.binding import Identity, require_match
+from calibration.records.record import TIP, UNSEALED, RecordStamp, require_usable
 from navigation.io.study import load_study
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json

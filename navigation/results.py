@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from calibration.injection import Given
-from calibration.record import RecordStamp
+from calibration.physics.injection import Given
+from calibration.records.record import RecordStamp
 from navigation.bed import BedCheck, BedMap
 from navigation.volume import NOT_EXAMINED, ScanResult, Spot
 from tracking.jsonfile import write_json, write_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.deadtime import SATURATED_LOSS
+from calibration.counter.deadtime import SATURATED_LOSS
 from navigation.likelihood import Counts
 from navigation.pointlayer import JointFit, Problem, Source
 

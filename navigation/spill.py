@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.crosstalk import Crosstalk, load_crosstalk
-from calibration.response import DetectorResponse
+from calibration.physics.crosstalk import Crosstalk, load_crosstalk
+from calibration.probe.response import DetectorResponse
 from navigation.likelihood import KnownRate
 from tracking.errors import GateRefusedError, InputError
 from tracking.sample import Readings

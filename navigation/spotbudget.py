@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.budget import Budget, Component
-from calibration.response import TYPICAL_SCATTER_SHARE
+from calibration.physics.budget import Budget, Component
+from calibration.probe.response import TYPICAL_SCATTER_SHARE
 from navigation.pointlayer import JointFit, Problem
 from navigation.saturation import dead_time_relative_sd, shoulder_relative_sd
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.budget import WIDEST_LOG, Budget
+from calibration.physics.budget import WIDEST_LOG, Budget
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.saturation import BOUND_SHARE, saturated_share

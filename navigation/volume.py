@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.budget import Budget
-from calibration.injection import Given
-from calibration.record import RecordStamp
+from calibration.physics.budget import Budget
+from calibration.physics.injection import Given
+from calibration.records.record import RecordStamp
 
 
 @dataclass(frozen=True, slots=True, eq=False)

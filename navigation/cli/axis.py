@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from calibration.axis import AxisCalibration, calibrate_axis
-from calibration.expected import ExpectedTip, read_expected, tool_of
-from calibration.record import AXIS, stamped
+from calibration.records.record import AXIS, stamped
+from calibration.tip.axis import AxisCalibration, calibrate_axis
+from calibration.tip.expected import ExpectedTip, read_expected, tool_of
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.cli.plus_tip import check_plus, put_tip
 from navigation.cli.posesource import PoseRequest, gates_for, pose_options, take_poses, told_of

@@ -13,8 +13,8 @@ from navigation.cli.pivot import refuse_existing, write_result
 from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
-    from calibration.background import Background
-    from calibration.counttest import Counted
+    from calibration.counter.counttest import Counted
+    from calibration.daily.background import Background
     from tracking.scanfolder import CountTable
 
 
@@ -57,7 +57,7 @@ def command(
     With --reference a rise by more than three sigma is refused ("accepted": false, exit code 3): a contaminated
     probe tip or drape looks like this.
     """
-    from calibration.background import UNSTEADY, drift, rise
+    from calibration.daily.background import UNSTEADY, drift, rise
 
     refuse_existing(out, force)
     now, simulated = measured(scan, kind, nuclide)
@@ -100,9 +100,9 @@ def summary(found: Background) -> str:
 
 def measured(where: Path, kind: str, named: str | None = None) -> tuple[Background, bool]:
     """The counts of a scan, a record or a counts.csv, and whether they are simulated. Raises InputError."""
-    from calibration.background import SHORTEST_S, Background
-    from calibration.counttest import counted
-    from calibration.nuclide import nuclide as nuclide_by_name
+    from calibration.counter.counttest import counted
+    from calibration.daily.background import SHORTEST_S, Background
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
 
     table, head = _counts(where)
     name = named or head.get("nuclide")
@@ -140,7 +140,7 @@ def _counts(where: Path) -> tuple[CountTable, dict[str, Any]]:
 
 def read_background(path: Path) -> Background:
     """A background.json. Raises InputError."""
-    from calibration.background import Background
+    from calibration.daily.background import Background
     from tracking.jsonfile import read_json
 
     return Background.of(read_json(path), str(path))

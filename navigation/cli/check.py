@@ -13,10 +13,10 @@ from navigation.cli.numbers import Finite
 from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
-    from calibration.check import CheckResult, CheckSource, Stated
-    from calibration.checkfit import Known
-    from calibration.counttest import Counted
-    from calibration.response import DetectorResponse
+    from calibration.counter.counttest import Counted
+    from calibration.daily.check import CheckResult, CheckSource, Stated
+    from calibration.daily.checkfit import Known
+    from calibration.probe.response import DetectorResponse
     from tracking.scanfolder import Scan
 
 CHECK_NAME, CHECKS_FOLDER = "check.json", "checks"
@@ -74,8 +74,8 @@ def command(
     side and back; what was not visited is "not measured". OUT keeps every check: check.json is the newest, and
     trend.png shows them all. A probe that fails is written with "accepted": false; the exit code is then 3.
     """
-    from calibration.check import content_of, identity_of, run_check
-    from calibration.checkhistory import HISTORY_NAME, locked, read_history, require_same_probe
+    from calibration.daily.check import content_of, identity_of, run_check
+    from calibration.daily.checkhistory import HISTORY_NAME, locked, read_history, require_same_probe
     from tracking.recording.export import open_scan
 
     read = _with_tips(open_scan(scan), tips)
@@ -105,9 +105,9 @@ def command(
 
 def _calibration(path: Path, scan: Scan) -> tuple[DetectorResponse, dict[str, Any]]:
     """The calibration in a file, or that in use in a store for what the scan states."""
-    from calibration.record import DETECTOR
-    from calibration.response import response_of
-    from calibration.store import read_record
+    from calibration.probe.response import response_of
+    from calibration.records.record import DETECTOR
+    from calibration.records.store import read_record
     from navigation.provenance import identity_of
 
     content, where = read_record(path, DETECTOR, identity_of(scan))
@@ -126,7 +126,7 @@ def _with_tips(scan: Scan, tips: tuple[Path, ...]) -> Scan:
 
 def _stated(scan: Scan, given: dict[str, Any], serial: str | None) -> Stated:
     """What scan and calibration say of probe and window; a scan folder may carry both as extra keys."""
-    from calibration.check import Stated
+    from calibration.daily.check import Stated
     from tracking.jsonfile import read_json
 
     head = scan.source / "scan.json"
@@ -145,7 +145,7 @@ def _text(content: dict[str, Any], key: str) -> str | None:
 
 
 def _source(place: str | None, activity: float | None, when: str | None, sd: float) -> CheckSource:
-    from calibration.check import CheckSource
+    from calibration.daily.check import CheckSource
     from navigation.cli.detector_scan import parse_point
 
     if when is not None and activity is None:
@@ -159,7 +159,7 @@ def _source(place: str | None, activity: float | None, when: str | None, sd: flo
 
 def _known(scan: Scan, response: DetectorResponse) -> Known:
     """The count latency that scan or calibration state; it is looked for far around."""
-    from calibration.checkfit import LATENCY_SD_S, Known
+    from calibration.daily.checkfit import LATENCY_SD_S, Known
 
     told = scan.count_latency_s if scan.count_latency_s is not None else response.count_latency_s
     return Known(latency_s=told, latency_sd_s=None if told is None else LATENCY_SD_S)
@@ -182,8 +182,8 @@ def _refuse_again(history: list[dict[str, Any]], name: str, path: Path, force: b
 def _head(
     scan: Scan, name: str, given: dict[str, Any], stated: Stated, operator: str | None
 ) -> dict[str, Any]:
-    from calibration.check import time_of
-    from calibration.nuclide import nuclide
+    from calibration.daily.check import time_of
+    from calibration.physics.nuclide import nuclide
 
     now = datetime.now(UTC)
     serial = stated.asked_serial or stated.scan_serial or stated.probe_serial
@@ -207,8 +207,8 @@ def _keep(
     response: DetectorResponse,
 ) -> dict[str, Any]:
     """Write history, check and pictures; the history first, whole, so that an aborted run loses no check."""
-    from calibration.checkfigures import WARNING
-    from calibration.checkhistory import HISTORY_NAME, linearity, trends_of, with_check, write_history
+    from calibration.daily.checkfigures import WARNING
+    from calibration.daily.checkhistory import HISTORY_NAME, linearity, trends_of, with_check, write_history
     from navigation.checkplots import check_picture, trend_picture
     from tracking.jsonfile import write_json
 

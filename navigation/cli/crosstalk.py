@@ -42,8 +42,8 @@ def command(
     MEASUREMENT has the columns source,main_counts,other_counts,live_s; source is a nuclide or "background". Factors
     that cannot be used are written with "accepted": false; the exit code is then 3.
     """
-    from calibration.crosstalk import calibrate_crosstalk, read_measurement
-    from calibration.nuclide import nuclide as nuclide_by_name
+    from calibration.physics.crosstalk import calibrate_crosstalk, read_measurement
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
 
     refuse_existing(out, force)
     main, second = nuclide_by_name(nuclide), nuclide_by_name(other)

@@ -55,9 +55,9 @@ def command(
 
     `calibrate detector --dead-time deadtime.json` puts the result into a calibration.
     """
-    from calibration.deadtimecheck import measure_dead_time
-    from calibration.nuclide import nuclide as nuclide_by_name
-    from calibration.response import load_response
+    from calibration.counter.deadtimecheck import measure_dead_time
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
+    from calibration.probe.response import load_response
 
     refuse_existing(out, force)
     known = None if nuclide is None else nuclide_by_name(nuclide)

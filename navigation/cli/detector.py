@@ -15,7 +15,7 @@ from navigation.plots import plots_option, write_plots
 from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
-    from calibration.gridfit import Grid
+    from calibration.probe.gridfit import Grid
 
 
 @click.command(
@@ -68,11 +68,11 @@ def command(
     GRID has the columns r_mm,z_mm,counts,live_s,activity_kbq; with --grid-time clock what the counter lost to
     dead time is made good. The result is a draft until someone signs it.
     """
-    from calibration.detector import calibrate, read_air_water, read_grid
     from calibration.gates import read_gates
-    from calibration.nuclide import nuclide as nuclide_by_name
-    from calibration.record import sealed
-    from calibration.source import source_statement
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
+    from calibration.physics.source import source_statement
+    from calibration.probe.detector import calibrate, read_air_water, read_grid
+    from calibration.records.record import sealed
     from navigation.plots.detector import detector_plots
 
     refuse_existing(out, force)
@@ -112,8 +112,8 @@ def counted(
 
     Raises InputError when both figure and file are given, GateRefusedError for a file of another probe.
     """
-    from calibration.deadtime import DeadTime
-    from calibration.deadtimecheck import corrected_grid, doubt_of_grid, read_dead_time
+    from calibration.counter.deadtime import DeadTime
+    from calibration.counter.deadtimecheck import corrected_grid, doubt_of_grid, read_dead_time
 
     if dead_time_s is not None and measured is not None:
         raise InputError("--dead-time-s and --dead-time: give one of them")

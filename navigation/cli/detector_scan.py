@@ -72,12 +72,12 @@ def command(
     """
     import numpy as np
 
-    from calibration.detectorscan import Source, calibrate_sweep
     from calibration.gates import read_gates
-    from calibration.nuclide import nuclide as nuclide_by_name
-    from calibration.record import DETECTOR
-    from calibration.source import source_statement
-    from calibration.store import read_record
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
+    from calibration.physics.source import source_statement
+    from calibration.probe.detectorscan import Source, calibrate_sweep
+    from calibration.records.record import DETECTOR
+    from calibration.records.store import read_record
     from navigation.plots.sweep import sweep_plots
     from navigation.provenance import identity_of
     from tracking.recording.export import open_scan

@@ -44,8 +44,8 @@ def command(
     """
     import numpy as np
 
-    from calibration.acceptance import check_divot
-    from calibration.expected import read_expected, tool_of
+    from calibration.tip.acceptance import check_divot
+    from calibration.tip.expected import read_expected, tool_of
 
     refuse_existing(out, force)
     gates = gates_for(case, live).tracker

@@ -12,9 +12,9 @@ import click
 from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
-    from calibration.binding import Identity
-    from calibration.journal import Entry
-    from calibration.store import Row
+    from calibration.records.binding import Identity
+    from calibration.records.journal import Entry
+    from calibration.records.store import Row
 
 COLUMNS = ("", "id", "kind", "probe", "nuclide", "window keV", "date", "expiry", "state")
 # Digits of a hash that a person can compare with a printout.
@@ -44,9 +44,9 @@ def approve(file: Path, by: str, out: Path | None, force: bool) -> None:
     Nothing else of it changes: the approved record keeps its id and the checksum of the draft. It is written
     read-only.
     """
-    from calibration.journal import write_lasting
-    from calibration.record import approved
-    from calibration.store import READ_ONLY
+    from calibration.records.journal import write_lasting
+    from calibration.records.record import approved
+    from calibration.records.store import READ_ONLY
     from navigation.cli.pivot import refuse_existing
     from tracking.jsonfile import read_json, to_json
 
@@ -81,8 +81,8 @@ def activate(file: Path, store: Path, by: str) -> None:
     The store is made if there is none. A case file and every --probe option may name the folder instead of a
     file. A draft is taken too, and is named as one in every result.
     """
-    from calibration.record import DRAFT, state_of
-    from calibration.store import Store
+    from calibration.records.record import DRAFT, state_of
+    from calibration.records.store import Store
     from tracking.jsonfile import read_json
 
     content = read_json(file)
@@ -105,7 +105,7 @@ def which_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _identity(nuclide: str | None, probe_serial: str | None) -> Identity:
-    from calibration.binding import Identity
+    from calibration.records.binding import Identity
 
     return Identity.of({"nuclide": nuclide, "probe_serial": probe_serial}, "options")
 
@@ -126,7 +126,7 @@ def undo(
 
     Where several are in use, --kind, --nuclide or --probe-serial tell which is meant.
     """
-    from calibration.store import Store
+    from calibration.records.store import Store
 
     was, now = Store(store).undo(by, kind, _identity(nuclide, probe_serial), withdraw)
     click.echo(
@@ -145,7 +145,7 @@ def records(store: Path) -> None:
 
     The last line is the journal's hash: noted elsewhere, it proves later that nothing before it was changed.
     """
-    from calibration.store import Store
+    from calibration.records.store import Store
 
     opened = Store(store)
     entries = opened.entries()
@@ -163,7 +163,7 @@ def records(store: Path) -> None:
 
 def cells(row: Row) -> tuple[str, ...]:
     """One record as the table shows it."""
-    from calibration.record import state_of
+    from calibration.records.record import state_of
 
     content, (kind, serial, nuclide, window, _) = row.content, row.entry.slot
     state = state_of(content) if content else "unknown"

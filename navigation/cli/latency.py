@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.record import LATENCY, stamped
+from calibration.records.record import LATENCY, stamped
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.cli.recordoptions import record_options
 from navigation.plots import plots_option, write_plots
@@ -121,7 +121,7 @@ def _summary(content: dict[str, Any]) -> str:
 
 
 def _of_series(first: Path, second: Path, out: Path) -> None:
-    from calibration.lag import estimate_lag
+    from calibration.timing.lag import estimate_lag
     from tracking.tables import read_table
 
     a, b = (read_table(path, SERIES_COLUMNS).values for path in (first, second))

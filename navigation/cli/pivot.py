@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from calibration.expected import compared, read_expected, tool_of
 from calibration.gates import Gates, PivotGates
-from calibration.pivot import SOLVERS, PivotCalibration, calibrate_pivot
-from calibration.record import TIP, replacing, stamped
+from calibration.records.record import TIP, replacing, stamped
+from calibration.tip.expected import compared, read_expected, tool_of
+from calibration.tip.pivot import SOLVERS, PivotCalibration, calibrate_pivot
 from navigation.cli.numbers import Finite
 from navigation.cli.plus_tip import check_plus, imported_tip, is_plus, put_tip
 from navigation.cli.posesource import (

@@ -16,8 +16,8 @@ from tracking.errors import InputError, SurroundingsError
 
 if TYPE_CHECKING:
     from calibration.gates import Gates
-    from calibration.posefile import PoseSet
-    from calibration.posestream import PoseStream
+    from calibration.tip.posefile import PoseSet
+    from calibration.tip.posestream import PoseStream
 
 # A hand goes through a cone twice in that time.
 DEFAULT_SECONDS = 30.0
@@ -94,14 +94,14 @@ def take_poses(request: PoseRequest) -> PoseSet:
     if (request.poses is None) == (request.live is None):
         raise InputError("give either POSES or --live HOST:PORT")
     if request.poses is not None:
-        from calibration.posefile import read_poses
+        from calibration.tip.posefile import read_poses
 
         return read_poses(request.poses, request.transform)
     return _record(request)
 
 
 def _record(request: PoseRequest) -> PoseSet:
-    from calibration.posestream import PoseStream
+    from calibration.tip.posestream import PoseStream
     from navigation.livepose import parse_live, record_poses, wire_name
 
     if request.kept.exists() and not request.force:

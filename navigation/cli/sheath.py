@@ -51,9 +51,9 @@ def command(
     Both are scans, records or counts.csv files (t_s,counts,window_s). The case file takes the result as
     sheath = "sheath.json", offline commands as --sheath.
     """
-    from calibration.nuclide import nuclide as nuclide_by_name
-    from calibration.record import SHEATH, stamped
-    from calibration.sheath import measure
+    from calibration.physics.nuclide import nuclide as nuclide_by_name
+    from calibration.probe.sheath import measure
+    from calibration.records.record import SHEATH, stamped
     from navigation.cli.background import counted_at, measured
 
     refuse_existing(out, force)

@@ -11,7 +11,7 @@ from navigation.cli.pivot import refuse_existing, write_result
 from tracking.errors import GateRefusedError, InputError
 
 if TYPE_CHECKING:
-    from calibration.distances import DistanceCheck
+    from calibration.tip.distances import DistanceCheck
 
 
 @click.command(
@@ -35,9 +35,9 @@ def command(
     TOUCHES has the columns label,x_mm,y_mm,z_mm; a point may be touched several times. Errors beyond the gates
     are written with "accepted": false; the exit code is then 3.
     """
-    from calibration.distances import check_distances, distances_of
     from calibration.gates import read_gates
-    from calibration.touchfile import read_distances, read_touches
+    from calibration.tip.distances import check_distances, distances_of
+    from calibration.tip.touchfile import read_distances, read_touches
 
     refuse_existing(out, force)
     if (phantom is None) == (distances is None):

@@ -19,8 +19,8 @@ def detector_calibration(setup: Path) -> dict[str, Any]:
 
     Raises GateRefusedError when the data cannot be a calibration.
     """
-    from calibration.detector import calibrate, read_air_water, read_grid
-    from calibration.nuclide import nuclide
+    from calibration.physics.nuclide import nuclide
+    from calibration.probe.detector import calibrate, read_air_water, read_grid
 
     air_water = setup / "probe_air_water.json"
     name = read_json(air_water)["nuclide"]
@@ -34,8 +34,8 @@ def detector_calibration(setup: Path) -> dict[str, Any]:
 
 def sweep_latency(session: Session, name: str, probe: dict[str, Any], setup: Path) -> dict[str, Any]:
     """Count latency from the sweep `name` over the check source, as the engine's latency command takes it."""
-    from calibration.latency import estimate_latency_point_source
-    from calibration.response import response_of
+    from calibration.probe.response import response_of
+    from calibration.timing.latency import estimate_latency_point_source
 
     source = read_json(setup / "check_source.json")
     scan = session.scan(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from calibration.background import DEFAULT_SECONDS, KINDS, ROOM
+from calibration.daily.background import DEFAULT_SECONDS, KINDS, ROOM
 from navigation.case import read_case
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.contamination import background_words

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from calibration.background import (
+from calibration.counter.counttest import counted
+from calibration.daily.background import (
     DEFAULT_SECONDS,
     KINDS,
     ROOM,
@@ -22,7 +23,6 @@ from calibration.background import (
     drift,
     rise,
 )
-from calibration.counttest import counted
 from tracking.counts import CountInterval
 from tracking.errors import InputError
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.binding import Identity, require_match
-from calibration.record import DETECTOR
-from calibration.response import response_of
-from calibration.store import read_record
+from calibration.probe.response import response_of
+from calibration.records.binding import Identity, require_match
+from calibration.records.record import DETECTOR
+from calibration.records.store import read_record
 from navigation.engine import events
 from navigation.engine.assembly import SETTINGS_KEY
 from navigation.engine.session import SCAN, SURFACE

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.sheath import BARE, Sheath
+from calibration.probe.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
 from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, ScanResult, Spot

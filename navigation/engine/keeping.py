@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.record import RecordStamp
+from calibration.records.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.jobs import Outcome
 from navigation.engine.snapshot import RecorderState, Snapshot

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from calibration.binding import Identity, conflicts
+from calibration.records.binding import Identity, conflicts
 from tracking.errors import InputError
 
 COUNTER, CASE = "the counter", "the case"
@@ -31,7 +31,7 @@ class ProbeWatch:
 
     def require(self, calibration: Mapping[str, Any]) -> None:
         """Raise InputError for a malformed calibration, GateRefusedError for one that is not the case's."""
-        from calibration.binding import require_match
+        from calibration.records.binding import require_match
 
         require_match(Identity.of(calibration, "the calibration"), self._stated, CASE)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.response import DetectorResponse, response_of
-from calibration.sheath import Sheath, covered
+from calibration.probe.response import DetectorResponse, response_of
+from calibration.probe.sheath import Sheath, covered
 from tracking.errors import GammanavError
 
 Floats = NDArray[np.float64]

@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from calibration.binding import Identity
-from calibration.injection import given_at
-from calibration.record import RecordStamp
-from calibration.response import response_of
-from calibration.sheath import covered, told_of
+from calibration.physics.injection import given_at
+from calibration.probe.response import response_of
+from calibration.probe.sheath import covered, told_of
+from calibration.records.binding import Identity
+from calibration.records.record import RecordStamp
 from navigation.bed import Bed, BedCheck
 from navigation.engine.imaging import ScanImaging
 from navigation.engine.jobs import ScanBasis

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from calibration.deadtime import DeadTime, reckoned
+from calibration.counter.deadtime import DeadTime, reckoned
 from navigation.likelihood import FOLDED_WITHIN_S, MOST_PARALYSED
 from tracking.errors import InputError
 from tracking.sample import CountSample

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from calibration.gates import gates_of
-from calibration.record import require_usable
+from calibration.records.record import require_usable
 from navigation.bed import Bed
 from navigation.engine import events
 from navigation.engine.contamination import AWAY_MM, BackgroundWatch

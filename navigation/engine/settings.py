@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.background import DEFAULT_MINUTES
-from calibration.sheath import BARE, Sheath
+from calibration.daily.background import DEFAULT_MINUTES
+from calibration.probe.sheath import BARE, Sheath
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from tracking.igtl.link import SILENCE_S
@@ -100,7 +100,7 @@ class Settings:
     continuous_touch: bool = True
     simulated: bool = False
     injection: Mapping[str, Any] | None = (
-        None  # what was given to the patient, as calibration.injection reads it
+        None  # what was given to the patient, as calibration.physics.injection reads it
     )
     sheath: Sheath = BARE  # what covers the probe
     background_minutes: float = DEFAULT_MINUTES  # a background check is due again after so long, 0: never

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.acceptance import DivotCheck, check_divot
 from calibration.gates import TrackerGates
+from calibration.tip.acceptance import DivotCheck, check_divot
 from navigation.engine.tipstate import CHECKING, IN_ORDER, UNPROVEN, WRONG, TipState
 from navigation.engine.tools import PROBE, STYLUS, Floats, Tips, ToolDesk
 from tracking.errors import InputError

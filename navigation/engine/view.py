@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from calibration.record import RecordStamp
+from calibration.records.record import RecordStamp
 from navigation.bed import BedCheck
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.guide import Guidance
+from calibration.guided.guide import Guidance
 from navigation.guided.feed import Feed
 from navigation.guided.steps import STEPS, Recorded, Wish, command_for, done_steps, guide_for, result_path
 from tracking.counts import CountInterval

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gates import Gates
-from calibration.gridplan import POINTS, TRACKED_SD_MM, plan_grid
-from calibration.guide import Guide
-from calibration.guidecheck import CheckGuide
-from calibration.guidecount import CountGuide
-from calibration.guidepivot import PivotGuide
-from calibration.guidepoints import STAND_NEAR_MM, PointsGuide
-from calibration.guidespin import SpinGuide
-from calibration.guidesweep import SweepGuide
-from calibration.posefile import ELEMENT_NAMES, SIMULATION_REMARK, TRANSFORM_REMARK
+from calibration.guided.guide import Guide
+from calibration.guided.guidecheck import CheckGuide
+from calibration.guided.guidecount import CountGuide
+from calibration.guided.guidepivot import PivotGuide
+from calibration.guided.guidepoints import STAND_NEAR_MM, PointsGuide
+from calibration.guided.guidespin import SpinGuide
+from calibration.guided.guidesweep import SweepGuide
+from calibration.probe.gridplan import POINTS, TRACKED_SD_MM, plan_grid
+from calibration.tip.posefile import ELEMENT_NAMES, SIMULATION_REMARK, TRANSFORM_REMARK
 from tracking.counts import CountInterval
 from tracking.errors import InputError
 from tracking.jsonfile import read_json, write_text
@@ -124,7 +124,7 @@ def _source(wish: Wish) -> Array:
 def _in_air(wish: Wish) -> Any:
     if wish.response is None:
         return None
-    from calibration.response import load_response
+    from calibration.probe.response import load_response
 
     return load_response(wish.response).in_air
 
@@ -284,7 +284,7 @@ def check_source(path: Path, now_utc_s: float) -> tuple[Array, float, str | None
         activity = float(found["activity_kbq"])
         name = found.get("nuclide")
         if name is not None and found.get("reference_time"):
-            from calibration.nuclide import nuclide
+            from calibration.physics.nuclide import nuclide
 
             since = now_utc_s - datetime.fromisoformat(str(found["reference_time"])).timestamp()
             activity *= 0.5 ** (since / nuclide(str(name)).half_life_s)

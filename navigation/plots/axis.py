@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.coverage import basis_about, flat
+from calibration.guided.coverage import basis_about, flat
 from navigation.plots.sheet import BLACK, BLUE, QUIET, SKY, VERMILLION, nothing_to_draw, quiet_grid, sheet
 from navigation.plots.write import picture_path
 

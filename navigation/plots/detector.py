@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gridfit import Grid, deviance_residuals
-from calibration.record import sealed
-from calibration.response import RELATIVE_SD_EXTRAPOLATED, DetectorResponse, response_of
+from calibration.probe.gridfit import Grid, deviance_residuals
+from calibration.probe.response import RELATIVE_SD_EXTRAPOLATED, DetectorResponse, response_of
+from calibration.records.record import sealed
 from navigation.plots.sheet import (
     BLACK,
     BLUE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.coverage import RING_CELLS, RING_DEG, basis_about, covered, flat, flat_radius
+from calibration.guided.coverage import RING_CELLS, RING_DEG, basis_about, covered, flat, flat_radius
 from navigation.plots.sheet import (
     BLACK,
     BLUE,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.response import DetectorResponse
+from calibration.probe.response import DetectorResponse
 from navigation.plots.detector import known_response
 from navigation.plots.sheet import (
     BLACK,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.injection import Given
+from calibration.physics.injection import Given
 from navigation import saturation
 from navigation.lagscore import (
     ALARMING_SIGMA,

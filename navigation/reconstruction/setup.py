@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.binding import Identity, require_match, unverified
-from calibration.deadtime import NO_DEAD_TIME, DeadTime, reckoned
-from calibration.injection import Given
-from calibration.nuclide import Nuclide
-from calibration.nuclide import nuclide as nuclide_by_name
-from calibration.record import RecordStamp
-from calibration.response import DetectorResponse
+from calibration.counter.deadtime import NO_DEAD_TIME, DeadTime, reckoned
+from calibration.physics.injection import Given
+from calibration.physics.nuclide import Nuclide
+from calibration.physics.nuclide import nuclide as nuclide_by_name
+from calibration.probe.response import DetectorResponse
+from calibration.records.binding import Identity, require_match, unverified
+from calibration.records.record import RecordStamp
 from navigation.spill import Spill
 from navigation.surface import TissueMap
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from calibration.record import DRAFT, state_of
+from calibration.records.record import DRAFT, state_of
 from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.report import wording as w
 from navigation.report.document import (

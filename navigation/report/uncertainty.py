@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from calibration.budget import Budget, Component, budget_from_json
+from calibration.physics.budget import Budget, Component, budget_from_json
 from navigation.report.document import Block, Heading, Paragraph, Table
 from navigation.report.results import CaseReport, ScanReport
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gridplan import TRACKED_SD_MM, plan_grid
-from calibration.guidecheck import CHECK_PLACES
+from calibration.guided.guidecheck import CHECK_PLACES
+from calibration.probe.gridplan import TRACKED_SD_MM, plan_grid
 from navigation.simulate import hand
 from navigation.simulate.body import AIR
 from navigation.simulate.chance import stream, wave

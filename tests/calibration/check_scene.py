@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration.detector import calibrate
-from calibration.gridfit import Grid
-from calibration.nuclide import nuclide
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.gridfit import Grid
 from navigation.simulate.body import AIR
 from navigation.simulate.chance import random_rotation, rigid, small_rotation
 from navigation.simulate.collimator import ProbeHead

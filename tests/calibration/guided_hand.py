@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from calibration.guide import WORDS_OF_DIRECTION, Guide
+from calibration.guided.guide import WORDS_OF_DIRECTION, Guide
 
 RATE_HZ = 20.0
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calibration.acceptance import check_divot
-from calibration.distances import check_distances, distances_of
 from calibration.gates import TrackerGates
-from calibration.touchfile import read_distances, read_touches
+from calibration.tip.acceptance import check_divot
+from calibration.tip.distances import check_distances, distances_of
+from calibration.tip.touchfile import read_distances, read_touches
 from navigation.cli.main import run
 from tracking.errors import InputError
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.attenuation import MATERIALS, Mixture, effective_mu_per_cm, mu_per_cm, tenth_value_mm
-from calibration.detector import AirWater, Tables, describe
-from calibration.gridfit import FittedResponse, Grid, fit_grid
-from calibration.nuclide import nuclide
+from calibration.physics.attenuation import MATERIALS, Mixture, effective_mu_per_cm, mu_per_cm, tenth_value_mm
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import AirWater, Tables, describe
+from calibration.probe.gridfit import FittedResponse, Grid, fit_grid
 from tracking.errors import InputError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calibration.axis import calibrate_axis, spin_arc_deg
+from calibration.tip.axis import calibrate_axis, spin_arc_deg
 from navigation.cli.main import run
 from tracking.tip import read_tip, tip_matrix
 

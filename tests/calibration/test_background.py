@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.background import PATIENT, ROOM, Background, drift, rise
-from calibration.counttest import (
+from calibration.counter.counttest import (
     Counted,
     compare,
     counted,
@@ -19,7 +18,8 @@ from calibration.counttest import (
     overdispersed_p,
     rate_interval,
 )
-from calibration.sheath import Sheath, measure
+from calibration.daily.background import PATIENT, ROOM, Background, drift, rise
+from calibration.probe.sheath import Sheath, measure
 from navigation.cli.main import run
 from tracking.errors import InputError
 

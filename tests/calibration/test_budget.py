@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from calibration.budget import Budget, Component, budget_from_json
-from calibration.nuclide import nuclide
-from calibration.source import ASSUMED_RELATIVE_SD, aware_time, place_component, source_statement
+from calibration.physics.budget import Budget, Component, budget_from_json
+from calibration.physics.nuclide import nuclide
+from calibration.physics.source import ASSUMED_RELATIVE_SD, aware_time, place_component, source_statement
 from tracking.errors import InputError
 
 
@@ -139,7 +139,7 @@ def test_a_time_may_come_from_toml_with_its_zone() -> None:
 
 
 def test_a_calibration_tells_what_its_scale_rests_on() -> None:
-    from calibration.scalebudget import with_budget
+    from calibration.physics.scalebudget import with_budget
 
     content = {
         "response": {"scale_relative_sd": 0.5, "recess_mm": 3.0},
@@ -161,7 +161,7 @@ def test_a_calibration_tells_what_its_scale_rests_on() -> None:
 
 def test_the_grid_s_activity_is_that_of_the_measurement() -> None:
     """Stated an hour before, 10.9 % of the activity is gone: the probe counts 12 % better than it seems."""
-    from calibration.detector import calibrate
+    from calibration.probe.detector import calibrate
     from tests.calibration.test_attenuation import fitted, grid
 
     stated = source_statement(nuclide("Tc-99m"), 0.02, None, "2026-01-01T08:00:00Z", "2026-01-01T09:00:00Z")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.check import CheckResult, CheckSource, Stated, identity_of, run_check
-from calibration.checkfigures import FAIL, NOT_MEASURED, PASS, WARNING, judged
-from calibration.checkfit import LATENCY_SD_S, Known
-from calibration.counttest import Counted
-from calibration.nema import Measured, crossing
-from calibration.response import DetectorResponse, response_of
+from calibration.counter.counttest import Counted
+from calibration.daily.check import CheckResult, CheckSource, Stated, identity_of, run_check
+from calibration.daily.checkfigures import FAIL, NOT_MEASURED, PASS, WARNING, judged
+from calibration.daily.checkfit import LATENCY_SD_S, Known
+from calibration.daily.nema import Measured, crossing
+from calibration.probe.response import DetectorResponse, response_of
 from navigation.simulate.collimator import point_response
 from tests.calibration.check_scene import (
     ACROSS,
@@ -211,8 +211,8 @@ def test_an_unsteady_counter_is_noticed() -> None:
 
 
 def test_a_frame_that_is_only_nominal_is_a_warning(test_data: Path) -> None:
-    from calibration.detector import calibrate, read_grid
-    from calibration.nuclide import nuclide
+    from calibration.physics.nuclide import nuclide
+    from calibration.probe.detector import calibrate, read_grid
     from tracking.recording.export import open_scan
 
     recordings = test_data / "recordings"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration._physics import collimated
-from calibration.collimator import COARSE, FINE, Collimator, Quadrature, _disc, _unit_gauss
+from calibration.probe.collimator import COARSE, FINE, Collimator, Quadrature, _disc, _unit_gauss
 
 PROBE = Collimator(0.8, 5.0, 5.5, 10.0, 2.0, 7.0, 0.3, 1e-6, 4.0)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.crosstalk import (
+from calibration.physics.crosstalk import (
     Measurement,
     calibrate_crosstalk,
     load_crosstalk,
     read_measurement,
 )
-from calibration.nuclide import nuclide
+from calibration.physics.nuclide import nuclide
 from navigation.cli.main import run
 from tracking.errors import GateRefusedError, InputError
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.collimator import Collimator
-from calibration.deadtime import MODELS, NON_PARALYSABLE, PARALYSABLE, SATURATED_LOSS, DeadTime
-from calibration.deadtimecheck import corrected_grid, doubt_of_grid, measure_dead_time, read_dead_time
-from calibration.deadtimefit import RateData, fit_dead_time
-from calibration.gridfit import Grid
-from calibration.nuclide import nuclide
+from calibration.counter.deadtime import MODELS, NON_PARALYSABLE, PARALYSABLE, SATURATED_LOSS, DeadTime
+from calibration.counter.deadtimecheck import corrected_grid, doubt_of_grid, measure_dead_time, read_dead_time
+from calibration.counter.deadtimefit import RateData, fit_dead_time
+from calibration.physics.nuclide import nuclide
+from calibration.probe.collimator import Collimator
+from calibration.probe.gridfit import Grid
 from navigation.cli.main import run
 from tests.calibration.event_stream import counts
 from tests.navigation.scan_model import response
@@ -371,7 +371,7 @@ def test_a_grid_loses_its_losses_and_its_saturated_points(model: str) -> None:
 
 
 def test_a_grid_that_holds_losses_said_to_be_live_time_is_told(test_data: Path) -> None:
-    from calibration.detector import read_grid
+    from calibration.probe.detector import read_grid
 
     live, dead = read_grid(test_data / "recordings" / "probe_grid_Tc-99m.csv"), DeadTime(1e-5)
     clock = replace(live, counts=np.round(live.live_s * dead.expected(live.counts / live.live_s)))

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.collimator import Collimator
-from calibration.detector import AirWater, calibrate, read_air_water, read_grid
 from calibration.gates import DetectorGates
-from calibration.gridfit import Grid, deviance_residuals, fit_grid
-from calibration.nuclide import nuclide
-from calibration.response import checksum, load_response, response_of
-from calibration.scatter import acceptance, klein_nishina
+from calibration.physics.nuclide import nuclide
+from calibration.probe.collimator import Collimator
+from calibration.probe.detector import AirWater, calibrate, read_air_water, read_grid
+from calibration.probe.gridfit import Grid, deviance_residuals, fit_grid
+from calibration.probe.response import checksum, load_response, response_of
+from calibration.probe.scatter import acceptance, klein_nishina
 from tests.navigation.scan_model import PROBE, grid_of
 from tracking.errors import GateRefusedError, InputError
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.detector import calibrate
-from calibration.detectorscan import Source, calibrate_sweep
-from calibration.nuclide import nuclide
-from calibration.response import checksum, load_response
-from calibration.sweepfit import tilted
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.detectorscan import Source, calibrate_sweep
+from calibration.probe.response import checksum, load_response
+from calibration.probe.sweepfit import tilted
 from navigation.cli.main import run
 from tests.navigation.scan_model import PROBE, grid_of
 from tracking.errors import GateRefusedError, InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.gridfit import Grid, fit_grid
+from calibration.probe.gridfit import Grid, fit_grid
 from navigation.simulate.collimator import ProbeHead, point_response
 from tests.navigation.scan_model import PROBE, grid_of
 

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.gridplan import (
+from calibration.guided.guidecheck import CheckGuide
+from calibration.guided.guidecount import CountGuide
+from calibration.guided.guidepoints import STAND_NEAR_MM, PointsGuide
+from calibration.guided.guidesweep import SweepGuide
+from calibration.probe.gridplan import (
     CANDIDATE_R_MM,
     CANDIDATE_Z_MM,
     EXPOSURE_KBQ_S,
@@ -18,10 +22,6 @@ from calibration.gridplan import (
     prior_covariance,
     steepness,
 )
-from calibration.guidecheck import CheckGuide
-from calibration.guidecount import CountGuide
-from calibration.guidepoints import STAND_NEAR_MM, PointsGuide
-from calibration.guidesweep import SweepGuide
 
 SOURCE_MM = np.array([40.0, -25.0, 12.0])
 T_PROBE_TIP = np.eye(4)

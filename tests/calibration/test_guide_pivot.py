@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.guide import direction_words, way_to
-from calibration.guidepivot import PivotGuide
-from calibration.guidespin import SpinGuide
-from calibration.pivot import calibrate_pivot
+from calibration.guided.guide import direction_words, way_to
+from calibration.guided.guidepivot import PivotGuide
+from calibration.guided.guidespin import SpinGuide
+from calibration.tip.pivot import calibrate_pivot
 from tests.calibration.guided_hand import Hand
 
 
@@ -159,7 +159,7 @@ def test_progress_stays_within_its_bounds_whatever_comes(data: list[tuple[float,
 
 @given(tilt=st.floats(0.0, 45.0), azimuth=st.floats(0.0, 6.28), cell=st.integers(0, 16))
 def test_a_step_the_way_of_the_words_comes_nearer(tilt: float, azimuth: float, cell: int) -> None:
-    from calibration.coverage import covered
+    from calibration.guided.coverage import covered
 
     wanted = covered(np.zeros((0, 3)), np.eye(3))[cell]
     middle = 0.0 if wanted.low_deg == 0.0 else 0.5 * (wanted.low_deg + wanted.high_deg)
@@ -168,7 +168,7 @@ def test_a_step_the_way_of_the_words_comes_nearer(tilt: float, azimuth: float, c
     if abs(goal - here) < 2.0:
         return
     words = direction_words(way_to((tilt, azimuth), wanted))
-    from calibration.guide import WORDS_OF_DIRECTION
+    from calibration.guided.guide import WORDS_OF_DIRECTION
 
     step = np.exp(1j * WORDS_OF_DIRECTION.index(words) * np.pi / 4)
     # Eight directions are off by up to 22.5 degrees: a step of a degree still comes nearer.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.injection import injection_of, read_injection, require_before
-from calibration.nuclide import nuclide
+from calibration.physics.injection import injection_of, read_injection, require_before
+from calibration.physics.nuclide import nuclide
 from tracking.errors import GateRefusedError, InputError
 
 TC = nuclide("Tc-99m")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.lag import DETERMINED_HALF_WIDTH_S, Lag, estimate_lag
+from calibration.timing.lag import DETERMINED_HALF_WIDTH_S, Lag, estimate_lag
 from tracking.errors import InputError
 from tracking.sequence import read_sequence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.latency import estimate_latency_point_source
+from calibration.timing.latency import estimate_latency_point_source
 from tests.navigation.scan_model import response
 from tracking.errors import InputError
 from tracking.sample import Readings

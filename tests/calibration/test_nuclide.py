@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.nuclide import NUCLIDES, nuclide, window_around
+from calibration.physics.nuclide import NUCLIDES, nuclide, window_around
 from tracking.errors import InputError
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from calibration.gates import PivotGates
-from calibration.pivot import calibrate_pivot, weakest_rotation_deg
-from calibration.posefile import read_poses
+from calibration.tip.pivot import calibrate_pivot, weakest_rotation_deg
+from calibration.tip.posefile import read_poses
 from tracking.errors import InputError
 
 TIP_MM = np.array([-14.0, 120.0, 6.0])

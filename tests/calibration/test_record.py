@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from calibration.binding import Identity, conflicts, require_match, unverified
-from calibration.record import (
+from calibration.records.binding import Identity, conflicts, require_match, unverified
+from calibration.records.record import (
     RecordStamp,
     approved,
     checksum,

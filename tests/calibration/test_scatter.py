@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from calibration.attenuation import Mixture, mu_per_cm
-from calibration.nuclide import nuclide
-from calibration.scatter import (
+from calibration.physics.attenuation import Mixture, mu_per_cm
+from calibration.physics.nuclide import nuclide
+from calibration.probe.scatter import (
     CLASSICAL_RADIUS_MM,
     ELECTRON_REST_KEV,
     ELECTRONS_PER_MM3,

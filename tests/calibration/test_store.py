@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from calibration.binding import Identity
-from calibration.record import approved, sealed, stamped
-from calibration.store import HEAD, JOURNAL, RECORDS, Store, read_record
+from calibration.records.binding import Identity
+from calibration.records.record import approved, sealed, stamped
+from calibration.records.store import HEAD, JOURNAL, RECORDS, Store, read_record
 from tracking.errors import GateRefusedError, InputError
 
 ANY = Identity()
@@ -150,7 +150,9 @@ def test_a_record_of_the_store_is_read_only_and_an_altered_one_is_named(tmp_path
 
 def test_undo_does_not_bring_back_what_has_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = sealed(record() | {"expiry": "2001-01-01"})
-    monkeypatch.setattr("calibration.store._require_fit", lambda content, path: None)  # it was in date then
+    monkeypatch.setattr(
+        "calibration.records.store._require_fit", lambda content, path: None
+    )  # it was in date then
     put(tmp_path, old)
     new = put(tmp_path, record())
     with pytest.raises(GateRefusedError, match="expired on 2001-01-01"):
@@ -228,8 +230,8 @@ def test_a_crash_between_two_files_leaves_a_store_that_holds(
 WRITER = """
 import sys
 from pathlib import Path
-from calibration.record import stamped
-from calibration.store import Store
+from calibration.records.record import stamped
+from calibration.records.store import Store
 for i in range(5):
     known = {"response": {"leak": 0.1}, "accepted": True}
     Store(Path(sys.argv[1])).activate(stamped(known, "detector", probe_serial=sys.argv[2]), "Ben", Path("p"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.deadtime import MODELS, DeadTime
+from calibration.counter.deadtime import MODELS, DeadTime
 from navigation import _core
 from navigation.likelihood import Counts
 

@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
-from calibration.collimator import Collimator
-from calibration.detector import calibrate
-from calibration.gridfit import Grid
-from calibration.nuclide import nuclide
-from calibration.response import DetectorResponse, response_of
+from calibration.physics.nuclide import nuclide
+from calibration.probe.collimator import Collimator
+from calibration.probe.detector import calibrate
+from calibration.probe.gridfit import Grid
+from calibration.probe.response import DetectorResponse, response_of
 from navigation.likelihood import Counts
 from navigation.pointlayer import Problem
 from navigation.reconstruction import ImagingSetup, LiveReconstruction

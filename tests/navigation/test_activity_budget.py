@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.budget import budget_from_json
-from calibration.injection import injection_of
-from calibration.nuclide import nuclide
+from calibration.physics.budget import budget_from_json
+from calibration.physics.injection import injection_of
+from calibration.physics.nuclide import nuclide
 from navigation.cli.main import run
 from navigation.engine.words import spot_words
 from navigation.findings import percent_injected, spot_from_json
@@ -195,7 +195,7 @@ def scan(tmp_path: Path) -> Path:
 
 def command(scan: Path, case_data: Path) -> list[str]:
     """`gammanav reconstruct` with case data; the probe's calibration beside the scan is written once."""
-    from calibration.detector import calibrate
+    from calibration.probe.detector import calibrate
     from tests.navigation.scan_model import PROBE, grid_of
 
     probe = scan.parent / "probe.json"

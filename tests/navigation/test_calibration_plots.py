@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calibration.axis import calibrate_axis
-from calibration.collimator import Collimator
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
-from calibration.pivot import calibrate_pivot
+from calibration.physics.nuclide import nuclide
+from calibration.probe.collimator import Collimator
+from calibration.probe.detector import calibrate
+from calibration.tip.axis import calibrate_axis
+from calibration.tip.pivot import calibrate_pivot
 from navigation.cli.main import run
 from navigation.plots.axis import axis_plots, spin_angles_rad
 from navigation.plots.detector import detector_plots, known_response, profile_distances, standardised

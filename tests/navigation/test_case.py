@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
 from navigation.case import read_case
 from navigation.engine.snapshot import LatencyState
 from tests.navigation.scan_model import PROBE, grid_of

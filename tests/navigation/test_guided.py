@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.guidepoints import CountedPlace, PointsGuide
-from calibration.posefile import read_poses
+from calibration.guided.guidepoints import CountedPlace, PointsGuide
+from calibration.tip.posefile import read_poses
 from navigation.cli.main import run
 from navigation.guided.feed import News
 from navigation.guided.session import GONE_S, Outcome, Session, put_aside

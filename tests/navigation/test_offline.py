@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
 from navigation.cli.main import run
 from navigation.offline import ScanOptions, decay_between, latency_prior, reconstruct_scan
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster, response

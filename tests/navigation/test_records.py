@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.binding import Identity
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
-from calibration.record import approved, sealed, stamped
-from calibration.response import response_of
-from calibration.store import RECORDS
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.response import response_of
+from calibration.records.binding import Identity
+from calibration.records.record import approved, sealed, stamped
+from calibration.records.store import RECORDS
 from navigation.case import read_case
 from navigation.cli.main import run
 from navigation.engine.jobs import ScanBasis
@@ -197,7 +197,7 @@ def test_a_calibration_of_something_else_is_refused_and_nothing_written(
 
 
 def test_a_store_gives_the_record_of_the_scan_or_says_why_not(place: Path, draft: dict[str, Any]) -> None:
-    from calibration.store import Store
+    from calibration.records.store import Store
 
     other = sealed(draft | {"id": "other", "probe_serial": "SN 8"})
     for content in (draft, other):
@@ -262,7 +262,7 @@ def test_a_case_of_another_probe_is_refused_before_it_begins(place: Path, stated
 
 
 def test_a_case_may_name_a_store_and_keeps_what_it_rests_on(place: Path, draft: dict[str, Any]) -> None:
-    from calibration.store import Store
+    from calibration.records.store import Store
 
     Store(place / "hospital").activate(draft, "Ben", place / "probe.json")
     tip = write_tip(place)

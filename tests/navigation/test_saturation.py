@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.deadtime import MODELS, PARALYSABLE, DeadTime
+from calibration.counter.deadtime import MODELS, PARALYSABLE, DeadTime
 from navigation.bed import Bed, BedCheck
 from navigation.bedcheck import check_bed
 from navigation.likelihood import Counts

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
-from calibration.response import DetectorResponse, response_of
-from calibration.sheath import BARE, Sheath, covered, sheath_at, told_of
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.response import DetectorResponse, response_of
+from calibration.probe.sheath import BARE, Sheath, covered, sheath_at, told_of
 from navigation.case import read_case
 from navigation.cli.main import run
 from navigation.engine.reconstruct import build_imaging

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.crosstalk import Crosstalk, Measurement, calibrate_crosstalk
-from calibration.detector import calibrate
-from calibration.nuclide import nuclide
+from calibration.physics.crosstalk import Crosstalk, Measurement, calibrate_crosstalk
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
 from navigation.cli.main import run
 from navigation.likelihood import Counts, KnownRate
 from navigation.reconstruction import ScanState, reconstruct

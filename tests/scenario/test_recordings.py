@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.response import checksum
+from calibration.probe.response import checksum
 from navigation.cli.main import run
 from tests.conftest import missing
 

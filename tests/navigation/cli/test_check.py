@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calibration.checkhistory import linearity, read_history, trends_of, with_check, write_history
+from calibration.daily.checkhistory import linearity, read_history, trends_of, with_check, write_history
 from navigation.checkplots import trend_picture, value_words
 from navigation.cli.main import run
 from tests.calibration.check_scene import (
@@ -148,7 +148,7 @@ def row(name: str, day: float, constancy: float, **more: Any) -> dict[str, Any]:
 
 
 def add_rows(path: Path, first: int) -> None:
-    from calibration.checkhistory import locked
+    from calibration.daily.checkhistory import locked
 
     for i in range(first, first + 10):
         with locked(path.parent):

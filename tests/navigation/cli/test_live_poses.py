@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calibration.posefile import read_poses
-from calibration.posestream import PoseStream
+from calibration.tip.posefile import read_poses
+from calibration.tip.posestream import PoseStream
 from navigation.cli.main import run
 from navigation.livepose import Waiting, parse_live, record_poses
 from tests.tracking.ndi.fake_polaris import TcpPolaris

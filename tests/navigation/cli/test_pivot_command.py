@@ -181,7 +181,7 @@ def test_tip_and_axis_go_into_a_plus_file_as_one_matrix(
 
 
 def test_a_case_does_not_take_the_tip_of_another_tool(tmp_path: Path) -> None:
-    from calibration.expected import require_tool
+    from calibration.tip.expected import require_tool
     from tracking.errors import GateRefusedError
 
     tip = tmp_path / "tip.json"

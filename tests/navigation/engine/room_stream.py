@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detector import calibrate
-from calibration.gridfit import Grid
-from calibration.nuclide import nuclide
+from calibration.physics.nuclide import nuclide
+from calibration.probe.detector import calibrate
+from calibration.probe.gridfit import Grid
 from navigation.engine.events import COMMAND, RAW, TICK, EngineEvent, json_event
 from navigation.engine.jobs import Job, ScanBasis, TickJob
 from navigation.engine.reconstruct import build_imaging

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calibration.record import sealed, stamped
+from calibration.records.record import sealed, stamped
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.events import RAW, EngineEvent, json_event
 from navigation.engine.imaging import Imager

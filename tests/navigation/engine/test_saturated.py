@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from calibration.deadtime import MODELS, PARALYSABLE, DeadTime
+from calibration.counter.deadtime import MODELS, PARALYSABLE, DeadTime
 from navigation.engine.saturated import SaturationWatch, dead_time_in
 from navigation.engine.words import status_words
 from tests.navigation.ui.scene import snapshot

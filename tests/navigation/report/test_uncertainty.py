@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from calibration.budget import Budget, Component
-from calibration.injection import injection_of
-from calibration.nuclide import nuclide
+from calibration.physics.budget import Budget, Component
+from calibration.physics.injection import injection_of
+from calibration.physics.nuclide import nuclide
 from navigation.report import write_report
 from navigation.report.content import document
 from navigation.report.document import Table

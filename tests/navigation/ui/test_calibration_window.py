@@ -16,7 +16,7 @@ import pytest
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QImage
 
-from calibration.guidepivot import PivotGuide
+from calibration.guided.guidepivot import PivotGuide
 from navigation.ui.calibration import CalibrationWindow, States
 from navigation.ui.calibrationview import CalibrationView
 from tests.calibration.guided_hand import Hand

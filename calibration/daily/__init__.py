@@ -1,0 +1,1 @@
+"""The daily check of a probe, its history, and the background."""

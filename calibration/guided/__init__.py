@@ -1,0 +1,1 @@
+"""Guided steps of a calibration: samples in, hints and progress out."""

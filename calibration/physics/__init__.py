@@ -1,0 +1,1 @@
+"""Nuclides, attenuation, activities and their uncertainty: what is true whatever the instrument."""

@@ -1,0 +1,1 @@
+"""By how much one instrument's stamps lag another's."""
