@@ -124,6 +124,53 @@ class SweepGates:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckGates:
+    """Tolerances of the daily check (`calibration.daily.check`); relative unless a unit is named."""
+
+    # A tenth is what protocols of gamma probes allow between days, and twice the error of a dose calibrator.
+    sensitivity: float = gate(0.10, 0.01, 0.5)
+    # The ratios of 10 and 50 mm to 30 mm when no activity is stated: they need no dose calibrator.
+    shape: float = gate(0.08, 0.01, 0.5)
+    # Width of the view against the calibration's: a bent rim or another collimator changes it by more.
+    width: float = gate(0.10, 0.01, 0.5)
+    # The tenth of the maximum lies in the shadow of the rim, where few counts are.
+    tail_width: float = gate(0.20, 0.02, 1)
+    # Leak in percent of what the front would count at the same distance: > 99.9 % shielding is what
+    # Wengenmair & Kopp (2005) demand; behind the handle more is blocked.
+    side_leak_percent: float = gate(0.10, 0.001, 20)
+    back_leak_percent: float = gate(0.05, 0.001, 20)
+    # Hard photons pass any shield: this many times the calibrated leak is allowed where that is more.
+    leak_factor: float = gate(2.0, 1, 10)
+    # Counts of the room alone: more and a source lies about, or the tip is contaminated.
+    room_cps: float = gate(20.0, 0.1, 1000)
+    # A rise over the reference has to be as significant, and as large, to be told.
+    rise_sigma: float = gate(3.0, 2, 6)
+    rise_cps: float = gate(1.0, 0, 100)
+    # Scatter of repeated counts: p of the dispersion test; a good counter fails once in a thousand checks.
+    stability_p: float = gate(1e-3, 1e-06, 0.05)
+    # What the latency may differ by: 0.6 mm at 30 mm/s (H06).
+    latency_s: float = gate(0.02, 0.002, 0.1)
+    # Detector axis against the tip frame, and its centre across the axis: beyond, the probe is bent or was
+    # put on its marker anew (H46).
+    axis_deg: float = gate(3.0, 0.1, 15)
+    centre_mm: float = gate(2.5, 0.1, 15)
+    # The source may not be pushed by more than this while it is looked at.
+    moved_mm: float = gate(2.0, 0.1, 10)
+    # A source that lies farther from where it was said to be is another one, or the tip is wrong.
+    place_mm: float = gate(6.0, 0.5, 30)
+    # Counts above the room's that a source needs to be there at all, and those from which figures can be had.
+    fewest_counts: float = gate(500.0, 50, 1e06)
+    # Nominal doubling of strength across a series of checks that tells linearity, and what it may deviate.
+    linearity_span: float = gate(2.0, 1.1, 100)
+    linearity: float = gate(0.05, 0.005, 0.5)
+    # Loss of counts to dead time beyond which a figure is a lower bound only.
+    saturated: float = gate(0.30, 0.05, 0.3)
+
+
+DEFAULT_CHECK = CheckGates()
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """All of them, by the name of their table in a case file."""
 
@@ -132,6 +179,7 @@ class Gates:
     tracker: TrackerGates = TrackerGates()
     detector: DetectorGates = DetectorGates()
     sweep: SweepGates = SweepGates()
+    check: CheckGates = DEFAULT_CHECK
 
 
 def read_gates(path: Path | None) -> Gates:

@@ -19,8 +19,8 @@ from calibration.counter.deadtime import NO_DEAD_TIME, DeadTime
 from calibration.daily.checkfigures import FAIL, PASS, Figure, rounded, told, unmeasured
 from calibration.daily.checkfit import LEAST_GAIN, CheckData, CheckFit, Known, fit_check
 from calibration.daily.checkjudge import Evidence, judge
-from calibration.daily.checklimits import DEFAULT_LIMITS, CheckLimits
 from calibration.daily.nema import Profile
+from calibration.gates import DEFAULT_CHECK, CheckGates
 from calibration.physics.nuclide import nuclide as nuclide_by_name
 from calibration.probe.response import DetectorResponse
 from calibration.probe.sweepfit import HIGHEST_S, LOWEST_S
@@ -86,7 +86,7 @@ def run_check(
     source: CheckSource | None = None,
     known: Known | None = None,
     background: Counted | None = None,
-    limits: CheckLimits = DEFAULT_LIMITS,
+    limits: CheckGates = DEFAULT_CHECK,
 ) -> CheckResult:
     """Judge a scan. `background` was counted without the source.
 
@@ -168,7 +168,7 @@ def identity_figures(response: DetectorResponse, stated: Stated) -> list[Figure]
     return figures
 
 
-def _source_seen(fit: CheckFit, data: CheckData, limits: CheckLimits) -> Figure:
+def _source_seen(fit: CheckFit, data: CheckData, limits: CheckGates) -> Figure:
     """Whether there is a source at all, and enough of it."""
     counts = float((fit.source_cps * data.window_s).sum())
     enough = fit.gain >= LEAST_GAIN and counts >= limits.fewest_counts

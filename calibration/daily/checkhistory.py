@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from calibration.counter.counttest import Z95, cusum
-from calibration.daily.checklimits import DEFAULT_LIMITS, CheckLimits
+from calibration.gates import DEFAULT_CHECK, CheckGates
 from calibration.physics.nuclide import nuclide
 from tracking.errors import InputError
 from tracking.jsonfile import to_json, write_text
@@ -132,14 +132,14 @@ def require_same_probe(
             raise InputError(f"{path}: holds checks with {row['nuclide']}, not with {nuclide}: another --out")
 
 
-def trends_of(history: Sequence[Mapping[str, Any]], limits: CheckLimits = DEFAULT_LIMITS) -> list[Trend]:
+def trends_of(history: Sequence[Mapping[str, Any]], limits: CheckGates = DEFAULT_CHECK) -> list[Trend]:
     """Every figure that was measured more than once."""
     found = [_trend(history, *each, limits) for each in TRENDS]
     return [trend for trend in found if trend is not None and len(trend.values) > 1]
 
 
 def _trend(
-    history: Sequence[Mapping[str, Any]], name: str, label: str, unit: str, limits: CheckLimits
+    history: Sequence[Mapping[str, Any]], name: str, label: str, unit: str, limits: CheckGates
 ) -> Trend | None:
     points = _strengths(history, limits) if name == "strength" else _points(history, name)
     if not points:
@@ -205,7 +205,7 @@ def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
     return points
 
 
-def _strengths(history: Sequence[Mapping[str, Any]], limits: CheckLimits) -> list[Point]:
+def _strengths(history: Sequence[Mapping[str, Any]], limits: CheckGates) -> list[Point]:
     """Strength of a sealed source whose activity nobody states, over its first decayed."""
     rows = [row for row in history if row.get("strength_kbq") and not row.get("declared_kbq")]
     if not rows or nuclide(str(rows[0]["nuclide"])).half_life_s < SEALED_HALF_LIFE_S:
@@ -226,7 +226,7 @@ def _expected(
     name: str,
     values: Sequence[float],
     bands: Sequence[tuple[float, float] | None],
-    limits: CheckLimits,
+    limits: CheckGates,
 ) -> tuple[float, tuple[float, float]]:
     """What is expected of a figure, and its action limits."""
     if name in ("constancy", "strength"):
@@ -245,7 +245,7 @@ def _expected(
 
 
 def linearity(
-    history: Sequence[Mapping[str, Any]], limits: CheckLimits = DEFAULT_LIMITS
+    history: Sequence[Mapping[str, Any]], limits: CheckGates = DEFAULT_CHECK
 ) -> dict[str, Any] | None:
     """Slope of counts over activity (log-log, less 1) across checks with different activities; None if too few."""
     rows = [row for row in history if row.get("declared_kbq") and row.get("strength_kbq")]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from calibration.counter.counttest import Z95, Counted, compare, dispersion, overdispersed_p
 from calibration.daily.checkfigures import FAIL, NOT_MEASURED, PASS, WARNING, Figure, judged, told, unmeasured
 from calibration.daily.checkfit import SHIFT_SD_MM, TILT_SD_RAD, CheckData, CheckFit, Known
-from calibration.daily.checklimits import CheckLimits
 from calibration.daily.nema import (
     DISTANCES_MM,
     Leak,
@@ -23,6 +22,7 @@ from calibration.daily.nema import (
     leaks,
     sensitivities,
 )
+from calibration.gates import CheckGates
 from calibration.probe.response import DetectorResponse
 
 Array = NDArray[np.float64]
@@ -53,7 +53,7 @@ class Evidence:
     declared_kbq: float | None
     activity_relative_sd: float
     background: Counted | None
-    limits: CheckLimits
+    limits: CheckGates
 
 
 def judge(evidence: Evidence) -> tuple[list[Figure], dict[str, Profile]]:
@@ -129,7 +129,7 @@ def _log_sd(measured: Measured) -> float:
 
 
 def _shape(
-    found: Mapping[float, Measured | None], on_axis: Mapping[float, float], limits: CheckLimits
+    found: Mapping[float, Measured | None], on_axis: Mapping[float, float], limits: CheckGates
 ) -> list[Figure]:
     """How the response falls with distance, which needs no activity."""
     figures = []
@@ -187,7 +187,7 @@ def _view(e: Evidence, views: dict[str, Profile]) -> list[Figure]:
     return figures
 
 
-def _shielding(leak: Leak, limits: CheckLimits) -> list[Figure]:
+def _shielding(leak: Leak, limits: CheckGates) -> list[Figure]:
     figures = []
     for name, measured, limit in (
         ("side", leak.side, limits.side_leak_percent),
@@ -200,7 +200,7 @@ def _shielding(leak: Leak, limits: CheckLimits) -> list[Figure]:
     return figures
 
 
-def _background(leak: Leak, background: Counted | None, limits: CheckLimits) -> Figure:
+def _background(leak: Leak, background: Counted | None, limits: CheckGates) -> Figure:
     """Counts that no direction explains, against what was counted without the source, or at all."""
     label, room = "background", leak.room
     if background is None:
@@ -302,7 +302,7 @@ def _alignment(e: Evidence) -> list[Figure]:
     return [replace(f, status=WARNING) if f.status == FAIL else f for f in told_off]
 
 
-def _dead_time(data: CheckData, limits: CheckLimits) -> Figure:
+def _dead_time(data: CheckData, limits: CheckGates) -> Figure:
     lost = float(data.dead_time.loss_recorded(data.counts / data.window_s).max())
     words = "saturated, the figures are lower bounds: take a weaker source"
     band = (0.0, 100.0 * limits.saturated)

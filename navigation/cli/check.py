@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from calibration.counter.counttest import Counted
     from calibration.daily.check import CheckResult, CheckSource, Stated
     from calibration.daily.checkfit import Known
+    from calibration.gates import CheckGates
     from calibration.probe.response import DetectorResponse
     from tracking.scanfolder import Scan
 
@@ -50,6 +51,7 @@ CHECK_NAME, CHECKS_FOLDER = "check.json", "checks"
 @click.option(
     "--tip", "tips", multiple=True, type=click.Path(path_type=Path), help="tip.json and/or axis.json."
 )
+@click.option("--case", type=click.Path(path_type=Path), help="Case file; [gates.check] sets tolerances.")
 @click.option("--serial", help="Serial number of the probe in hand.")
 @click.option("--operator", help="Who measured.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of this probe's checks.")
@@ -63,6 +65,7 @@ def command(
     activity_sd: float,
     background: Path | None,
     tips: tuple[Path, ...],
+    case: Path | None,
     serial: str | None,
     operator: str | None,
     out: Path,
@@ -76,8 +79,10 @@ def command(
     """
     from calibration.daily.check import content_of, identity_of, run_check
     from calibration.daily.checkhistory import HISTORY_NAME, locked, read_history, require_same_probe
+    from calibration.gates import gates_content, read_gates
     from tracking.recording.export import open_scan
 
+    gates = read_gates(case).check
     read = _with_tips(open_scan(scan), tips)
     response, given = _calibration(probe, read)
     if tips:
@@ -89,13 +94,13 @@ def command(
     name = identity_of(read)
     path = out / HISTORY_NAME
     _refuse_again(read_history(path), name, path, force)
-    result = run_check(read, response, stated, said, _known(read, response), _background(background))
-    head = _head(read, name, given, stated, operator) | content_of(result)
+    result = run_check(read, response, stated, said, _known(read, response), _background(background), gates)
+    head = _head(read, name, given, stated, operator) | content_of(result) | gates_content(gates)
     with locked(out):
         history = read_history(path)
         _refuse_again(history, name, path, force)
         require_same_probe(history, head["probe_serial"], head["nuclide"], path)
-        content = _keep(out, head, history, result, response)
+        content = _keep(out, head, history, result, response, gates)
     if content["simulated"]:
         click.echo("SIMULATION")
     if not result.accepted:
@@ -205,6 +210,7 @@ def _keep(
     history: list[dict[str, Any]],
     result: CheckResult,
     response: DetectorResponse,
+    gates: CheckGates,
 ) -> dict[str, Any]:
     """Write history, check and pictures; the history first, whole, so that an aborted run loses no check."""
     from calibration.daily.checkfigures import WARNING
@@ -214,9 +220,9 @@ def _keep(
 
     extended = with_check(history, head)
     same_probe = [row for row in extended if row.get("probe_id") == head["probe_id"]]
-    trends = trends_of(same_probe)
+    trends = trends_of(same_probe, gates)
     warnings = [words for trend in trends if (words := trend.words) is not None]
-    line = linearity(same_probe)
+    line = linearity(same_probe, gates)
     warnings += [figure.words for figure in result.figures if figure.status == WARNING]
     if line is not None and line["status"] == "fail":
         warnings.append(f"counts over activity bend: slope {1 + line['slope_less_1']:.3f} instead of 1")
@@ -226,7 +232,7 @@ def _keep(
     write_json(out / CHECKS_FOLDER / f"{head['id']}.json", content)
     write_json(out / CHECK_NAME, content)
     check_picture(result, response, content, out / "check.png")
-    trend_picture(trends_of(extended), content, out / "trend.png")
+    trend_picture(trends_of(extended, gates), content, out / "trend.png")
     return content
 
 

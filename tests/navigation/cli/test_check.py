@@ -69,11 +69,17 @@ def test_a_scan_is_judged_once_unless_asked_and_never_twice_in_the_history(
     assert "check failed" in capsys.readouterr().err
     assert run(words(scan, folder, "--activity-kbq=240")) == 2
     assert "--force" in capsys.readouterr().err
+    # A case that allows 30 % finds the same scan in order, and says which gate it moved.
+    case = folder / "case.toml"
+    case.write_text("[gates.check]\nsensitivity = 0.3\nshape = 0.3\n")
+    assert run(words(scan, folder, "--activity-kbq=300", "--force", f"--case={case}")) == 0
+    newest = json.loads((folder / "qc" / "check.json").read_text())
+    assert newest["gates_overridden"] == ["sensitivity 0.3 instead of 0.1", "shape 0.3 instead of 0.08"]
     assert run(words(scan, folder, "--activity-kbq=240", "--force")) == 0
     (row,) = history(folder)
     assert row["accepted"] is True
-    # The verdict it had before is not forgotten.
-    assert [before["accepted"] for before in row["earlier"]] == [False]
+    # The verdicts it had before are not forgotten.
+    assert [before["accepted"] for before in row["earlier"]] == [False, True]
 
 
 @pytest.mark.parametrize(
