@@ -219,6 +219,8 @@ def _blocked(state: ScanState) -> str | None:
         return "the counter told too few counts to be trusted"
     if state.geometry.surface_source == "path":
         return "without a touched surface or a CT the probe's path is no surface"
+    if state.setup.spill is not None and state.setup.spill.doubt is not None:
+        return state.setup.spill.doubt
     return latency_fault(state)
 
 

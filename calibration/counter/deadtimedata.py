@@ -131,7 +131,7 @@ def rate_data(
 def _two_sources(m: Measurement, nuclide: Nuclide | None) -> Callable[[Array], Array]:
     decay = np.ones(len(m.counts))
     if nuclide is not None and m.timed:
-        decay = mean_decay(m.t_s, m.live_s, nuclide.half_life_s)
+        decay = mean_decay(_since_first(m), m.live_s, nuclide.half_life_s)
     first, second = (decay * np.isin(m.label, (name, "S12")) for name in ("S1", "S2"))
     columns = [first, second] + ([np.ones(len(decay))] if m.of_background.any() else [])
     design = np.stack(columns, axis=1)
@@ -139,11 +139,11 @@ def _two_sources(m: Measurement, nuclide: Nuclide | None) -> Callable[[Array], A
 
 
 def _decaying(m: Measurement, nuclide: Nuclide) -> Callable[[Array], Array]:
-    there = ~m.of_background
+    there, since = ~m.of_background, _since_first(m)
 
     def design(shape: Array) -> Array:
         half_life = nuclide.half_life_s * (_factor(shape) if len(shape) else 1.0)
-        return np.stack([there * mean_decay(m.t_s, m.live_s, half_life), np.ones(len(there))], axis=1)
+        return np.stack([there * mean_decay(since, m.live_s, half_life), np.ones(len(there))], axis=1)
 
     return design
 
@@ -166,6 +166,16 @@ def _inverse_square(m: Measurement) -> Callable[[Array], Array]:
 
 def _factor(shape: Array) -> float:
     return float(np.exp(np.clip(shape[0], -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)))
+
+
+def _since_first(m: Measurement) -> Array:
+    """Ends of the windows (n,) in s after the first of the source; 0 for the background, which does not decay.
+
+    Strengths are free, so any zero of time will do; one far away, as of clock times, would underflow.
+    """
+    there = ~m.of_background
+    result: Array = np.where(there, m.t_s - m.t_s[there].min(initial=np.inf), 0.0)
+    return result
 
 
 def mean_decay(t_s: Array, live_s: Array, half_life_s: float) -> Array:

@@ -209,7 +209,10 @@ class _Kind:
         return theta
 
     def _misfit(self, theta: Array, variance: Array) -> float:
-        return float(np.sum((self.data.counts - self.expected(theta)) ** 2 / variance))
+        """Chi-square; infinite where a step leads so far that nothing can be reckoned."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = float(np.sum((self.data.counts - self.expected(theta)) ** 2 / variance))
+        return value if np.isfinite(value) else np.inf
 
     def _jacobian(self, theta: Array) -> Array:
         steps = 1e-5 * np.maximum(np.abs(theta), 1e-3)

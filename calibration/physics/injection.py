@@ -136,6 +136,8 @@ class Given:
         """
         own = self.budget.coverage_factor * self.budget.relative_sd
         low, high = ci95_kbq
+        if activity_kbq <= 0.0 or high <= 0.0:
+            return 0.0, self.percent(max(high, 0.0)) * math.exp(own)
         down = 0.0 if low <= 0.0 else math.exp(-math.hypot(math.log(activity_kbq / low), own))
         up = math.exp(math.hypot(math.log(high / activity_kbq), own))
         return self.percent(activity_kbq * down), self.percent(activity_kbq * up)

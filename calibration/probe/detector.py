@@ -53,6 +53,8 @@ LARGEST_EXPONENT = 20.0
 LEAST_EMITTED = 2e-3
 # Relative standard error of the scatter where nobody measured it, and where the model lacks what matters.
 TABULATED_SCATTER_SD, TABULATED_SCATTER_SD_LOW_KEV = 0.25, 0.6
+# What stays of it after a measurement: another depth and shape than the water's; and the error of a measured ratio.
+SCATTER_MODEL_SD, RATIO_SD = 0.1, 0.015
 # Where the prediction is told when there is no air/water measurement.
 PREDICTED_AT_MM = np.array([10.0, 30.0, 50.0])
 # Bounds of the factor on single scatter: multiple scatter adds, a narrow window takes away.
@@ -324,10 +326,19 @@ def _attenuation(tables: Tables, air_water: AirWater | None) -> tuple[float, dic
     block |= {
         "source": "air/water measurement",
         "scatter_scale": digits(clipped),
-        "scatter_scale_sd": 0.1,
+        "scatter_scale_sd": digits(_scatter_scale_sd(left, gain, abs(scale - clipped))),
         "largest_misfit": digits(float(np.abs(left).max())),
     }
     return clipped, block
+
+
+def _scatter_scale_sd(left: Array, gain: Array, clipped_off: float) -> float:
+    """Standard error of the scatter's factor: relative misfits `left` (n,) of the ratio, `gain` (n,) per factor.
+
+    A ratio measured near the face tells little of the scatter; what a bound took away is not known any better.
+    """
+    ratio_sd = max(RATIO_SD, float(np.sqrt(np.mean(left**2))))
+    return float(np.sqrt(SCATTER_MODEL_SD**2 + (ratio_sd / np.linalg.norm(gain)) ** 2 + clipped_off**2))
 
 
 def _compared(tables: Tables, z_mm: Array, ratio: Array | None) -> dict[str, Any]:

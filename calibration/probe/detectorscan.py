@@ -285,6 +285,8 @@ def _found(fit: SweepFit, nominal: Array, marker: bool) -> dict[str, Any]:
     """What the sweep adds to a detector calibration."""
     sd = float(fit.sd[0])
     interval = [fit.latency_s + k * sd for k in (-1.96, 1.96)]
+    # A small lead is told as none, and what is unknown of it stays unknown.
+    told = [max(interval[0], 0.0), max(fit.latency_s, 0.0) + 1.96 * sd]
     # A lead that is no rounding refuses the sweep, and is told as it was found.
     faulty = bool(_latency_fault(fit))
     along = fit.collimator is None
@@ -292,7 +294,7 @@ def _found(fit: SweepFit, nominal: Array, marker: bool) -> dict[str, Any]:
     return {
         "T_probe_probetip" if marker else "T_nominaltip_probetip": frame,
         "count_latency_s": digits(fit.latency_s if faulty else max(fit.latency_s, 0.0)),
-        "count_latency_ci95_s": None if faulty else [digits(max(end, 0.0)) for end in interval],
+        "count_latency_ci95_s": None if faulty else [digits(end) for end in told],
         "count_lag_s": digits(fit.latency_s),
         "count_lag_ci95_s": [digits(end) for end in interval],
         "centre_along_axis": "by counts" if along else "from tip.json",

@@ -24,6 +24,8 @@ NEEDED_GAIN, FIRST_GAIN = 0.98, 0.95
 # A held-out misfit within so many standard deviations of 1 leaves nothing to correct.
 ENOUGH_SIGMAS = 1.0
 N_FOLDS = 10
+# From how deep a probe looks, near enough to order points by their angle.
+TYPICAL_RECESS_MM = 10.0
 # Starting points: aperture and recess in mm, attenuation of the rim; the crystal starts slightly wider than the bore.
 START_APERTURES_MM, START_RECESSES_MM, START_RIMS_PER_MM = (
     (2.5, 5.0, 8.0, 12.0),
@@ -148,7 +150,7 @@ def deviance_residuals(counts: Array, expected: Array) -> Array:
 def fit_grid(grid: Grid) -> FittedResponse:
     """Physics from the best of several starts, then the correction that held-out points ask for."""
     vector = _fit_from_starts(grid)
-    folds = np.arange(len(grid)) * 7 % N_FOLDS
+    folds = _folds(grid)
     fits = [
         (folds == f, _fit_physics(grid.take(folds != f), vector, FINE, FOLD_EVALUATIONS))
         for f in range(N_FOLDS)
@@ -169,6 +171,20 @@ def fit_grid(grid: Grid) -> FittedResponse:
         _tail_relative_sd(grid, vector),
         _alone(grid, held_out),
     )
+
+
+def _folds(grid: Grid) -> NDArray[np.intp]:
+    """To which fold each point (n,) belongs: neighbours in angle and distance go to different ones.
+
+    Whatever the order of the rows: a fold that took one whole column of the grid would be continued, not tested.
+    """
+    place = _places(grid.r_mm, grid.z_mm, TYPICAL_RECESS_MM)
+    by_angle = np.lexsort((place[:, 1], np.round(place[:, 0], 2)))
+    folds = np.empty(len(grid), dtype=np.intp)
+    # Dealt like cards, each round in an order of its own, so that no fold follows a row or a column.
+    dealt = [np.random.default_rng(r).permutation(N_FOLDS) for r in range(len(grid) // N_FOLDS + 1)]
+    folds[by_angle] = np.concatenate(dealt)[: len(grid)]
+    return folds
 
 
 def _alone(grid: Grid, held_out: Array) -> tuple[float, float] | None:

@@ -58,6 +58,8 @@ SHAPE, BESIDE = slice(7, -3), slice(-3, None)
 # A source is looked for within so many standard deviations of its place.
 SOURCE_REACH = 6.0
 MOST_EVALUATIONS = 25
+# Distances on the axis at which a fitted response is told.
+TOLD_AT_MM = (10.0, 30.0, 50.0)
 # Information below this is rounding: standard errors stay finite, and far too large to be accepted.
 LEAST_INFORMATION = 1e-12
 
@@ -306,7 +308,6 @@ def _result(model: _Model, theta: Array) -> SweepFit:
     sd = np.full(len(theta), np.nan)
     sd[model.free] = np.sqrt(np.diag(covariance))
     sd[0] = np.hypot(sd[0], STAMP_SD_S)
-    total = max(float(model.sweep.counts.sum()), 1.0)
     r, z, _ = model.place(theta)
     middle = r.shape[1] // 2
     return SweepFit(
@@ -317,7 +318,7 @@ def _result(model: _Model, theta: Array) -> SweepFit:
         background_cps=max(float(theta[6]), 0.0),
         collimator=None if model.response is not None else Collimator.from_vector(theta[SHAPE]),
         sd=sd[:N_POSE],
-        scale_sd=float(sd[7]) if model.response is not None else float(np.sqrt(max(chi2, 1.0) / total)),
+        scale_sd=float(sd[7]) if model.response is not None else _response_sd(model, theta, covariance),
         chi2_per_dof=chi2,
         unexplained=_unexplained(model.sweep, chi2),
         r_mm=r[:, middle],
@@ -325,6 +326,22 @@ def _result(model: _Model, theta: Array) -> SweepFit:
         source_shift_mm=theta[BESIDE].copy(),
         source_sd_mm=sd[BESIDE],
     )
+
+
+def _response_sd(model: _Model, theta: Array, covariance: Array) -> float:
+    """Relative standard error of the fitted response on the axis, where it is largest of 10, 30 and 50 mm.
+
+    By the delta method over the collimator's shape; the source's place and the pose are free beside it.
+    """
+    r, z = np.zeros(len(TOLD_AT_MM)), np.array(TOLD_AT_MM)
+    size = len(theta[SHAPE])
+    slopes = np.zeros((len(z), len(theta)))
+    for k in range(size):
+        step = np.eye(size)[k] * STEPS["other"]
+        up, down = (Collimator.from_vector(theta[SHAPE] + side * step).response(r, z) for side in (1, -1))
+        slopes[:, SHAPE.start + k] = np.log(up / down) / (2.0 * STEPS["other"])
+    free = slopes[:, model.free]
+    return float(np.sqrt(np.einsum("ni,ij,nj->n", free, covariance, free).max()))
 
 
 def _unexplained(sweep: Sweep, chi2_per_dof: float) -> float:

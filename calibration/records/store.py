@@ -224,15 +224,21 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[tuple[Entry, ...]]:
         """The journal, while nobody else writes."""
-        new = not (self.folder / JOURNAL).is_file() and not (self.folder / HEAD).is_file()
-        if new and self.folder.is_dir() and any(p.name not in (LOCK, RECORDS) for p in self.folder.iterdir()):
+        strange = [] if not self.folder.is_dir() else [p for p in self.folder.iterdir() if not _ours(p.name)]
+        if strange and not self._begun():
             raise InputError(f"{self.folder}: holds other things than a store of calibrations")
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield (
-                self.entries() if (self.folder / JOURNAL).is_file() or (self.folder / HEAD).is_file() else ()
-            )
+            yield self.entries() if self._begun() else ()
+
+    def _begun(self) -> bool:
+        return (self.folder / JOURNAL).is_file() or (self.folder / HEAD).is_file()
+
+
+def _ours(name: str) -> bool:
+    """Whether a store has such a file, or leaves one behind when a write of it is cut off."""
+    return name in (LOCK, RECORDS, JOURNAL, HEAD) or name.startswith((f".{JOURNAL}.", f".{HEAD}."))
 
 
 def _require_fit(content: Mapping[str, Any], path: Path) -> None:

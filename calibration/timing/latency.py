@@ -31,6 +31,8 @@ DETERMINED_HALF_WIDTH_S = 0.040
 # Half a unit of chi2(1) at 95 %.
 PROFILE_DROP = 1.92
 ITERATIONS = 12
+# A counter that was ready for a smaller share of its window tells no rate.
+LEAST_READY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ def _fit(
             )[kept]
             for d in 0.5 * np.eye(3)
         ]
-        strength, background = _scale(columns[0], counts, live)
+        # What the counter lost is put back once, in the time it was ready; the expected counts lose it again.
+        ready = np.maximum(dead_time.live_s(counts, live), LEAST_READY * live)
+        strength, background = _scale(columns[0], counts, ready)
         rate = strength * columns[0] + background
         expected = live * dead_time.expected(rate)
         design = np.stack([columns[0], np.ones_like(rate), *(strength * c for c in columns[1:])], axis=1)

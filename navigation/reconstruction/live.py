@@ -220,6 +220,8 @@ class LiveReconstruction:
             doubts.append(f"only {total:.0f} counts in the whole scan: is the probe working?")
         if self._geometry is not None and self._geometry.surface_source == "path":
             doubts.append("depth rests on a surface estimated from the probe's path")
+        if self.setup.spill is not None and self.setup.spill.doubt is not None:
+            doubts.append(self.setup.spill.doubt)
         return tuple(doubts)
 
     def _spots(self, problem: Problem, found: Found, sigma: float = REJECTING_SIGMA) -> tuple[Spot, ...]:

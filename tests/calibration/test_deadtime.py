@@ -376,3 +376,17 @@ def test_a_grid_that_holds_losses_said_to_be_live_time_is_told(test_data: Path) 
     live, dead = read_grid(test_data / "recordings" / "probe_grid_Tc-99m.csv"), DeadTime(1e-5)
     clock = replace(live, counts=np.round(live.live_s * dead.expected(live.counts / live.live_s)))
     assert "--grid-time clock?" in doubt_of_grid(clock, dead, clock=False)[0]
+
+
+def test_clock_times_tell_the_same_dead_time(tmp_path: Path) -> None:
+    # Seconds since 1970: at that distance from zero every decay factor is none.
+    path = decaying(tmp_path / "d.csv", NON_PARALYSABLE)
+    head, *rows = path.read_text().splitlines()
+    assert head.startswith("t_s,")
+    cells = [row.split(",", 1) for row in rows]
+    late = [f"{float(t) + 1.7e9!r},{rest}" if t else f",{rest}" for t, rest in cells]
+    other = tmp_path / "late.csv"
+    other.write_text("\n".join([head, *late]) + "\n")
+    first, second = (measure_dead_time(p, "decaying", TC99M) for p in (path, other))
+    assert second["accepted"] is True
+    assert second["dead_time_s"] == pytest.approx(first["dead_time_s"], rel=1e-3)

@@ -211,3 +211,20 @@ def test_the_recordings_probe_fits_within_its_statistics(test_data: Path) -> Non
     axis = content["response"]["on_axis_cps_per_mbq"]
     assert axis["10mm"] == pytest.approx(9285.2, rel=0.02)
     assert axis["50mm"] == pytest.approx(1194.4, rel=0.02)
+
+
+def test_a_ratio_measured_near_the_face_tells_little_of_the_scatter() -> None:
+    # Scatter adds some 4 % to the ratio at 10 mm and 9 % at 50: an error of 1.5 % of it is 0.36 and 0.17 of the factor.
+    grid, z = grid_of(PROBE), np.array([10.0, 50.0])
+    air = 1000.0 * PROBE.response(np.zeros(2), z)
+    plain = calibrate(grid, nuclide("Tc-99m"))["attenuation"]
+    ratio = np.interp(z, plain["distance_mm"], plain["tabulated_ratio"])
+    near, far = (
+        calibrate(grid, nuclide("Tc-99m"), None, AirWater(z[k], air[k], (air * ratio)[k]))["attenuation"]
+        for k in (slice(0, 1), slice(1, 2))
+    )
+    assert near["scatter_scale_sd"] > 1.5 * far["scatter_scale_sd"]
+    assert far["scatter_scale_sd"] >= 0.1
+    # What a bound took away is not known any better.
+    clipped = calibrate(grid, nuclide("Tc-99m"), None, AirWater(z, air, 0.8 * air * ratio))["attenuation"]
+    assert clipped["scatter_scale_sd"] > 0.3

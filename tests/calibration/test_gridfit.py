@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.probe.gridfit import Grid, fit_grid
+from calibration.probe.gridfit import Grid, _folds, fit_grid
 from navigation.simulate.collimator import ProbeHead, point_response
 from tests.navigation.scan_model import PROBE, grid_of
 
@@ -95,3 +95,15 @@ def test_a_fourth_of_the_points_tells_the_view_as_well() -> None:
     true = point_response(NARROW, r[inside], z[inside])
     for fitted in (many, few):
         assert fitted.in_air(r[inside], z[inside]) == pytest.approx(true, rel=0.03)
+
+
+@pytest.mark.parametrize("columns", [10, 14])
+def test_the_folds_follow_neither_the_rows_nor_the_columns_of_a_grid(columns: int) -> None:
+    # With ten columns a fold dealt by the row's number would leave out one column whole.
+    r, z = (v.ravel() for v in np.meshgrid(np.linspace(0.0, 60.0, columns), np.linspace(2.0, 100.0, 12)))
+    grid = Grid(r, z, r, r, r)
+    folds = _folds(grid)
+    for value in np.unique(r[r > 0.0]):
+        assert len(np.unique(folds[r == value])) >= 5
+    order = np.random.default_rng(2).permutation(len(grid))
+    assert (_folds(grid.take(order)) == folds[order]).all()

@@ -69,6 +69,7 @@ def test_the_interval_in_percent_holds_both_uncertainties() -> None:
     assert np.log(high / middle) == pytest.approx(1.96 * np.hypot(0.1, 0.05), rel=1e-3)
     assert np.log(middle / low) == pytest.approx(1.96 * np.hypot(0.1, 0.05), rel=1e-3)
     assert given.percent_interval(1.0, (0.0, 2.0))[0] == 0.0
+    assert given.percent_interval(0.0, (0.0, 0.0)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

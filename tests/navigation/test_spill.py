@@ -168,3 +168,9 @@ def test_a_crosstalk_of_another_nuclide_or_window_is_refused(tmp_path: Path) -> 
     file.write_text(json.dumps(calibrate_crosstalk(pure, TC, SEED, ((120.0, 160.0), SEED.window_kev))))
     with pytest.raises(GateRefusedError, match="measured at 120 to 160 keV, the calibration at 126"):
         spill_of(file, scan, response(), 0.0)
+
+
+@pytest.mark.parametrize(("factor", "rough"), [(0.05, False), (0.4, True)])
+def test_a_strong_spill_says_that_significances_are_rough(factor: float, rough: bool) -> None:
+    spill = Spill(replace(crosstalk(), factors=np.array([factor, 0.3])), scene(False)[1])
+    assert (spill.doubt is not None) == rough
