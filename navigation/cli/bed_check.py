@@ -51,6 +51,8 @@ def command(
 ) -> None:
     """What SCAN says about the outlined bed: residual activity suspected, none above a threshold, or not assessed."""
     from navigation.bedcheck import check_bed
+    from navigation.engine.afterwards import blocked_at
+    from navigation.engine.imaging import without_absence
     from navigation.offline import decay_between, decay_doubt, reconstruct_scan
     from navigation.results import write_bed_check, write_scan_result
     from tracking.jsonfile import prepare_out
@@ -71,6 +73,7 @@ def command(
         check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay)
         if before is not None and (doubt := decay_doubt(before, scan)):
             check = replace(check, reasons=(*check.reasons, doubt))
+        check = without_absence(check, blocked_at(scan))
         write_scan_result(state.result, folder.path)
         write_bed_check(check, folder.path)
     if state.result.simulated:

@@ -1,0 +1,39 @@
+"""What a recorded case knew that its counts and poses alone do not tell: why nothing may be said to be absent.
+
+The session is played from the record without any reconstruction, so a risen background, a wrong tip or another
+counter forbids a statement afterwards in the same words as in the case itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from navigation.engine import events
+from navigation.engine.assembly import SETTINGS_KEY, settings_of
+from navigation.engine.events import EngineEvent
+from navigation.engine.session import Session
+from tracking.errors import GammanavError
+from tracking.recording import Record
+from tracking.recording.export import open_source
+
+# A tick only asks for a map: what forbids a statement follows from the others.
+PLAYED = (events.RAW, events.LINK, events.COMMAND, events.RESUME)
+
+
+def blocked_at(where: Path) -> str | None:
+    """Why, when the record in `where` (as in `RECORD#scan-2`) ended, nothing might be said to be absent.
+
+    What somebody explained, or a later check put in order, forbids nothing; nor does a folder or a file without a
+    live case. Raises InputError for a damaged record.
+    """
+    if where.is_dir():
+        return None
+    source, _ = open_source(where)
+    if not isinstance(source, Record) or SETTINGS_KEY not in source.meta:
+        return None
+    session = Session(settings_of(source))
+    for event in source.events(*PLAYED):
+        with suppress(GammanavError):  # it was refused then, too
+            session.handle(EngineEvent(event.source, event.arrival_s, event.kind, event.payload))
+    return session.blocked
