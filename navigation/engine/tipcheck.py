@@ -24,6 +24,10 @@ MOST_POSES = 6000
 BLOCKED = (
     "the probe's tip is not where its calibration says: check it in the divot again or calibrate it anew"
 )
+STYLUS_BLOCKED = (
+    "the stylus's tip is not where its calibration says, and surface and bed are outlined with it:"
+    " check it in the divot again or calibrate it anew, then outline anew"
+)
 
 
 @dataclass(slots=True)
@@ -47,9 +51,10 @@ class TipWatch:
 
     @property
     def blocked(self) -> str | None:
-        """Why nothing may be said to be absent."""
-        check = self.checks.get(PROBE)
-        return BLOCKED if check is not None and check.wrong else None
+        """Why nothing may be said to be absent: with the probe it is sought, with the stylus its bed is outlined."""
+        words = {PROBE: BLOCKED, STYLUS: STYLUS_BLOCKED}
+        wrong = [said for tool, said in words.items() if tool in self.checks and self.checks[tool].wrong]
+        return "; ".join(wrong) or None
 
     def require(self, content: Mapping[str, Any]) -> tuple[str, NDArray[np.float64] | None]:
         """Tool, the probe by default, and known place of a check. Raises InputError for a tool without a tip."""

@@ -15,7 +15,7 @@ from navigation.engine.events import COMMAND, EngineEvent, json_event
 from navigation.engine.jobs import BedJob
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
-from navigation.engine.tipcheck import BLOCKED
+from navigation.engine.tipcheck import BLOCKED, STYLUS_BLOCKED
 from navigation.engine.view import Viewer
 from navigation.engine.words import status_words
 from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, settings, stream
@@ -147,7 +147,12 @@ def test_the_stylus_has_a_tip_too_and_does_not_speak_for_the_probe() -> None:
     session = checked(TIP_MM + [2.0, 0.0, 0.0], tool="Stylus")
     assert session.tip_check.state("Stylus").state == "WRONG"
     assert session.tip_check.state().state == "not checked in this case"
-    assert session.tip_check.blocked is None
+
+
+def test_a_bent_stylus_outlines_a_bed_that_is_not_there_and_blocks_absence_too() -> None:
+    session = checked(TIP_MM + [2.0, 0.0, 0.0], tool="Stylus")
+    assert bed_job(session).blocked == STYLUS_BLOCKED
+    assert checked(tool="Stylus").tip_check.blocked is None
 
 
 @pytest.mark.parametrize(
