@@ -46,6 +46,7 @@ class Viewer:
         self._map_calibration: tuple[str, str] | None = None
         self._spots: tuple[Spot, ...] = ()
         self._bed_check: BedCheck | None = None
+        self._bed_scan: str | None = None
         self.lag_watch = LagWatch()
         self._reach_watch = ReachWatch(session.settings.sheath)
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
@@ -56,6 +57,7 @@ class Viewer:
         with self._lock:
             if outcome.bed_check is not None:
                 self._bed_check = outcome.bed_check
+                self._bed_scan = outcome.job.basis.scan
             if outcome.map is None:
                 return
             job = outcome.job
@@ -102,7 +104,7 @@ class Viewer:
                 map_final=self._map is not None and (job is None or job.last),
                 map_age_s=None if arrival is None else now_s - arrival,
                 spots=self._spots,
-                bed_check=self._told_bed(session.blocked),
+                bed_check=self._told_bed(session.blocked or self._lag_of_bed()),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
                 registration=session.registration,
@@ -117,6 +119,10 @@ class Viewer:
                 hints=(*session.background.hints(now_s), *self._reach(now_s)),
                 tip_check=session.tip_check.state(),
             )
+
+    def _lag_of_bed(self) -> str | None:
+        """What the counts of the scan behind the bed check say against its latency."""
+        return "; ".join(self.lag_watch.faults(self._bed_scan)) or None
 
     def _told_bed(self, blocked: str | None) -> BedCheck | None:
         """The newest bed check as it may be told now: an absence does not outlast the trust in the counts."""

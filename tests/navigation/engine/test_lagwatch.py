@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from navigation.bed import Bed
 from navigation.engine.assembly import RECORD_NAME, LiveCase
-from navigation.engine.events import ALARM
-from navigation.engine.jobs import ScanBasis
+from navigation.engine.events import ALARM, COMMAND, json_event
+from navigation.engine.imaging import Imager
+from navigation.engine.jobs import BedJob, Outcome, ScanBasis, TickJob
+from navigation.engine.session import Session
+from navigation.engine.view import Viewer
 from navigation.lagscore import LagScore
-from tests.navigation.engine.fakes import Devices, SumImaging, settings
+from tests.navigation.engine.fakes import EPOCH_S, Devices, SumImaging, settings, stream
 from tracking.recording import Record
 
 DEADLINE_S = 20.0
@@ -43,3 +49,25 @@ def test_a_drift_is_alarmed_once_shown_and_recorded(tmp_path: Path) -> None:
     of_latency = [content for content in alarms if content["alarm"] == "latency"]
     assert len(of_latency) == 1
     assert of_latency[0]["text"].startswith("scan-1: the counts contradict the count latency")
+
+
+def test_a_bed_check_that_is_shown_is_withdrawn_when_its_scans_latency_is_contradicted() -> None:
+    session = Session(settings())
+    viewer = Viewer(session)
+    session.handle(json_event("user", EPOCH_S, COMMAND, {"do": "start", "mode": "scan", "name": "scan-1"}))
+    for event in stream(3.0):
+        session.handle(event)
+    (tick,) = session.handle(json_event("user", EPOCH_S, COMMAND, {"do": "stop"}))
+    assert isinstance(tick, TickJob)
+    bed = Bed(np.eye(3), 9.0)
+    check = Drifted(tick.basis).check_bed(bed, 4.0, 0.95, None)
+    viewer.show(Outcome(BedJob(tick.basis, bed, 4.0, 0.95, None), bed_check=check))
+    shown = viewer.snapshot(EPOCH_S).bed_check
+    assert shown is not None
+    assert shown.finding == "partly-assessed"
+    contradicted = Imager(drifted).run(tick)
+    assert viewer.lag_watch.take(contradicted, EPOCH_S) is not None
+    withdrawn = viewer.snapshot(EPOCH_S).bed_check
+    assert withdrawn is not None
+    assert withdrawn.finding == "not-assessed"
+    assert "80 ms later" in withdrawn.statement
