@@ -74,7 +74,10 @@ def scan_latency(
     where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = True
 ) -> tuple[ScanState, LatencyProfile | None]:
     """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
+    from navigation.engine.afterwards import require_own_counts
+
     scan = open_scan(where)
+    require_own_counts(where)
     sheath = sheath_at(options.sheath)
     response = covered(response_for(scan, probe), sheath)
     others = other_records(scan, options.tips, (options.latency, options.sheath, options.crosstalk), response)

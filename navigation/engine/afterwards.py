@@ -13,7 +13,7 @@ from navigation.engine import events
 from navigation.engine.assembly import SETTINGS_KEY, settings_of
 from navigation.engine.events import EngineEvent
 from navigation.engine.session import Session
-from tracking.errors import GammanavError
+from tracking.errors import GammanavError, GateRefusedError
 from tracking.recording import Record
 from tracking.recording.export import open_source
 
@@ -27,6 +27,29 @@ def blocked_at(where: Path) -> str | None:
     What somebody explained, or a later check put in order, forbids nothing; nor does a folder or a file without a
     live case. Raises InputError for a damaged record.
     """
+    session = _played(where)
+    return None if session is None else session.blocked
+
+
+def require_own_counts(where: Path) -> None:
+    """Raise GateRefusedError where the case dropped counts of the scan at `where`: another counter's are among them.
+
+    A folder, or a file without a live case, holds nothing that was dropped.
+    """
+    session = _played(where)
+    if session is None:
+        return
+    phase = open_source(where)[1]
+    for name, scan in session.scans.items():
+        if scan.foreign and phase in ("", name):
+            raise GateRefusedError(
+                f"{where}: {scan.foreign} counting intervals of {name} are another counter's,"
+                " which the case did not use"
+            )
+
+
+def _played(where: Path) -> Session | None:
+    """The session at the end of a live case's record, None where there is none."""
     if where.is_dir():
         return None
     source, _ = open_source(where)
@@ -36,4 +59,4 @@ def blocked_at(where: Path) -> str | None:
     for event in source.events(*PLAYED):
         with suppress(GammanavError):  # it was refused then, too
             session.handle(EngineEvent(event.source, event.arrival_s, event.kind, event.payload))
-    return session.blocked
+    return session

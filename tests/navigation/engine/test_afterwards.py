@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +14,20 @@ import pytest
 from calibration.physics.nuclide import nuclide
 from calibration.probe.detector import calibrate
 from navigation.cli.main import run
-from navigation.engine.afterwards import blocked_at
+from navigation.engine.afterwards import blocked_at, require_own_counts
 from navigation.engine.assembly import head_of
-from navigation.engine.events import EngineEvent
+from navigation.engine.events import RAW, EngineEvent
 from navigation.engine.tipcheck import BLOCKED
+from navigation.offline import ScanOptions, reconstruct_scan
 from tests.navigation.engine.fakes import EPOCH_S, counts_event, pose_event, settings
 from tests.navigation.engine.test_tipcheck import START_S, TIP_MM, command, moved_on, rested
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tests.tracking.recording.scene import record as plain_record
+from tracking.errors import GateRefusedError
+from tracking.igtl.codec import encode
+from tracking.igtl.counts import counts_string_message
 from tracking.recording import Recorder
+from tracking.sample import CountSample
 
 SCAN_S = EPOCH_S + 100.0
 BENT_MM = TIP_MM + np.array([2.0, 0.0, 0.0])
@@ -47,11 +53,11 @@ def quiet_scan() -> list[EngineEvent]:
     return rows
 
 
-def recorded(path: Path, rows: Iterable[EngineEvent]) -> Path:
+def recorded(path: Path, rows: Iterable[EngineEvent], **changes: Any) -> Path:
     """A record of a case with one phase, scan-1."""
     mark = {"phase": "scan-1", "action": "start", "t_s": SCAN_S - 1.0, "count_latency_s": 0.0}
     mark["surface_mm"] = flat_surface().tolist()
-    with Recorder(path, head_of(settings())) as recorder:
+    with Recorder(path, head_of(replace(settings(), **changes))) as recorder:
         recorder.append("engine", SCAN_S - 1.0, "phase", json.dumps(mark).encode())
         for row in rows:
             recorder.append(row.source, row.arrival_s, row.kind, row.payload)
@@ -105,3 +111,17 @@ def test_a_risen_background_blocks_until_it_is_explained(tmp_path: Path, explain
 def test_a_record_of_no_live_case_and_a_folder_block_nothing(tmp_path: Path) -> None:
     assert blocked_at(plain_record(tmp_path / "r.record")) is None
     assert blocked_at(tmp_path) is None
+
+
+def test_a_scan_in_which_another_counter_took_over_is_refused_afterwards(tmp_path: Path) -> None:
+    rows = [command("start", SCAN_S - 1.0, mode="scan", name="scan-1"), *quiet_scan()[:400]]
+    begins_s = SCAN_S + 20.0
+    for i in range(10):
+        t_s = begins_s + 0.1 * i
+        said = CountSample(t_s, i + 1, 7.0, 0.1, 7.0 * (i + 1), 0.1 * (i + 1), nuclide="In-111")
+        rows.append(EngineEvent("probe", t_s, RAW, encode(counts_string_message(said))))
+    path = recorded(tmp_path / "r.gnav", rows, stated={"nuclide": "Tc-99m"})
+    (tmp_path / "probe.json").write_text(json.dumps(calibrate(grid_of(PROBE), nuclide("Tc-99m"))))
+    with pytest.raises(GateRefusedError, match="10 counting intervals of scan-1 are another counter's"):
+        reconstruct_scan(Path(f"{path}#scan-1"), tmp_path / "probe.json", ScanOptions())
+    require_own_counts(recorded(tmp_path / "own.gnav", rows[:400]))
