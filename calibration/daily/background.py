@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from calibration.counter.counttest import Counted, compare, cusum
+from calibration.counter.counttest import CUSUM_LIMIT, CUSUM_SLACK, Counted, compare
 from calibration.physics.nuclide import nuclide
 from tracking.errors import InputError
 
@@ -126,11 +126,34 @@ def _utc(when: datetime) -> datetime:
     return when.replace(tzinfo=when.tzinfo or UTC)
 
 
-def drift(series: Sequence[Background]) -> int | None:
-    """Index of the background at which a slow rise over the first shows by Page's CUSUM; None if none does."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The newest of a series of backgrounds against the first; `slowly`: the sum of small rises stands."""
+
+    against: Rise
+    slowly: bool
+
+    @property
+    def risen(self) -> bool:
+        """Whether it stands as risen, at once or slowly."""
+        return self.against.risen or self.slowly
+
+
+def standing(series: Sequence[Background]) -> Standing | None:
+    """How the newest of `series`, the reference first, stands now; None for a reference alone.
+
+    Slow rises are summed by Page's CUSUM. A sudden rise tells itself and stays out of the sum, or one that was
+    cleaned up would pass for a drift. Once beyond its limit the sum stands until a check is within the slack, and
+    begins anew from there. Raises InputError as `rise`.
+    """
     if len(series) < 2:
         return None
-    steps = [rise(series[0], each).sigma for each in series[1:]]
-    up = [max(step, 0.0) for step in steps]
-    _, _, alarm = cusum(up)
-    return None if alarm is None else alarm + 1
+    total = 0.0
+    against = [rise(series[0], each) for each in series[1:]]
+    for found in against:
+        if found.risen:
+            continue
+        excess = max(found.sigma, 0.0) - CUSUM_SLACK
+        over = total > CUSUM_LIMIT and excess <= 0.0
+        total = 0.0 if over else max(0.0, total + excess)
+    return Standing(against[-1], total > CUSUM_LIMIT)

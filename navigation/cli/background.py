@@ -57,7 +57,7 @@ def command(
     With --reference a rise by more than three sigma is refused ("accepted": false, exit code 3): a contaminated
     probe tip or drape looks like this.
     """
-    from calibration.daily.background import UNSTEADY, drift, rise
+    from calibration.daily.background import UNSTEADY, rise, standing
 
     refuse_existing(out, force)
     now, simulated = measured(scan, kind, nuclide)
@@ -69,8 +69,8 @@ def command(
         for path, each, found in zip(references, earlier, against, strict=True)
         if found.risen
     ]
-    since = drift([*earlier, now])
-    if since is not None and not reasons:
+    stands = standing([*earlier, now])
+    if stands is not None and stands.slowly and not reasons:
         reasons.append(f"rises slowly over {len(earlier)} earlier ones: contaminated tip or drape?")
     content = now.content() | {
         "operator": operator,

@@ -20,8 +20,7 @@ from calibration.daily.background import (
     UNSTEADY,
     Background,
     Rise,
-    drift,
-    rise,
+    standing,
 )
 from tracking.counts import CountInterval
 from tracking.errors import InputError
@@ -141,16 +140,15 @@ class BackgroundWatch:
             return f"no background check: {UNSTEADY}; count again"
         series = self.series[count.kind]
         self._checks += 1
-        against = rise(series[0], now) if series else None
         series.append(now)
-        self._newest = (now, against, arrival_s)
-        slowly = drift(series) == len(series) - 1
-        if against is None or not (against.risen or slowly):
+        stands = standing(series)
+        self._newest = (now, None if stands is None else stands.against, arrival_s)
+        if stands is None or not stands.risen:
             self.risen.pop(count.kind, None)
             self.explained = None
             return None
-        self.risen[count.kind] = against
-        return risen_words(series[0], now, against, slowly and not against.risen)
+        self.risen[count.kind] = stands.against
+        return risen_words(series[0], now, stands.against, not stands.against.risen)
 
     def due(self, now_s: float) -> bool:
         """Whether the last check, or the first count of the case, is too long ago."""

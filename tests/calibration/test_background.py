@@ -18,7 +18,7 @@ from calibration.counter.counttest import (
     overdispersed_p,
     rate_interval,
 )
-from calibration.daily.background import PATIENT, ROOM, Background, drift, rise
+from calibration.daily.background import PATIENT, ROOM, Background, rise, standing
 from calibration.probe.sheath import Sheath, measure
 from navigation.cli.main import run
 from tracking.errors import InputError
@@ -99,10 +99,49 @@ def test_a_rise_needs_sigma_and_counts() -> None:
 def test_a_background_that_creeps_up_is_told_before_it_jumps() -> None:
     series = [background(100.0 + 8.0 * k) for k in range(9)]
     assert not any(rise(series[0], each).risen for each in series[:5])
-    since = drift(series)
-    assert since is not None
-    assert since <= 7
-    assert drift([background(100.0 + d) for d in (0, 5, -6, 3, -2, 8, -9, 1)]) is None
+    stands = [slow(series[: k + 1]) for k in range(len(series))]
+    assert stands.index(True) <= 5
+    assert not slow([background(100.0 + d) for d in (0, 5, -6, 3, -2, 8, -9, 1)])
+
+
+def slow(series: list[Background]) -> bool:
+    found = standing(series)
+    return found is not None and found.slowly
+
+
+def checks(*rates_cps: float) -> list[Background]:
+    return [background(10.0 * rate) for rate in rates_cps]
+
+
+def test_a_slow_rise_stands_until_a_check_is_within_the_slack() -> None:
+    # 345 after 300 counts: 45 / sqrt(645) = 1.8 sigma, 1.2 above the slack: beyond five at the fifth check.
+    crept = [30.0, 34.0, *[34.5] * 4]
+    assert not slow(checks(*crept[:-1]))
+    for more in range(4):
+        assert slow(checks(*crept, *[34.5] * more))
+    # 310 after 300: 10 / sqrt(610) = 0.4 sigma is within the slack of half a sigma, 315 with 0.6 is not.
+    assert slow(checks(*crept, 31.5))
+    assert not slow(checks(*crept, 31.0))
+    # The sum begins anew: one small rise is no drift, four of 1.2 are none, six are.
+    assert not slow(checks(*crept, 30.0, 34.5))
+    assert slow(checks(*crept, 30.0, *[34.5] * 6))
+
+
+def test_a_rise_that_was_cleaned_up_is_no_drift_and_hides_none() -> None:
+    cleaned = [30.0, 60.0, 30.0, 30.0]
+    assert not slow(checks(*cleaned))
+    assert not slow(checks(30.0, 60.0, 31.5))
+    told = [slow(checks(*cleaned, *[34.5] * k)) for k in range(11)]
+    assert not any(told[:4])
+    assert all(told[6:])
+
+
+def test_a_reference_alone_stands_against_nothing() -> None:
+    assert standing([background(30.0)]) is None
+    found = standing(checks(30.0, 60.0))
+    assert found is not None
+    assert found.risen
+    assert not found.slowly
 
 
 def folder(path: Path, per_window: float, seconds: float, seed: int = 0, **head: object) -> Path:
@@ -133,6 +172,35 @@ def test_a_background_is_counted_without_poses_and_compared(
     assert command(folder(tmp_path / "contaminated", 4.0, 60.0, 2), worse, f"--reference={first}") == 3
     assert "contaminated tip or drape" in capsys.readouterr().err
     assert json.loads(worse.read_text())["accepted"] is False
+
+
+def fixed(path: Path, rate_cps: float) -> Path:
+    """Ten seconds of one window: exactly the counts of `rate_cps`."""
+    path.mkdir()
+    (path / "counts.csv").write_text(f"t_s,counts,window_s\n10.0,{10.0 * rate_cps:.0f},10.0\n")
+    (path / "scan.json").write_text(json.dumps({"nuclide": "Tc-99m"}))
+    return path
+
+
+def judged(where: Path, *rates_cps: float) -> int:
+    """Exit code for the last rate, the earlier ones being its references."""
+    where.mkdir()
+    given: list[str] = []
+    for k, rate in enumerate(rates_cps[:-1]):
+        command(fixed(where / f"day-{k}", rate), where / f"{k}.json")
+        given.append(f"--reference={where / f'{k}.json'}")
+    return command(fixed(where / "today", rates_cps[-1]), where / "today.json", *given)
+
+
+def test_a_clean_count_passes_whatever_rose_before_it(tmp_path: Path) -> None:
+    assert judged(tmp_path / "cleaned", 30.0, 60.0, 30.0) == 0
+    assert judged(tmp_path / "crept", 30.0, 34.0, *[34.5] * 4, 30.0) == 0
+    assert judged(tmp_path / "risen", 30.0, 60.0, 60.0) == 3
+
+
+def test_a_count_that_creeps_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judged(tmp_path / "creeping", 30.0, 60.0, 30.0, *[34.5] * 6) == 3
+    assert "rises slowly" in capsys.readouterr().err
 
 
 def test_a_source_that_passed_by_is_no_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,9 @@ from navigation.bed import Bed
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.console import Console
 from navigation.engine.contamination import background_words
-from navigation.engine.events import ALARM, COMMAND, json_event
+from navigation.engine.events import ALARM, COMMAND, EngineEvent, json_event
 from navigation.engine.imaging import Imager, without_absence
-from navigation.engine.jobs import BedJob
+from navigation.engine.jobs import BedJob, Job
 from navigation.engine.live import alarm_events
 from navigation.engine.replay import ReplayEngine
 from navigation.engine.restore import restore
@@ -111,6 +111,49 @@ def test_chance_alone_is_no_rise(counter: Counter) -> None:
     counter.check(1.3)
     # 130 after 100: 30 / sqrt(230) = 2.0 sigma.
     assert not counter.session.background.state(counter.t_s).risen
+
+
+def stood(counter: Counter, *rates_cps: float) -> list[bool]:
+    """Whether absence is blocked after each check of ten seconds."""
+    found = []
+    for rate in rates_cps:
+        counter.check(rate * COUNTS_S)
+        found.append(counter.session.background.blocked is not None)
+    return found
+
+
+def test_a_background_that_creeps_up_blocks_until_a_check_is_back_in_order(counter: Counter) -> None:
+    # 345 after 300 counts are 1.8 sigma, 1.2 above the slack: beyond the limit of five at the fifth check.
+    assert stood(counter, 30.0, 34.0, *[34.5] * 4) == [False] * 5 + [True]
+    assert stood(counter, 34.5, 34.5, 31.5) == [True] * 3
+    assert "creeps up" in counter.session.background.faults()[0]
+    assert stood(counter, 30.0, 34.5) == [False, False]
+    assert not counter.session.background.faults()
+
+
+def test_a_rise_that_was_cleaned_up_hides_no_later_drift(counter: Counter) -> None:
+    assert stood(counter, 30.0, 60.0, 30.0, 30.0) == [False, True, False, False]
+    found = stood(counter, *[34.5] * 10)
+    assert not any(found[:3])
+    assert all(found[5:])
+    counter.command("explain_background", reason="tracer injected beside")
+    assert stood(counter, *[34.5] * 6) == [False] * 6
+
+
+def test_a_creeping_background_stands_alike_when_the_events_are_told_again(counter: Counter) -> None:
+    again, live = Session(settings()), counter.session
+    handle = live.handle
+
+    def both(event: EngineEvent) -> list[Job]:
+        again.handle(event)
+        return handle(event)
+
+    live.handle = both  # type: ignore[method-assign]
+    stood(counter, 30.0, 60.0, 30.0, *[34.5] * 7)
+    assert live.background.blocked is not None
+    assert again.background.blocked == live.background.blocked
+    assert again.background.faults() == live.background.faults()
+    assert again.background.state(counter.t_s) == live.background.state(counter.t_s)
 
 
 def outline(counter: Counter) -> None:
