@@ -24,6 +24,7 @@ from calibration.gates import DEFAULT_CHECK, CheckGates
 from calibration.physics.nuclide import nuclide as nuclide_by_name
 from calibration.probe.response import DetectorResponse
 from calibration.probe.sweepfit import HIGHEST_S, LOWEST_S
+from calibration.records.binding import WINDOW_TOLERANCE_KEV, plain_name
 from tracking.binning import binned
 from tracking.errors import InputError
 from tracking.scanfolder import MARKER_POSES, Scan, tip_poses
@@ -34,8 +35,6 @@ FEWEST_WINDOWS = 40
 ACTIVITY_RELATIVE_SD = 0.03
 # Standard deviations above the counter's highest rate at which a count cannot be chance.
 IMPOSSIBLE_SD = 5.0
-# Energies of a window in keV that are the same one.
-SAME_KEV = 2.0
 # Figures that make a check, with an activity and without: with none of them it says nothing of the probe.
 TELLING = ("constancy", "sensitivity_30mm")
 TELLING_OF_SHAPE = ("fall_10_30mm", "fall_30_50mm", "lateral_fwhm", "lateral_fwtm", "angular_fwhm")
@@ -60,6 +59,8 @@ class Stated:
     scan_serial: str | None = None
     probe_serial: str | None = None
     asked_serial: str | None = None
+    scan_collimator: str | None = None
+    probe_collimator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +141,7 @@ def _dead_time(scan: Scan, response: DetectorResponse) -> DeadTime:
 
 
 def identity_figures(response: DetectorResponse, stated: Stated) -> list[Figure]:
-    """Nuclide, window and serial number of scan and calibration: the same, or unverified."""
+    """Nuclide, window, serial number and collimator of scan and calibration: the same, or unverified."""
     name = nuclide_by_name(stated.scan_nuclide).name
     figures = [
         told(
@@ -156,15 +157,24 @@ def identity_figures(response: DetectorResponse, stated: Stated) -> list[Figure]
     if window is None:
         figures.append(unmeasured("window", "energy window", "keV", "the scan does not state its window"))
     else:
-        same = max(abs(a - b) for a, b in zip(window, response.window_kev, strict=True)) <= SAME_KEV
+        same = (
+            max(abs(a - b) for a, b in zip(window, response.window_kev, strict=True)) <= WINDOW_TOLERANCE_KEV
+        )
         words = f"{window[0]:g} to {window[1]:g} keV, calibrated at {response.window_kev[0]:g} to"
         figures.append(
             told("window", "energy window", "keV", None, same, f"{words} {response.window_kev[1]:g} keV")
         )
-    serials = {s for s in (stated.scan_serial, stated.probe_serial, stated.asked_serial) if s}
+    said = (s for s in (stated.scan_serial, stated.probe_serial, stated.asked_serial) if s)
+    serials = {plain_name(serial): serial for serial in said}
     if len(serials) > 1 or (stated.probe_serial and stated.scan_serial):
-        words = f"scan, calibration and --serial name {', '.join(sorted(serials))}"
+        words = f"scan, calibration and --serial name {', '.join(sorted(serials.values()))}"
         figures.append(told("serial", "probe", "", None, len(serials) <= 1, words))
+    mine, theirs = stated.probe_collimator, stated.scan_collimator
+    if mine and theirs:
+        words = f"the scan is with collimator {theirs}, the calibration for {mine}"
+        figures.append(
+            told("collimator", "collimator", "", None, plain_name(mine) == plain_name(theirs), words)
+        )
     return figures
 
 

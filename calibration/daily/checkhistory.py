@@ -20,6 +20,7 @@ import numpy as np
 from calibration.counter.counttest import Z95, cusum
 from calibration.gates import DEFAULT_CHECK, CheckGates
 from calibration.physics.nuclide import nuclide
+from calibration.records.binding import plain_name
 from tracking.errors import InputError
 from tracking.jsonfile import to_json, write_text
 
@@ -126,7 +127,7 @@ def require_same_probe(
     """Raise InputError where the folder holds the checks of another probe or nuclide."""
     for row in history:
         other = row.get("probe_serial")
-        if serial and other and other != serial:
+        if serial and other and plain_name(other) != plain_name(serial):
             raise InputError(f"{path}: holds the checks of probe {other}, not of {serial}: another --out")
         if row.get("nuclide") not in (None, nuclide):
             raise InputError(f"{path}: holds checks with {row['nuclide']}, not with {nuclide}: another --out")

@@ -141,7 +141,15 @@ def _stated(scan: Scan, given: dict[str, Any], serial: str | None) -> Stated:
         pair = None if window is None else (float(window[0]), float(window[1]))
     except (TypeError, ValueError, IndexError):
         raise InputError(f"{head}, window_kev: {window!r} is not two energies") from None
-    return Stated(scan.nuclide, pair, _text(extra, "probe_serial"), _text(given, "probe_serial"), serial)
+    return Stated(
+        scan.nuclide,
+        pair,
+        _text(extra, "probe_serial"),
+        _text(given, "probe_serial"),
+        serial,
+        _text(extra, "collimator"),
+        _text(given, "collimator"),
+    )
 
 
 def _text(content: dict[str, Any], key: str) -> str | None:
@@ -212,7 +220,7 @@ def _keep(
     response: DetectorResponse,
     gates: CheckGates,
 ) -> dict[str, Any]:
-    """Write history, check and pictures; the history first, whole, so that an aborted run loses no check."""
+    """Write check, history and pictures; a run that is cut off before the history may simply be run again."""
     from calibration.daily.checkfigures import WARNING
     from calibration.daily.checkhistory import HISTORY_NAME, linearity, trends_of, with_check, write_history
     from navigation.checkplots import check_picture, trend_picture
@@ -227,10 +235,10 @@ def _keep(
     if line is not None and line["status"] == "fail":
         warnings.append(f"counts over activity bend: slope {1 + line['slope_less_1']:.3f} instead of 1")
     content = head | {"warnings": warnings, "linearity": line, "checks": len(extended)}
-    write_history(out / HISTORY_NAME, extended)
     (out / CHECKS_FOLDER).mkdir(exist_ok=True)
     write_json(out / CHECKS_FOLDER / f"{head['id']}.json", content)
     write_json(out / CHECK_NAME, content)
+    write_history(out / HISTORY_NAME, extended)
     check_picture(result, response, content, out / "check.png")
     trend_picture(trends_of(extended, gates), content, out / "trend.png")
     return content

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from calibration.counter.counttest import Counted
-from calibration.daily.check import CheckResult, CheckSource, Stated, identity_of, run_check
+from calibration.daily.check import CheckResult, CheckSource, Stated, identity_figures, identity_of, run_check
 from calibration.daily.checkfigures import FAIL, NOT_MEASURED, PASS, WARNING, judged
 from calibration.daily.checkfit import LATENCY_SD_S, Known
 from calibration.daily.nema import Measured, crossing
@@ -174,6 +174,7 @@ def test_the_source_that_was_named_is_another_one() -> None:
         (Stated("In-111"), "nuclide"),
         (Stated("Tc-99m", scan_window_kev=(140.0, 170.0)), "window"),
         (Stated("Tc-99m", probe_serial="A", asked_serial="B"), "serial"),
+        (Stated("Tc-99m", scan_collimator="narrow", probe_collimator="wide"), "collimator"),
     ],
 )
 def test_another_nuclide_window_or_probe_fails_before_anything_is_fitted(stated: Stated, name: str) -> None:
@@ -181,6 +182,11 @@ def test_another_nuclide_window_or_probe_fails_before_anything_is_fitted(stated:
     assert not result.accepted
     assert statuses(result)[name] == FAIL
     assert result.fit is None
+
+
+def test_a_serial_number_copied_by_hand_is_the_same_probe() -> None:
+    figures = identity_figures(response(), Stated("Tc-99m", scan_serial="gp01", probe_serial="GP 01"))
+    assert {f.name: f.status for f in figures}["serial"] == PASS
 
 
 def test_the_activity_decays_to_the_check() -> None:

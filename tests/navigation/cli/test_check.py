@@ -61,6 +61,20 @@ def test_two_days_make_a_history_and_its_pictures(folder: Path, capsys: pytest.C
     assert len(list((folder / "qc" / "checks").iterdir())) == 2
 
 
+def test_a_run_that_is_cut_off_may_simply_be_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = write_check(folder / "scan", Check(way=BRIEF))
+    with monkeypatch.context() as cut:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        cut.setattr("calibration.daily.checkhistory.write_history", full)
+        assert run(words(scan, folder, "--activity-kbq=300")) == 2
+    assert not (folder / "qc" / "history.jsonl").exists()
+    assert run(words(scan, folder, "--activity-kbq=300")) == 0
+    assert len(history(folder)) == 1
+
+
 def test_a_scan_is_judged_once_unless_asked_and_never_twice_in_the_history(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
