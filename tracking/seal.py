@@ -16,6 +16,9 @@ from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import plain
 
 CHECKSUM = "checksum"
+DRAFT = "draft"
+# What an approval adds; without it the content is the draft again.
+APPROVAL_KEYS = ("approved_at", "draft_checksum")
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -31,9 +34,21 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_untouched(content: Mapping[str, Any], path: Path | str) -> None:
-    """Raise GateRefusedError for a sealed content that is not as it was written; an unsealed one passes."""
+    """Raise GateRefusedError for a sealed content that is not as it was written, or an approval of another draft.
+
+    An unsealed one passes.
+    """
     if CHECKSUM in content and checksum(content) != content[CHECKSUM]:
         raise GateRefusedError(f"{path}: the calibration was altered after it was written (checksum differs)")
+    proof = content.get("draft_checksum")
+    if proof is not None and checksum(draft_of(content)) != proof:
+        raise GateRefusedError(f"{path}: is not the draft that {content.get('approved_by')} approved")
+
+
+def draft_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The draft that was approved, without a checksum."""
+    kept = {k: v for k, v in content.items() if k not in (*APPROVAL_KEYS, CHECKSUM)}
+    return {**kept, "state": DRAFT, "approved_by": None}
 
 
 def expiry_of(content: Mapping[str, Any], path: Path | str) -> date | None:

@@ -15,7 +15,16 @@ from typing import Any
 
 from tracking.errors import GateRefusedError, InputError
 from tracking.jsonfile import read_json
-from tracking.seal import CHECKSUM, checksum, expiry_of, require_in_date, require_untouched, sealed
+from tracking.seal import (
+    CHECKSUM,
+    DRAFT,
+    checksum,
+    draft_of,
+    expiry_of,
+    require_in_date,
+    require_untouched,
+    sealed,
+)
 
 __all__ = [
     "APPROVED",
@@ -30,6 +39,7 @@ __all__ = [
     "RecordStamp",
     "approved",
     "checksum",
+    "draft_of",
     "id_of",
     "kind_of",
     "new_head",
@@ -40,7 +50,7 @@ __all__ = [
     "state_of",
 ]
 
-DRAFT, APPROVED, UNSEALED = "draft", "approved", "unsealed"
+APPROVED, UNSEALED = "approved", "unsealed"
 DETECTOR, TIP, AXIS, LATENCY = "detector", "tip", "axis", "latency"
 SHEATH, CROSSTALK = "sheath", "crosstalk"
 # A year, as test sources and survey instruments are usually checked.
@@ -48,8 +58,6 @@ VALID_FOR = timedelta(days=365)
 # Long enough ahead to plan the next calibration.
 SOON = timedelta(days=14)
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
-# What an approval adds; without it the content is the draft again.
-APPROVAL_KEYS = ("approved_at", "draft_checksum")
 # What tells the kind of a record written before records named it.
 KIND_KEYS = {
     "response": DETECTOR,
@@ -194,7 +202,6 @@ def require_usable(content: Mapping[str, Any], path: Path | str, day: date | Non
     InputError for a malformed expiry. A content without a checksum passes as it is.
     """
     require_untouched(content, path)
-    _require_draft_proven(content, path)
     if content.get("accepted") is False:
         reasons = "; ".join(str(r) for r in content.get("reasons") or ()) or "no reason given"
         raise GateRefusedError(f"{path}: the calibration was refused: {reasons}")
@@ -238,18 +245,6 @@ def approved(
     if checksum(draft_of(signed)) != content[CHECKSUM]:
         raise InputError(f"{path}: is no draft as `gammanav calibrate` writes them (state, approved_by)")
     return signed
-
-
-def draft_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The draft that was approved, without a checksum."""
-    kept = {k: v for k, v in content.items() if k not in (*APPROVAL_KEYS, CHECKSUM)}
-    return {**kept, "state": DRAFT, "approved_by": None}
-
-
-def _require_draft_proven(content: Mapping[str, Any], path: Path | str) -> None:
-    proof = content.get("draft_checksum")
-    if proof is not None and checksum(draft_of(content)) != proof:
-        raise GateRefusedError(f"{path}: is not the draft that {content.get('approved_by')} approved")
 
 
 def _require_second(content: Mapping[str, Any], by: str, path: Path | str) -> None:

@@ -217,3 +217,14 @@ def test_what_is_not_stated_is_unverified_and_no_mismatch() -> None:
 def test_a_statement_that_is_none_is_named(content: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Identity.of(content, "scan.json")
+
+
+def test_an_approval_of_another_draft_is_refused_wherever_a_tip_is_read(tmp_path: Path) -> None:
+    # Changed after the approval and sealed anew: only the draft's checksum tells.
+    signed = approved(draft(), "Ben Ruiz", "tip.json")
+    path = tmp_path / "tip.json"
+    path.write_text(json.dumps(signed))
+    assert read_tip([path])["tip_offset_mm"] == signed["tip_offset_mm"]
+    path.write_text(json.dumps(sealed(signed | {"tip_offset_mm": [0.0, 0.0, 99.0]})))
+    with pytest.raises(GateRefusedError, match="not the draft that Ben Ruiz approved"):
+        read_tip([path])
