@@ -78,7 +78,7 @@ def scan_latency(
 
     scan = open_scan(where)
     require_own_counts(where)
-    sheath = sheath_at(options.sheath)
+    sheath = sheath_at(options.sheath, scan.measured_on)
     response = covered(response_for(scan, probe), sheath)
     others = other_records(scan, options.tips, (options.latency, options.sheath, options.crosstalk), response)
     doubts = () if options.ct is None else require_study(options.ct, scan.nuclide)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 from calibration.physics.nuclide import nuclide as nuclide_by_name
@@ -25,21 +25,13 @@ def identity_of(scan: Scan) -> Identity:
     return Identity.of({"nuclide": scan.nuclide, **scan.stated}, head)
 
 
-def measured_on(scan: Scan) -> date | None:
-    """The day of a scan whose record proves it; None is today.
-
-    A folder's `reference_time` is what activities are stated for, and proves nothing.
-    """
-    return None if scan.measured_s is None else datetime.fromtimestamp(scan.measured_s, UTC).date()
-
-
 def response_for(scan: Scan, probe: Path) -> DetectorResponse:
     """The calibration in the file or store `probe` for this scan.
 
     Raises InputError, and GateRefusedError for one that is altered, refused, expired or of something else.
     """
     stated = identity_of(scan)
-    response = load_response(probe, stated, measured_on(scan))
+    response = load_response(probe, stated, scan.measured_on)
     require_match(response.identity, stated, "the scan", probe)
     return response
 
@@ -54,18 +46,19 @@ def other_records(
     own = scan.source / "tip.json"
     moved = scan.pose_name == MARKER_POSES and (tips or response.T_probe_probetip is None)
     used = [*([own] if moved and own.is_file() else []), *(tips if moved else ())]
-    return tuple(stamp_of(path, response.identity) for path in (*used, *(f for f in more if f is not None)))
+    files = (*used, *(f for f in more if f is not None))
+    return tuple(stamp_of(path, response.identity, scan.measured_on) for path in files)
 
 
-def stamp_of(path: Path, calibration: Identity) -> RecordStamp:
+def stamp_of(path: Path, calibration: Identity, day: date | None = None) -> RecordStamp:
     """The stamp of another file that is used with a detector's calibration; a PLUS file is named as unsealed.
 
-    Raises GateRefusedError when it may not be used or is of another probe, InputError.
+    Raises GateRefusedError when it may not be used on `day` (default: today) or is of another probe, InputError.
     """
     if path.suffix.lower() == ".xml":
         return RecordStamp(path.name, TIP, UNSEALED)
     content = read_json(path)
-    require_usable(content, path)
+    require_usable(content, path, day)
     stated = Identity.of({"probe_serial": content.get("probe_serial")}, path)
     require_match(calibration, stated, path.name, path)
     return RecordStamp.of(content, path)

@@ -83,7 +83,7 @@ def spill_of(crosstalk_file: Path, scan: Scan, response: DetectorResponse, laten
 
     Raises InputError without a second window, GateRefusedError for a crosstalk of other nuclides or windows.
     """
-    crosstalk = load_crosstalk(crosstalk_file)
+    crosstalk = load_crosstalk(crosstalk_file, scan.measured_on)
     if crosstalk.main.name != response.nuclide.name:
         raise GateRefusedError(
             f"{crosstalk_file}: is for {crosstalk.main.name}, the calibration for {response.nuclide.name}"

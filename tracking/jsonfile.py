@@ -48,17 +48,34 @@ def to_json(obj: object, indent: int | None = 1) -> str:
     return json.dumps(obj, default=plain, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either the old or the whole new content. Raises OSError."""
+def write_text(path: Path, text: str, mode: int | None = None, lasting: bool = False) -> None:
+    """Write `text` so that `path` holds either the old or the whole new content. Raises OSError.
+
+    `mode` is that of the file, by default what `open` gives; a `lasting` one is there after a loss of power too.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(name, _default_mode())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
+        os.chmod(name, _default_mode() if mode is None else mode)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if lasting:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a change of the names in a folder last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _default_mode(wanted: int = 0o666) -> int:

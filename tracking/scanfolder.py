@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,16 @@ class Scan:
         default_factory=dict
     )  # window_kev, probe_serial, collimator as far as known
     measured_s: float | None = None  # Unix time of its measurement, where a record proves it
+
+    @property
+    def measured_on(self) -> date | None:
+        """The day on which its calibrations must be valid, where a record proves it; None is today.
+
+        A folder's `reference_time` is what activities are stated for, and proves nothing; a day to come neither.
+        """
+        if self.measured_s is None:
+            return None
+        return min(datetime.fromtimestamp(self.measured_s, UTC).date(), datetime.now(UTC).date())
 
 
 def read_scan(folder: Path) -> Scan:
@@ -173,7 +183,12 @@ def _tip_of(scan: Scan, tip_files: Sequence[Path], T_probe_probetip: Floats | No
     if scan.tip is None and not tip_files:
         raise InputError(f"{own}: no such file, and {MARKER_POSES} poses need one (or --tip)")
     named = [own] if scan.tip is not None else []
-    tip = merge_tips([*([scan.tip] if scan.tip is not None else []), *(read_tip([p]) for p in tip_files)])
+    tip = merge_tips(
+        [
+            *([scan.tip] if scan.tip is not None else []),
+            *(read_tip([p], day=scan.measured_on) for p in tip_files),
+        ]
+    )
     return tip_matrix(tip, " + ".join(str(p) for p in [*named, *tip_files]))
 
 

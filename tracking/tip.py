@@ -7,6 +7,7 @@ back to the marker). Without a full matrix the roll about Z is free and is chose
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ UNIT_VECTOR_TOLERANCE = 1e-2
 TIP_KEYS = ("T_probe_probetip", "tip_offset_mm", "axis")
 
 
-def read_tip(paths: Sequence[Path], tool: str = "Probe") -> dict[str, Any]:
+def read_tip(paths: Sequence[Path], tool: str = "Probe", day: date | None = None) -> dict[str, Any]:
     """The tip's keys of several files in one; a later file overrides an earlier one.
 
     A file that ends in .xml is a PLUS configuration; of it the tip of `tool` is taken (ProbeTipToProbe). Raises
-    InputError naming the file, GateRefusedError for a calibration that was not accepted, was altered or is expired.
+    InputError naming the file, GateRefusedError for a calibration that was not accepted, was altered or is expired on
+    `day` (default: today).
     """
-    return merge_tips([_read_plus(path, tool) if _is_plus(path) else _read_one(path) for path in paths])
+    return merge_tips([_read_plus(path, tool) if _is_plus(path) else _read_one(path, day) for path in paths])
 
 
 def merge_tips(tips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -43,10 +45,10 @@ def merge_tips(tips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _read_one(path: Path) -> dict[str, Any]:
+def _read_one(path: Path, day: date | None) -> dict[str, Any]:
     values = read_json(path)
     require_untouched(values, path)
-    require_in_date(values, path)
+    require_in_date(values, path, day)
     if values.get("accepted") is False:
         reasons = "; ".join(str(r) for r in values.get("reasons") or ()) or "no reason given"
         raise GateRefusedError(f"{path}: this calibration was not accepted ({reasons})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -243,16 +244,17 @@ def _judge(found: Crosstalk, rate: Array, variance: Array) -> tuple[list[str], l
     return refusals, doubts
 
 
-def load_crosstalk(path: Path) -> Crosstalk:
+def load_crosstalk(path: Path, day: date | None = None) -> Crosstalk:
     """The calibration in crosstalk.json.
 
-    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired.
+    Raises InputError when it is no such file, GateRefusedError when it was altered, refused or is expired on `day`
+    (default: today).
     """
     content = read_json(path)
     try:
         if not isinstance(content["checksum"], str) or not isinstance(content["accepted"], bool):
             raise ValueError("checksum or accepted is none")
-        require_usable(content, path)
+        require_usable(content, path, day)
         found = content["factors"]
         first, second = ((float(low), float(high)) for low, high in content["windows_kev"])
         return Crosstalk(

@@ -120,7 +120,7 @@ def _nominal(scan: Scan, tip_files: Sequence[Path], response: DetectorResponse |
     if scan.pose_name != MARKER_POSES:
         return np.eye(4)
     tips = [scan.tip] if scan.tip is not None else []
-    tips += [read_tip([path]) for path in tip_files]
+    tips += [read_tip([path], day=scan.measured_on) for path in tip_files]
     if tips:
         return tip_matrix(
             merge_tips(tips), " + ".join(str(p) for p in tip_files) or str(scan.source / "tip.json")

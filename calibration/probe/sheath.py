@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +140,16 @@ def _reasons(value: float, sd: float) -> list[str]:
     return reasons
 
 
-def sheath_at(path: Path | None) -> Sheath:
+def sheath_at(path: Path | None, day: date | None = None) -> Sheath:
     """The sheath of a sheath.json, none where there is no file.
 
-    Raises InputError, GateRefusedError for a measurement that was refused, altered or is expired.
+    Raises InputError, GateRefusedError for a measurement that was refused, altered or is expired on `day`
+    (default: today).
     """
     if path is None:
         return BARE
     content = read_json(path)
-    require_usable(content, path)
+    require_usable(content, path, day)
     return Sheath.of(content, str(path))
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,23 +92,3 @@ def require_whole(found: Sequence[Entry], known: Mapping[str, Any] | None, head:
         or found[number - 1].hash != known.get("hash")
     ):
         raise GateRefusedError(f"{head}: the journal was cut short or replaced ({len(found)} entries left)")
-
-
-def write_lasting(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write so that `path` holds the old or the whole new content, also after a loss of power. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -26,11 +26,10 @@ from calibration.records.journal import (
     Slot,
     chained,
     require_whole,
-    write_lasting,
 )
 from calibration.records.record import TIME_FORM, draft_of, id_of, kind_of, require_usable, state_of
 from tracking.errors import GateRefusedError, InputError
-from tracking.jsonfile import read_json, to_json
+from tracking.jsonfile import read_json, to_json, write_text
 from tracking.seal import CHECKSUM, checksum
 
 JOURNAL, HEAD, LOCK, RECORDS = "journal.jsonl", "head.json", ".lock", "records"
@@ -205,7 +204,7 @@ class Store:
             raise GateRefusedError(f"{place}: was altered after it was put into the store")
         if not place.is_file():
             place.parent.mkdir(exist_ok=True)
-            write_lasting(place, to_json(content) + "\n", READ_ONLY)
+            write_text(place, to_json(content) + "\n", READ_ONLY, lasting=True)
 
     def _append(
         self, entries: Sequence[Entry], by: str, action: str, slot: Slot, record: tuple[str, str, str, str]
@@ -217,8 +216,9 @@ class Store:
         bare = Entry(len(entries) + 1, now, " ".join(by.split()), action, slot, *record, before)
         entry = replace(bare, hash=bare.digest())
         lines = [json.dumps(e.to_json() | {"hash": e.hash}) + "\n" for e in (*entries, entry)]
-        write_lasting(self.folder / JOURNAL, "".join(lines))
-        write_lasting(self.folder / HEAD, to_json({"entries": entry.number, "hash": entry.hash}) + "\n")
+        write_text(self.folder / JOURNAL, "".join(lines), lasting=True)
+        newest = to_json({"entries": entry.number, "hash": entry.hash}) + "\n"
+        write_text(self.folder / HEAD, newest, lasting=True)
         return entry
 
     @contextmanager

@@ -126,7 +126,7 @@ def _with_tips(scan: Scan, tips: tuple[Path, ...]) -> Scan:
     if not tips:
         return scan
     own = [scan.tip] if scan.tip is not None else []
-    return replace(scan, tip=merge_tips([*own, *(read_tip([path]) for path in tips)]))
+    return replace(scan, tip=merge_tips([*own, *(read_tip([path], day=scan.measured_on) for path in tips)]))
 
 
 def _stated(scan: Scan, given: dict[str, Any], serial: str | None) -> Stated:

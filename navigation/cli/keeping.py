@@ -44,11 +44,10 @@ def approve(file: Path, by: str, out: Path | None, force: bool) -> None:
     Nothing else of it changes: the approved record keeps its id and the checksum of the draft. It is written
     read-only.
     """
-    from calibration.records.journal import write_lasting
     from calibration.records.record import approved
     from calibration.records.store import READ_ONLY
     from navigation.cli.pivot import refuse_existing
-    from tracking.jsonfile import read_json, to_json
+    from tracking.jsonfile import read_json, to_json, write_text
 
     if out is not None:
         refuse_existing(out, force)
@@ -57,7 +56,7 @@ def approve(file: Path, by: str, out: Path | None, force: bool) -> None:
         _require_own(file)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-    write_lasting(out or file, to_json(signed) + "\n", READ_ONLY)
+    write_text(out or file, to_json(signed) + "\n", READ_ONLY, lasting=True)
     click.echo(f"{signed['id']}: approved by {signed['approved_by']}, measured by {signed['operator']}")
 
 

@@ -23,11 +23,19 @@ from navigation.cli.main import run
 from navigation.engine.jobs import ScanBasis
 from navigation.engine.reconstruct import build_imaging
 from navigation.io.nrrd import read_nrrd
-from navigation.provenance import require_study, response_for, stamp_of
+from navigation.provenance import other_records, require_study, response_for, stamp_of
 from navigation.reconstruction import ImagingSetup
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tracking.errors import GateRefusedError, InputError
-from tracking.scanfolder import CountTable, PoseTable, Scan, read_scan, write_scan
+from tracking.scanfolder import (
+    MARKER_POSES,
+    CountTable,
+    PoseTable,
+    Scan,
+    read_scan,
+    readings_of,
+    write_scan,
+)
 
 STATED = {"probe_serial": "SN 7", "window_kev": [126.0, 155.0], "collimator": "open"}
 HEAD = {"probe_serial": "SN 7", "collimator": "open", "operator": "Ada Klein"}
@@ -240,6 +248,23 @@ def test_an_old_record_is_judged_by_its_own_day_a_folder_by_today(place: Path, d
     assert response_for(replace_measured(scan, 1769947200.0), place / "probe.json").stamp.id == draft["id"]
     with pytest.raises(GateRefusedError, match="expired"):
         response_for(replace_measured(scan, 1775044800.0), place / "probe.json")
+
+
+def test_the_tip_of_an_old_record_is_judged_by_its_own_day_too(place: Path, draft: dict[str, Any]) -> None:
+    matrix = np.eye(4).tolist()
+    tip = place / "other-tip.json"
+    tip.write_text(json.dumps(sealed({"id": "t", "T_probe_probetip": matrix, "expiry": "2026-03-01"})))
+    scan = replace(read_scan(place / "scan"), pose_name=MARKER_POSES)
+    response = response_of(draft, "p")
+    old = replace_measured(scan, 1769947200.0)
+    assert [stamp.id for stamp in other_records(old, (tip,), (), response)] == ["t"]
+    assert len(readings_of(old, (tip,))) == len(readings_of(read_scan(place / "scan")))
+    # A record that says it is of the year 2100 proves no day: today counts.
+    for fresh in (scan, replace_measured(scan, 4102444800.0)):
+        with pytest.raises(GateRefusedError, match="expired on 2026-03-01"):
+            other_records(fresh, (tip,), (), response)
+        with pytest.raises(GateRefusedError, match="expired on 2026-03-01"):
+            readings_of(fresh, (tip,))
 
 
 def replace_measured(scan: Scan, measured_s: float) -> Scan:
