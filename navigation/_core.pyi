@@ -14,7 +14,7 @@ def response_rows(points: Annotated[NDArray[numpy.float32], dict(shape=(None, No
 def background_rows(poses: Annotated[NDArray[numpy.float64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], directions: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], solid: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], step: float, reach: float, table: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], recess: float, depth_scale: float, leak: float, mu: float, tissue: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order='C', device='cpu', writable=False)] | None, origin: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], spacing: float, lattice_size: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], lattice_origin: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], lattice_spacing: float, out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')], threads: int = 2) -> None:
     """Counts per kBq/mL (n, lattice nodes) of a lattice of hats over tissue."""
 
-def pack_rows(rows: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')]) -> None:
+def pack_rows(rows: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], threads: int = 2) -> None:
     """
     Store float32 rows as float16 with one scale per row, padded with zeros.
     """
@@ -25,9 +25,14 @@ def project(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), or
 def back_project(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], threads: int = 2) -> None:
     """out = A^T u, summed in a fixed order."""
 
-def em_subset(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], counts: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], live: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], saturated: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], dead_time: float, paralysable: bool, limit: float, offset: int, step: int, prior: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], strength: float, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], sensitivity: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], threads: int = 2) -> None:
+def em_subset(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], counts: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], live: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], saturated: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], dead_time: float, paralysable: bool, limit: float, offset: int, step: int, prior: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], strength: float, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], sensitivity: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], known: bool = False, threads: int = 2) -> None:
     """
-    One ordered-subset EM update of x in place; sensitivity receives the subset's.
+    One ordered-subset EM update of x in place; sensitivity receives the subset's, unless it is known.
+    """
+
+def use_instruction_set(name: str) -> bool:
+    """
+    Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. Results do not depend on it.
     """
 
 def instruction_set() -> str:

@@ -2,12 +2,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 
 #include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "core.hpp"
+#include "halfrow.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -89,12 +91,12 @@ void check_store(std::size_t n, std::size_t stride, std::size_t scales) {
     need(scales >= n, "one scale per row");
 }
 
-void pack_rows(In<float, 2> rows, Out<std::uint16_t, 2> packed, Out<float, 1> scales) {
+void pack_rows(In<float, 2> rows, Out<std::uint16_t, 2> packed, Out<float, 1> scales, int threads) {
     check_store(rows.shape(0), packed.shape(1), scales.shape(0));
     need(packed.shape(0) == rows.shape(0) && packed.shape(1) >= rows.shape(1), "packed is too small");
     nb::gil_scoped_release release;
     gammanav::pack_rows(rows.data(), rows.shape(0), rows.shape(1), packed.data(), packed.shape(1),
-                        scales.data());
+                        scales.data(), threads);
 }
 
 void project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> x, Out<float, 1> out,
@@ -103,7 +105,7 @@ void project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> x, O
     need(x.shape(0) == packed.shape(1), "x must have the padded length");
     need(out.shape(0) == packed.shape(0), "out must have one entry per row");
     nb::gil_scoped_release release;
-    gammanav::project(packed.data(), scales.data(), packed.shape(0), packed.shape(1), packed.shape(1),
+    gammanav::project(packed.data(), scales.data(), packed.shape(0), packed.shape(1),
                       x.data(), out.data(), threads);
 }
 
@@ -114,13 +116,13 @@ void back_project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1>
     need(out.shape(0) == packed.shape(1), "out must have the padded length");
     nb::gil_scoped_release release;
     gammanav::back_project(packed.data(), scales.data(), packed.shape(0), packed.shape(1),
-                           packed.shape(1), u.data(), out.data(), threads);
+                           u.data(), out.data(), threads);
 }
 
 void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> counts, In<float, 1> live,
                In<std::uint8_t, 1> saturated, float dead_time, bool paralysable, float limit,
                std::size_t offset, std::size_t step, In<float, 1> prior, float strength, Out<float, 1> x,
-               Out<float, 1> sensitivity, int threads) {
+               Out<float, 1> sensitivity, bool known, int threads) {
     const std::size_t n = packed.shape(0);
     check_store(n, packed.shape(1), scales.shape(0));
     need(counts.shape(0) == n && live.shape(0) == n && saturated.shape(0) == n, "one entry per row");
@@ -131,9 +133,16 @@ void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> co
     need(step > 0, "step must be positive");
     need(dead_time >= 0 && limit > 0, "dead time and limit must not be negative");
     nb::gil_scoped_release release;
-    gammanav::em_subset(packed.data(), scales.data(), n, packed.shape(1), packed.shape(1), counts.data(),
-                        live.data(), saturated.data(), {dead_time, paralysable, limit}, offset, step,
-                        prior.data(), strength, x.data(), sensitivity.data(), threads);
+    const gammanav::EmData data{packed.data(), scales.data(),    n, packed.shape(1), counts.data(),
+                                live.data(),   saturated.data(), {dead_time, paralysable, limit}};
+    gammanav::em_subset(data, offset, step, prior.data(), strength, known, x.data(), sensitivity.data(), threads);
+}
+
+bool use_instruction_set(const std::string& name) {
+    const gammanav::Kernels* chosen = name.empty() ? nullptr : gammanav::kernels_named(name.c_str());
+    if (!name.empty() && chosen == nullptr) return false;
+    gammanav::use_kernels(chosen);
+    return true;
 }
 
 }  // namespace
@@ -147,14 +156,17 @@ NB_MODULE(_core, m) {
           "table"_a, "recess"_a, "depth_scale"_a, "leak"_a, "mu"_a, "tissue"_a.none(), "origin"_a,
           "spacing"_a, "lattice_size"_a, "lattice_origin"_a, "lattice_spacing"_a, "out"_a, "threads"_a = 2,
           "Counts per kBq/mL (n, lattice nodes) of a lattice of hats over tissue.");
-    m.def("pack_rows", &pack_rows, "rows"_a, "packed"_a, "scales"_a,
+    m.def("pack_rows", &pack_rows, "rows"_a, "packed"_a, "scales"_a, "threads"_a = 2,
           "Store float32 rows as float16 with one scale per row, padded with zeros.");
     m.def("project", &project, "packed"_a, "scales"_a, "x"_a, "out"_a, "threads"_a = 2, "out = A x");
     m.def("back_project", &back_project, "packed"_a, "scales"_a, "u"_a, "out"_a, "threads"_a = 2,
           "out = A^T u, summed in a fixed order.");
     m.def("em_subset", &em_subset, "packed"_a, "scales"_a, "counts"_a, "live"_a, "saturated"_a,
           "dead_time"_a, "paralysable"_a, "limit"_a, "offset"_a, "step"_a, "prior"_a, "strength"_a, "x"_a,
-          "sensitivity"_a, "threads"_a = 2,
-          "One ordered-subset EM update of x in place; sensitivity receives the subset's.");
+          "sensitivity"_a, "known"_a = false, "threads"_a = 2,
+          "One ordered-subset EM update of x in place; sensitivity receives the subset's, unless it is known.");
+    m.def("use_instruction_set", &use_instruction_set, "name"_a,
+          "Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. "
+          "Results do not depend on it.");
     m.def("instruction_set", &gammanav::instruction_set, "Instruction set chosen for this machine.");
 }

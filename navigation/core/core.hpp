@@ -49,15 +49,15 @@ void background_rows(const double* poses, std::size_t n, const float* directions
 
 // Float16 storage: row i = scales[i] * half(packed[i, :]); stride is the padded row length.
 void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
-               std::size_t stride, float* scales);
+               std::size_t stride, float* scales, int threads);
 
 // out[i] = row i . x
-void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
-             std::size_t stride, const float* x, float* out, int threads);
+void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
+             const float* x, float* out, int threads);
 
-// out = sum_i u[i] row i, over a fixed number of chunks added in a fixed order.
-void back_project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
-                  std::size_t stride, const float* u, float* out, int threads);
+// out = sum_i u[i] row i, in the order of the rows.
+void back_project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
+                  const float* u, float* out, int threads);
 
 // A counter with dead time tau: m = n / (1 + n tau), or n exp(-n tau) when paralysable; beyond the true rate `limit`
 // (that of saturation) the recorded rate goes on along its tangent.
@@ -67,17 +67,23 @@ struct Counter {
     float limit;
 };
 
-// One subset of list-mode EM (rows offset, offset + step, ...): dot and axpy while the row is in cache,
-// x <- (x * gain + strength * prior) / (sensitivity + strength), with lambda_i = live_i m(rate), rate = row_i . x.
-// Rows with `saturated` only bound the rate from below: counts_i is that bound, and a model above it is left alone.
-// `prior` (stride) is the mean of a gamma prior and `strength` its weight in sensitivity units.
-void em_subset(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t m,
-               std::size_t stride, const float* counts, const float* live,
-               const std::uint8_t* saturated, const Counter& counter, std::size_t offset,
-               std::size_t step, const float* prior, float strength, float* x, float* sensitivity,
-               int threads);
+// Rows with what was counted: n of them, of padded length stride. Rows with `saturated` only bound the rate from
+// below: counts[i] is that bound, and a model above it is left alone.
+struct EmData {
+    const std::uint16_t* packed;
+    const float* scales;
+    std::size_t n, stride;
+    const float* counts;
+    const float* live;
+    const std::uint8_t* saturated;
+    Counter counter;
+};
 
-// Name of the instruction set the kernels run with on this machine.
-const char* instruction_set();
+// One subset of list-mode EM (rows offset, offset + step, ...), each row read once:
+// x <- (x * gain + strength * prior) / (sensitivity + strength), with lambda_i = live_i m(rate), rate = row_i . x.
+// `prior` (stride) is the mean of a gamma prior and `strength` its weight in sensitivity units. The subset's
+// sensitivity is written, or with `known` taken as it is: without dead time it does not depend on x.
+void em_subset(const EmData& data, std::size_t offset, std::size_t step, const float* prior, float strength,
+               bool known, float* x, float* sensitivity, int threads);
 
 }  // namespace gammanav

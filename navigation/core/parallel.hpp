@@ -1,32 +1,32 @@
-// A fixed number of chunks, however many threads run them, so that sums do not depend on the machine.
+// Work in a fixed number of parts, however many threads run them: sums that follow the parts do not depend on the
+// machine. The threads are the process's own, are started once and sleep between jobs; none of them spins.
 #pragma once
 
-#include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <functional>
-#include <thread>
-#include <vector>
 
 namespace gammanav {
 
 inline constexpr std::size_t kChunks = 8;
 
-// Calls work(chunk) for chunk = 0 .. kChunks - 1. Threads sleep in join; none of them spins.
+// Calls work(part) once for each part = 0 .. parts - 1, on the calling thread and up to threads - 1 others, and returns
+// when all are done. May be called from several threads at once, and in a forked child (which gets threads of its
+// own). What `work` throws first is thrown here, after the other parts.
+void for_parts(int threads, std::size_t parts, const std::function<void(std::size_t)>& work);
+
+// The same over kChunks parts.
 inline void for_chunks(int threads, const std::function<void(std::size_t)>& work) {
-    const int wanted = std::clamp(threads, 1, static_cast<int>(kChunks));
-    std::atomic<std::size_t> next{0};
-    auto run = [&] {
-        for (std::size_t chunk = next++; chunk < kChunks; chunk = next++) work(chunk);
-    };
-    std::vector<std::thread> others;
-    for (int i = 1; i < wanted; ++i) others.emplace_back(run);
-    run();
-    for (auto& t : others) t.join();
+    for_parts(threads, kChunks, work);
 }
 
-inline std::size_t chunk_begin(std::size_t chunk, std::size_t total) {
-    return chunk * total / kChunks;
+// Where part `chunk` of `chunks` of a range begins; that of `chunks` itself is the end.
+inline std::size_t chunk_begin(std::size_t chunk, std::size_t total, std::size_t chunks = kChunks) {
+    return chunk * total / chunks;
+}
+
+// The same for padded columns: every border is a multiple of `unit`.
+inline std::size_t column_begin(std::size_t chunk, std::size_t total, std::size_t chunks, std::size_t unit) {
+    return chunk_begin(chunk, total / unit, chunks) * unit + (chunk == chunks ? total % unit : 0);
 }
 
 }  // namespace gammanav

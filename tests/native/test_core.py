@@ -8,18 +8,10 @@ import pytest
 from calibration.counter.deadtime import MODELS, DeadTime
 from navigation import _core
 from navigation.likelihood import Counts
+from tests.native.stored import store
 
-PAD = 32
 # Half a unit in the last place of a float16 mantissa of 10 bits, plus float32 rounding.
 HALF_RELATIVE = 2.0**-11 * 1.01
-
-
-def store(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n, m = rows.shape
-    packed = np.zeros((n, -(-m // PAD) * PAD), dtype=np.uint16)
-    scales = np.zeros(n, dtype=np.float32)
-    _core.pack_rows(np.ascontiguousarray(rows, dtype=np.float32), packed, scales)
-    return packed, scales
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+// The kernels for processors with AVX2; empty where the compiler has none.
+#include "halfrow.hpp"
+
+#if defined(__AVX2__)
+#include "kernels.inl"
+
+namespace gammanav {
+namespace {
+constexpr Kernels kTable{"avx2", dot, axpy, axpy_two, pack, widen};
+}
+const Kernels* const kAvx2Kernels = &kTable;
+}  // namespace gammanav
+#else
+namespace gammanav {
+const Kernels* const kAvx2Kernels = nullptr;
+}  // namespace gammanav
+#endif
