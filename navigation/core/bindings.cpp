@@ -122,7 +122,7 @@ void back_project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1>
 void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> counts, In<float, 1> live,
                In<std::uint8_t, 1> saturated, float dead_time, bool paralysable, float limit,
                std::size_t offset, std::size_t step, In<float, 1> prior, float strength, Out<float, 1> x,
-               Out<float, 1> sensitivity, bool known, int threads) {
+               Out<float, 1> sensitivity, int threads, bool known) {
     const std::size_t n = packed.shape(0);
     check_store(n, packed.shape(1), scales.shape(0));
     need(counts.shape(0) == n && live.shape(0) == n && saturated.shape(0) == n, "one entry per row");
@@ -163,7 +163,7 @@ NB_MODULE(_core, m) {
           "out = A^T u, summed in a fixed order.");
     m.def("em_subset", &em_subset, "packed"_a, "scales"_a, "counts"_a, "live"_a, "saturated"_a,
           "dead_time"_a, "paralysable"_a, "limit"_a, "offset"_a, "step"_a, "prior"_a, "strength"_a, "x"_a,
-          "sensitivity"_a, "known"_a = false, "threads"_a = 2,
+          "sensitivity"_a, "threads"_a = 2, "known"_a = false,
           "One ordered-subset EM update of x in place; sensitivity receives the subset's, unless it is known.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a,
           "Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. "
