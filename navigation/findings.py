@@ -36,10 +36,17 @@ def spot_from_json(item: dict[str, Any], where: str) -> Spot:
             quality=str(item["quality"]),
             reasons=tuple(str(r) for r in item.get("reasons", ())),
             percent_injected=_percent(item),
+            depth_below_surface_mm=_optional(item, "depth_below_surface_mm"),
+            depth_sd_mm=_optional(item, "depth_sd_mm"),
             budget=budget_from_json(told, where) if (told := item.get("uncertainty_budget")) else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {error!r} is missing or wrong") from error
+
+
+def _optional(item: dict[str, Any], key: str) -> float | None:
+    value = item.get(key)
+    return None if value is None else float(value)
 
 
 def _percent(item: dict[str, Any]) -> tuple[float, float, float] | None:

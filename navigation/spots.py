@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.physics.budget import WIDEST_LOG, Budget
+from calibration.physics.budget import Budget
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.saturation import BOUND_SHARE, saturated_share
 from navigation.spotbudget import spot_budget
+from navigation.spotdepth import depth_of
+from navigation.spotquality import USABLE_LOG_SD, Looks, extrapolated_share, quality_of
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
@@ -51,12 +53,6 @@ NO_LEAKAGE = 0.25
 # (0.44 mm), the touched surface (0.3 mm), added in squares.
 POSITION_SYSTEMATIC_MM = 0.7
 PLACE_SHARE = 0.5
-# Predicted standard deviation up to which a place is good to navigate by, and usable at all.
-GOOD_SD_MM, USABLE_SD_MM = 5.0, 15.0
-# Above this share of its counts a source rests on the continued response.
-MOSTLY = 0.5
-# The same for the logarithm of the activity.
-GOOD_LOG_SD, USABLE_LOG_SD = 0.5, 0.9
 Z95 = 1.96
 
 
@@ -263,8 +259,7 @@ def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows
     error = problem.model_error(sources, problem.source_rows(sources)[:, ::7])
     excess = information**2 * (error**2).sum(axis=1)
     extra = np.einsum("nm,nm->m", rows, rows * excess.astype(np.float32)[:, None], dtype=np.float64)
-    statistic = scores.score / np.sqrt(np.maximum(scores.information + extra, LEAST_INFORMATION))
-    return np.where(scores.information > LEAST_INFORMATION, statistic, -np.inf)
+    return scores.guarded(extra)
 
 
 def _sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
@@ -335,12 +330,15 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     shift = _leakage(problem, found.fit, index)[0]
     # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
     covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
+    covariance = (covariance + covariance.T) / 2
     bound = saturated_share(problem, source)
     budget = budget_of(problem, found.fit, index, found.significance[index])
-    log_sd, activity = budget.relative_sd, source.activity_kbq
-    interval = budget.interval(activity)
-    sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
-    quality, reasons = _quality(problem, source, sd, log_sd)
+    activity, interval = source.activity_kbq, budget.interval(source.activity_kbq)
+    looks = Looks.of(problem, found.fit, index)
+    depth = depth_of(problem.projector.tissue, source.position_mm, covariance)
+    quality, reasons = quality_of(
+        problem, found.fit, index, looks, covariance, budget.relative_sd, None if depth is None else depth[0]
+    )
     if found.significance[index] < found.thresholds.report:
         quality = "unusable"
         reasons.append("not significant at 1 % over the whole field: a hint, not a finding")
@@ -354,56 +352,21 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     return Spot(
         id=0,
         position_mm=source.position_mm,
-        covariance_mm2=(covariance + covariance.T) / 2,
+        covariance_mm2=covariance,
         extent_mm=2.0 * source.radius_mm,
         activity_kbq=activity,
         activity_ci95_kbq=interval,
         significance=found.significance[index],
-        tbr=_target_to_background(problem, found.fit, source),
+        tbr=looks.tbr,
         quality=quality,
         reasons=(*reasons, *doubts),
         budget=budget,
+        depth_below_surface_mm=None if depth is None else depth[0],
+        depth_sd_mm=None if depth is None else depth[1],
     )
 
 
 def budget_of(problem: Problem, fit: JointFit, index: int, significance: float) -> Budget:
     """What the interval of one source's activity is made of, its neighbours and its place in the response included."""
     leaked = _leakage(problem, fit, index)[0] / max(significance, 1.0)
-    return spot_budget(problem, fit, index, leaked, _extrapolated_share(problem, fit.sources[index]))
-
-
-def _factor(log_sd: float) -> float:
-    """The factor to either side that a standard error in log units means at 95 %."""
-    return float(np.exp(min(Z95 * log_sd, WIDEST_LOG)))
-
-
-def _quality(problem: Problem, source: Source, sd_mm: float, log_sd: float) -> tuple[str, list[str]]:
-    reasons = []
-    if sd_mm > USABLE_SD_MM or log_sd > USABLE_LOG_SD:
-        return "unusable", [f"position is open by {sd_mm:.0f} mm, activity by a factor {_factor(log_sd):.0f}"]
-    if sd_mm > GOOD_SD_MM:
-        reasons.append(f"position is uncertain by {sd_mm:.1f} mm")
-    if log_sd > GOOD_LOG_SD:
-        reasons.append(f"activity is uncertain by a factor {_factor(log_sd):.1f}")
-    if _extrapolated_share(problem, source) > MOSTLY:
-        reasons.append("extrapolated: most of its counts come from where the calibration was not measured")
-    return ("limited" if reasons else "ok"), reasons
-
-
-def _extrapolated_share(problem: Problem, source: Source) -> float:
-    """Share of a source's counts that the response puts beyond the measured points."""
-    poses = problem.readings.mid_poses
-    offset = source.position_mm - poses[:, :3, 3]
-    z = np.einsum("ni,ni->n", offset, poses[:, :3, 2])
-    r = np.sqrt(np.maximum(np.einsum("ni,ni->n", offset, offset) - z**2, 0.0))
-    row = problem.source_rows([source])[:, 0] * problem.data.live_s
-    beyond = problem.projector.response.extrapolated(r, z)
-    return float(row[beyond].sum() / max(float(row.sum()), 1e-12))
-
-
-def _target_to_background(problem: Problem, fit: JointFit, source: Source) -> float | None:
-    """Count ratio at the reading that sees the source best: (source + background) / background there."""
-    row = problem.source_rows([source])[:, 0]
-    best = int(np.argmax(row))
-    local = float(problem.background_rows[best] @ fit.background)
-    return None if local <= 0 else 1.0 + float(source.activity_kbq * row[best]) / local
+    return spot_budget(problem, fit, index, leaked, extrapolated_share(problem, fit.sources[index]))

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.physics.budget import Budget
 from calibration.physics.injection import Given
 from calibration.records.record import RecordStamp
+from navigation.modelfit import Goodness
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +106,8 @@ class Spot:
     reasons: tuple[str, ...] = ()
     budget: Budget | None = None  # what the interval of the activity is made of
     percent_injected: tuple[float, float, float] | None = None  # of what was given, and its 95 % interval
+    depth_below_surface_mm: float | None = None  # None where no surface is known
+    depth_sd_mm: float | None = None
 
     @property
     def sd_mm(self) -> float:
@@ -129,3 +132,4 @@ class ScanResult:
     given: Given | None = None  # administered activity at the reference time, where the case tells it
     samples_saturated: int = 0  # of those placed; each is a lower bound only
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
+    goodness: Goodness | None = None  # whether the model fits the counts
