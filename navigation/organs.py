@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.io.study import StudySeries, load_study
+from navigation.pointlayer import Known
 from navigation.registration.study import load_registration
 from navigation.volume import VoxelGrid
 from tracking.errors import InputError
@@ -31,8 +32,10 @@ BODY_SHARE = 2e-4
 MOST_ORGANS = 8
 # A maximum is one among this many voxels along each axis: noise makes lesser ones on the flanks of a hot region.
 PEAK_VOXELS = 5
-# Points that carry an organ's shape in the model: 5 mm cubes of a kidney of 200 mL.
-MOST_POINTS = 1600
+# Error of an organ's place along each axis: registration by landmarks, and breathing between study and table.
+REGISTRATION_SD_MM = 4.0
+# Points that carry an organ's shape in the model: 9 mm cubes of a kidney of 200 mL, finer than a probe resolves.
+MOST_POINTS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +56,10 @@ class Organ:
         """(3,): centroid of the activity."""
         centre: Array = self.shares @ self.points_mm
         return centre
+
+    def known(self, place_sd_mm: float = REGISTRATION_SD_MM) -> Known:
+        """The organ as the joint fit takes it; `place_sd_mm` is the registration's error along each axis."""
+        return Known(self.name, self.points_mm - self.centre_mm, self.shares, self.centre_mm, place_sd_mm)
 
 
 def organs_from_study(study: Path, registration: Path) -> tuple[Organ, ...]:

@@ -33,12 +33,51 @@ LEAST_TISSUE = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What a registered study says of an organ: its name and shape, and where it should be.
+
+    `offsets_mm` (k, 3) from the centroid with shares (k,) of the activity; `place_mm` (3,) in Reference is known to
+    `place_sd_mm` along each axis, which is the registration's error.
+    """
+
+    name: str
+    offsets_mm: Array
+    shares: Array
+    place_mm: Array
+    place_sd_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Position (3,) mm in Reference, activity in kBq at the reference time, radius of a uniform ball (0 = point)."""
+    """Position (3,) mm in Reference, activity in kBq at the reference time, radius of a uniform ball (0 = point).
+
+    An organ that is `known` has its own shape, and its radius is that of a ball of its volume.
+    """
 
     position_mm: Array
     activity_kbq: float
     radius_mm: float = 0.0
+    known: Known | None = None
+
+    def spread(self) -> tuple[Array, Array]:
+        """Points (k, 3) in Reference that stand for the source, and their shares (k,) of it."""
+        if self.known is not None:
+            return self.position_mm + self.known.offsets_mm, self.known.shares
+        offsets = self.radius_mm * (_ball() if self.radius_mm > 0 else np.zeros((1, 3)))
+        return self.position_mm + offsets, np.full(len(offsets), 1.0 / len(offsets))
+
+    @property
+    def misplaced(self) -> Array:
+        """(3,): how far it lies from where a study has it, in standard deviations; 0 where none says."""
+        if self.known is None:
+            return np.zeros(3)
+        away: Array = (self.position_mm - self.known.place_mm) / self.known.place_sd_mm
+        return away
+
+    @property
+    def place_precision(self) -> float:
+        """What is known of its place before the scan, 1/mm2."""
+        return 0.0 if self.known is None else 1.0 / self.known.place_sd_mm**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +91,7 @@ class Problem:
     background_rows: Array  # (n, q), decay included
     decay: Array
     latency_sd_s: float = 0.0
+    organs: tuple[Known, ...] = ()  # hot organs of a registered study
 
     def head(self, n: int) -> Problem:
         """The same scan up to its n-th reading."""
@@ -77,15 +117,16 @@ class Problem:
         offsets = np.concatenate([np.zeros((1, 3)), DERIVATIVE_MM * _axis_pairs()])
         points, owners = [], []
         for source in sources:
-            ball = source.position_mm + source.radius_mm * (
-                _ball() if source.radius_mm > 0 else np.zeros((1, 3))
-            )
-            points.append((ball[None] + offsets[:, None]).reshape(-1, 3))
-            owners.append(len(ball))
+            spread, shares = source.spread()
+            points.append((spread[None] + offsets[:, None]).reshape(-1, 3))
+            owners.append(shares)
         rows = self.rows(np.concatenate(points))
         out, at = [], 0
-        for size in owners:
-            out.append(rows[:, at : at + 7 * size].reshape(len(rows), 7, size).mean(axis=2))
+        for shares in owners:
+            size = len(shares)
+            mine = rows[:, at : at + 7 * size].reshape(len(rows), 7, size)
+            # einsum and not BLAS: a row must not depend on how many rows are made at once.
+            out.append(np.einsum("npk,k->np", mine, shares, optimize=False))
             at += 7 * size
         return np.concatenate(out, axis=1)
 
@@ -193,7 +234,7 @@ class _State:
         value = self.problem.data.log_likelihood(self.rate) - 0.5 * float(self.precision @ self.background**2)
         if self.problem.latency_sd_s > 0:
             value -= 0.5 * (self.latency / self.problem.latency_sd_s) ** 2
-        return value
+        return value - 0.5 * float(sum(s.misplaced @ s.misplaced for s in self.sources))
 
     def _design(self) -> Array:
         columns = [self.problem.background_rows]
@@ -217,6 +258,10 @@ class _State:
         theta[: len(self.background)] = self.background
         if self.latency_free:
             prior[-1], theta[-1] = 1.0 / self.problem.latency_sd_s**2, self.latency
+        for i, source in enumerate(self.sources):
+            at = slice(len(self.background) + 4 * i, len(self.background) + 4 * i + 3)
+            prior[at] = source.place_precision
+            theta[at] = 0.0 if source.known is None else source.position_mm - source.known.place_mm
         gradient = design.T @ score - prior * theta
         curvature = design.T @ (damped[:, None] * design) + np.diag(prior)
         return gradient, curvature

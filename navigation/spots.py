@@ -26,6 +26,7 @@ from navigation.uncertainty import (
     field_thresholds,
     score_map,
 )
+from navigation.upperlimits import bounds_of
 from navigation.volume import Spot
 
 Array = NDArray[np.float64]
@@ -45,6 +46,8 @@ SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 15.0, 60.0
 SIZE_GAIN = 10.8
 # Two fitted sources this close are one, unless the likelihood insists.
 NEIGHBOUR_MM = 25.0
+# Significance that an organ of the study must have to be part of the model: its place is no search.
+ORGAN_SIGNIFICANCE = 3.0
 # Misfit per reading above which the model without more sources explains too little to trust its score.
 ROUGH_MISFIT = 2.5
 # Shift of the significance by other sources' model error below which a source stands alone.
@@ -54,6 +57,8 @@ NO_LEAKAGE = 0.25
 POSITION_SYSTEMATIC_MM = 0.7
 PLACE_SHARE = 0.5
 Z95 = 1.96
+# Prior precision of a place (1/mm2) and of an activity (1/kBq2): keeps what is undetermined finite.
+WEAK_PLACE, WEAK_ACTIVITY = 1e-2, 1e-8
 
 
 def map_nuisance(problem: Problem, found: Found) -> Nuisance:
@@ -61,7 +66,8 @@ def map_nuisance(problem: Problem, found: Found) -> Nuisance:
 
     With the sources free as well, their own places would be the worst seen of all.
     """
-    return Nuisance(problem.data, problem.background_rows, found.precision, found.fit.rate_cps)
+    foci = bounds_of(found.fit)
+    return Nuisance(problem.data, problem.background_rows, found.precision, found.fit.rate_cps, foci)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ def nuisance_of(problem: Problem, fit: JointFit, precision: Array, free: list[in
         columns += [source.activity_kbq * (r[:, 2::2] - r[:, 1:6:2]), r[:, :1]]
     design = np.concatenate(columns, axis=1)
     # A weak prior keeps undetermined directions of a source finite.
-    weak = np.tile([1e-2, 1e-2, 1e-2, 1e-8], len(sources))
+    weak = np.array([[max(WEAK_PLACE, s.place_precision)] * 3 + [WEAK_ACTIVITY] for s in sources]).ravel()
     return Nuisance(problem.data, design, np.concatenate([precision, weak]), fit.rate_cps)
 
 
@@ -161,9 +167,8 @@ def find(
     Without `prune` the significance of a source is its gain when it was added: quicker, and all the display needs.
     """
     null, precision = fit_background(problem)
-    fit = fit_sources(problem, [], null.theta, precision)
-    gains: list[float] = []
-    while len(fit.sources) < most:
+    fit, gains = _organs_first(problem, null, precision)
+    while len(fit.sources) < most + len(problem.organs):
         grown = _grow(problem, fit, precision, points_mm, rows, thresholds)
         if grown is None:
             break
@@ -174,6 +179,35 @@ def find(
     if prune:
         fit, significance = _prune(problem, fit, precision, thresholds)
     return Found(fit, significance, thresholds, null, precision)
+
+
+def _organs_first(problem: Problem, null: LinearFit, precision: Array) -> tuple[JointFit, list[float]]:
+    """The organs of a study that the scan sees, the nearest first, and what each is worth."""
+    fit = fit_sources(problem, [], null.theta, precision)
+    gains: list[float] = []
+    for start in _starts(problem, fit):
+        grown = fit_sources(problem, [*fit.sources, start], fit.background, precision)
+        gain = 2 * (grown.objective - fit.objective)
+        if gain > ORGAN_SIGNIFICANCE**2:
+            fit = grown
+            gains.append(float(np.sqrt(gain)))
+    return fit, gains
+
+
+def _starts(problem: Problem, fit: JointFit) -> list[Source]:
+    """Each organ with the activity that would explain most of the counts beyond the background."""
+    score, information = problem.data.weights(fit.rate_cps)
+    found = []
+    for organ in problem.organs:
+        radius = float(np.sqrt(5.0 / 3.0 * (organ.shares @ (organ.offsets_mm**2).sum(axis=1))))
+        start = Source(organ.place_mm, 1.0, radius, organ)
+        row = problem.source_rows([start])[:, 0]
+        seen = float(information @ row**2)
+        if seen > LEAST_INFORMATION and float(score @ row) > 0.0:
+            found.append(
+                (float(score @ row) / np.sqrt(seen), replace(start, activity_kbq=float(score @ row) / seen))
+            )
+    return [start for _, start in sorted(found, key=lambda f: -f[0])]
 
 
 def _grow(
@@ -265,7 +299,7 @@ def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows
 def _sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
     """Let strong sources grow or shrink by a step while the likelihood gains enough."""
     for index in range(len(fit.sources)):
-        if fit.block(index)[3, 3] > 1.0 / significance**2:
+        if fit.sources[index].known is not None or fit.block(index)[3, 3] > 1.0 / significance**2:
             continue
         for direction in (1, -1):
             fit = _resized(problem, fit, precision, index, direction)
@@ -347,7 +381,9 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
             f"lower bound: the counter was saturated for {100 * bound:.0f} % of its counts; it is at least"
             f" {interval[0]:.3g} kBq"
         )
-    if (doubts or bound > BOUND_SHARE) and quality == "ok":
+    if source.known is not None:
+        reasons.append(f"{source.known.name}: uptake there may be physiological")
+    if (doubts or bound > BOUND_SHARE or source.known is not None) and quality == "ok":
         quality = "limited"
     return Spot(
         id=0,
