@@ -30,6 +30,11 @@ def em_subset(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), 
     One ordered-subset EM update of x in place; sensitivity receives the subset's, unless it is known.
     """
 
+def em_sample(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], counts: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], live: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], saturated: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], dead_time: float, paralysable: bool, limit: float, rows: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], weights: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], prior: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], strength: float, relaxation: float, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], threads: int = 2) -> None:
+    """
+    One relaxed EM update of x in place from some rows of the store, weighted.
+    """
+
 def use_instruction_set(name: str) -> bool:
     """
     Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. Results do not depend on it.

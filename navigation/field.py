@@ -45,8 +45,13 @@ def box_of(tip_poses: Array) -> tuple[Array, Array]:
     """Corners (3,), (3,) of what poses (p, 4, 4) look at, snapped outwards."""
     tips, axes = tip_poses[:, :3, 3], tip_poses[:, :3, 2]
     ends = np.concatenate([tips, tips + LOOK_DEPTH_MM * axes])
-    low = np.floor((ends.min(axis=0) - LOOK_ASIDE_MM) / SNAP_MM) * SNAP_MM
-    high = np.ceil((ends.max(axis=0) + LOOK_ASIDE_MM) / SNAP_MM) * SNAP_MM
+    return snapped(ends.min(axis=0), ends.max(axis=0))
+
+
+def snapped(low_mm: Array, high_mm: Array) -> tuple[Array, Array]:
+    """The box round everything that was looked at, between corners (3,), with its margin and snapped outwards."""
+    low = np.floor((low_mm - LOOK_ASIDE_MM) / SNAP_MM) * SNAP_MM
+    high = np.ceil((high_mm + LOOK_ASIDE_MM) / SNAP_MM) * SNAP_MM
     return low, high
 
 

@@ -138,6 +138,28 @@ void em_subset(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> co
     gammanav::em_subset(data, offset, step, prior.data(), strength, known, x.data(), sensitivity.data(), threads);
 }
 
+void em_sample(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> counts, In<float, 1> live,
+               In<std::uint8_t, 1> saturated, float dead_time, bool paralysable, float limit,
+               In<std::int64_t, 1> rows, In<float, 1> weights, In<float, 1> prior, float strength,
+               float relaxation, Out<float, 1> x, int threads) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(counts.shape(0) >= n && live.shape(0) >= n && saturated.shape(0) >= n, "one entry per row");
+    need(x.shape(0) == packed.shape(1) && prior.shape(0) == packed.shape(1),
+         "x and prior must have the padded length");
+    need(weights.shape(0) == rows.shape(0), "one weight per row of the sample");
+    for (std::size_t i = 0; i < rows.shape(0); ++i)
+        need(rows.data()[i] >= 0 && static_cast<std::size_t>(rows.data()[i]) < n, "rows must be of the store");
+    need(strength >= 0, "strength must not be negative");
+    need(relaxation > 0 && relaxation <= 1, "relaxation must be in (0, 1]");
+    need(dead_time >= 0 && limit > 0, "dead time and limit must not be negative");
+    nb::gil_scoped_release release;
+    const gammanav::EmData data{packed.data(), scales.data(),    n, packed.shape(1), counts.data(),
+                                live.data(),   saturated.data(), {dead_time, paralysable, limit}};
+    gammanav::em_sample(data, {rows.data(), weights.data(), rows.shape(0)}, prior.data(), strength, relaxation,
+                        x.data(), threads);
+}
+
 bool use_instruction_set(const std::string& name) {
     const gammanav::Kernels* chosen = name.empty() ? nullptr : gammanav::kernels_named(name.c_str());
     if (!name.empty() && chosen == nullptr) return false;
@@ -165,6 +187,9 @@ NB_MODULE(_core, m) {
           "dead_time"_a, "paralysable"_a, "limit"_a, "offset"_a, "step"_a, "prior"_a, "strength"_a, "x"_a,
           "sensitivity"_a, "threads"_a = 2, "known"_a = false,
           "One ordered-subset EM update of x in place; sensitivity receives the subset's, unless it is known.");
+    m.def("em_sample", &em_sample, "packed"_a, "scales"_a, "counts"_a, "live"_a, "saturated"_a, "dead_time"_a,
+          "paralysable"_a, "limit"_a, "rows"_a, "weights"_a, "prior"_a, "strength"_a, "relaxation"_a, "x"_a,
+          "threads"_a = 2, "One relaxed EM update of x in place from some rows of the store, weighted.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a,
           "Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. "
           "Results do not depend on it.");

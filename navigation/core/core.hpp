@@ -86,4 +86,16 @@ struct EmData {
 void em_subset(const EmData& data, std::size_t offset, std::size_t step, const float* prior, float strength,
                bool known, float* x, float* sensitivity, int threads);
 
+// Some rows of the data by number, each with the weight of the rows it stands for.
+struct RowSample {
+    const std::int64_t* rows;
+    const float* weights;
+    std::size_t n;
+};
+
+// One relaxed EM update from a sample of the rows, each read once:
+// x <- x + relaxation ((x * gain + strength * prior) / (loss + strength) - x), gain and loss the sample's weighted sums.
+void em_sample(const EmData& data, const RowSample& sample, const float* prior, float strength, float relaxation,
+               float* x, int threads);
+
 }  // namespace gammanav

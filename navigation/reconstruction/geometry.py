@@ -16,6 +16,7 @@ from navigation.surface import Surface
 from tracking.sample import Readings
 
 Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
 
 # Poses that tell the outside of a touched surface: the first ones near it, so that the answer never changes. There is
 # no geometry before there are as many.
@@ -87,6 +88,20 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
         box,
         background.modes_at(field.points_mm),
     )
+
+
+def rows_of(setup: ImagingSetup, geometry: Geometry, readings: Readings) -> tuple[Array32, Array]:
+    """Response rows (n, m + 1) of the active voxels and of the shell in cps/kBq, and background rows (n, q).
+
+    Decay is included. The last column is what a uniform level in kBq/mL has beyond the voxels: tissue outside the
+    field of view.
+    """
+    decay = setup.decay(readings.t_s)
+    rows = geometry.projector.rows(geometry.field.points_mm, readings) * decay[:, None].astype(np.float32)
+    background = geometry.background.rows(geometry.projector, readings) * decay[:, None]
+    inside = rows.sum(axis=1, dtype=np.float64) * geometry.field.grid.voxel_ml
+    shell = np.maximum(background[:, 0] - inside, 0.0).astype(np.float32)
+    return np.concatenate([rows, shell[:, None]], axis=1), background
 
 
 def _looked_from(setup: ImagingSetup, readings: Readings) -> Array:

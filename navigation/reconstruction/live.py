@@ -29,6 +29,7 @@ from navigation.reconstruction.geometry import (
     build_geometry,
     geometry_key,
     looking_poses,
+    rows_of,
 )
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, fine_uncertainty, prior_activity
 from navigation.reconstruction.osem import osem
@@ -60,6 +61,8 @@ LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
 THRESHOLD_REFRESH = 50
 LIVE_REPLICATES = 300
+# Rows made at once: single precision for a few, never for a scan.
+ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,14 +250,17 @@ class LiveReconstruction:
             self._background_rows = np.zeros((0, self._geometry.background.modes.shape[1]))
             self._search_rows: Array32 = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
         self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
-        decay = self._decay(self._readings)
+        return self._posed(self._geometry)
+
+    def _posed(self, geometry: Geometry) -> Problem:
+        """The readings so far as the point layer sees them; their rows are there."""
         problem = Problem(
             Counts.of(self._readings.counts, self._readings.live_s, self._readings.t_s, self.setup.dead_time),
             self._readings,
-            self._geometry.projector,
-            self._geometry.background,
+            geometry.projector,
+            geometry.background,
             self._background_rows,
-            decay,
+            self.setup.decay(self._readings.t_s),
             self.setup.latency_sd_s,
         )
         return (
@@ -262,20 +268,11 @@ class LiveReconstruction:
         )
 
     def _extend(self, geometry: Geometry, fresh: Readings) -> None:
-        if len(fresh) == 0:
-            return
-        decay = self._decay(fresh)
-        rows = geometry.projector.rows(geometry.field.points_mm, fresh) * decay[:, None].astype(np.float32)
-        background = geometry.background.rows(geometry.projector, fresh) * decay[:, None]
-        # Tissue outside the field of view is one more column: what the uniform level has beyond the voxels.
-        inside = rows.sum(axis=1, dtype=np.float64) * geometry.field.grid.voxel_ml
-        shell = np.maximum(background[:, 0] - inside, 0.0).astype(np.float32)
-        self._store.append(np.concatenate([rows, shell[:, None]], axis=1))
-        self._background_rows = np.concatenate([self._background_rows, background])
-        self._search_rows = np.concatenate([self._search_rows, rows[:, geometry.field.search]])
-
-    def _decay(self, readings: Readings) -> Array:
-        return self.setup.nuclide.decay_factor(readings.t_s - self.setup.reference_offset_s)
+        for low in range(0, len(fresh), ROWS_AT_ONCE):
+            rows, background = rows_of(self.setup, geometry, fresh.select(slice(low, low + ROWS_AT_ONCE)))
+            self._store.append(rows)
+            self._background_rows = np.concatenate([self._background_rows, background])
+            self._search_rows = np.concatenate([self._search_rows, rows[:, geometry.field.search]])
 
     def _activity(self, problem: Problem, found: Found) -> Array:
         """kBq/mL (m,) of the active voxels by EM whose prior mean is what background and sources say."""

@@ -47,6 +47,10 @@ class ImagingSetup:
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
     spill: Spill | None = None  # what a second nuclide adds to the counts
 
+    def decay(self, t_s: Array) -> Array:
+        """Activity at times (n,) of the scan's clock over that at the reference time."""
+        return self.nuclide.decay_factor(t_s - self.reference_offset_s)
+
     @staticmethod
     def create(
         response: DetectorResponse,

@@ -1,0 +1,101 @@
+"""The activity of the live map: list-mode EM that goes on from tick to tick on a sample of the rows.
+
+Each update is one step of ordered-subsets EM (Hudson & Larkin 1994, DOI 10.1109/42.363108) whose subset is drawn anew
+from strata of the scan, under-relaxed as for a stochastic approximation (Cappe & Moulines 2009,
+DOI 10.1111/j.1467-9868.2009.00698.x). Its cost does not grow with the scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.counter.deadtime import DeadTime
+from navigation import _core
+from navigation.likelihood import Counts
+from navigation.projector import THREADS
+from navigation.reconstruction.osem import PRIOR_SHARE, WELL_SEEN_QUANTILE
+from navigation.reconstruction.rowstore import RowStore
+from navigation.reconstruction.schedule import sample
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What the rows of a store counted, as the kernels take it: (n,) each; a silent row has no live time."""
+
+    counts: Array32
+    live: Array32
+    saturated: NDArray[np.uint8]
+    dead_time: DeadTime
+
+    @staticmethod
+    def of(data: Counts, silent: NDArray[np.bool_] | None = None) -> Told:
+        """Of the data; what is doubtful says nothing, nor what is `silent` (n,)."""
+        quiet = data.doubtful if silent is None else silent
+        counts, live = data.lowest.astype(np.float32), data.live_s.astype(np.float32)
+        if quiet is not None:
+            counts, live = np.where(quiet, np.float32(0), counts), np.where(quiet, np.float32(0), live)
+        return Told(counts, live, data.censored.astype(np.uint8), data.dead_time)
+
+
+class LiveEstimate:
+    """Activities of the columns of a row store, padded; `prior` is the mean they are drawn to."""
+
+    def __init__(self, store: RowStore, start: Array) -> None:
+        self.x = store.padded(start)
+        self.prior = self.x.copy()
+        self.sensitivity = np.zeros(store.stride, dtype=np.float32)
+        self.strength = 0.0
+        self._turn = 0
+        self._width = store.width
+        self._seen = 0
+
+    @property
+    def activity(self) -> Array:
+        """(width,): kBq of each voxel, and the level of the shell."""
+        return self.x[: self._width].astype(np.float64)
+
+    def take(self, store: RowStore, live: Array32) -> None:
+        """Count the rows that came since into the sensitivity; those already in it are not read again."""
+        if len(store) > self._seen:
+            fresh, out = slice(self._seen, len(store)), np.empty_like(self.x)
+            _core.back_project(store.packed[fresh], store.scales[fresh], live[fresh], out, THREADS)
+            self.sensitivity += out
+            self._seen = len(store)
+
+    def draw_to(self, mean: Array) -> None:
+        """A new mean (width,) of the prior, whose weight follows the sensitivity of well-seen voxels."""
+        self.prior[: self._width] = mean
+        seen = self.sensitivity[: self._width - 1]
+        self.strength = PRIOR_SHARE * float(np.quantile(seen, WELL_SEEN_QUANTILE))
+
+    def advance(self, store: RowStore, told: Told, replay: int, passes: int) -> int:
+        """Go through rows; returns how many were read."""
+        read, dead = 0, told.dead_time
+        for _ in range(passes):
+            rows, weights, step = sample(len(store), replay, self._turn)
+            self._turn += 1
+            read += len(rows)
+            _core.em_sample(
+                store.packed,
+                store.scales,
+                told.counts,
+                told.live,
+                told.saturated,
+                dead.tau_s,
+                dead.paralysable,
+                dead.saturated_rate_cps,
+                rows,
+                weights,
+                self.prior,
+                self.strength,
+                step,
+                self.x,
+                THREADS,
+            )
+        return read
