@@ -28,7 +28,7 @@ void need(bool ok, const char* what) {
 gammanav::TissueGrid tissue_grid(const std::optional<In<float, 3>>& tissue, const In<float, 1>& origin,
                                  float spacing) {
     need(origin.shape(0) == 3, "origin must be (3,)");
-    gammanav::TissueGrid g{nullptr, 0, 0, 0, {0, 0, 0}, spacing};
+    gammanav::TissueGrid g{nullptr, nullptr, 0, 0, 0, {0, 0, 0}, spacing};
     if (!tissue) return g;
     need(tissue->shape(0) > 1 && tissue->shape(1) > 1 && tissue->shape(2) > 1 && spacing > 0,
          "tissue must be at least 2 voxels along each axis");

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "response.hpp"
+
 namespace gammanav {
 
 inline constexpr std::size_t kPad = 32;
@@ -28,6 +30,14 @@ struct Kernels {
     void (*pack)(const float* row, float factor, std::uint16_t* target, std::size_t m);
     // target = factor * half(row); any m.
     void (*widen)(const std::uint16_t* row, float factor, float* target, std::size_t m);
+    // row[0 .. to - from) = responses of one pose to the points from .. to; `from` is a multiple of 16.
+    void (*respond)(const ResponseTask& task, std::size_t from, std::size_t to, float* row);
+    // value[0 .. 16) of sixteen points, each with a pose of its own: poses[i][lane] is r[i], from i = 9 on t[i - 9].
+    void (*respond_each)(const Detector& detector, const TissueGrid& tissue, const float* poses, const Points& at,
+                         float* value);
+    // The fan (kFanSize) of one pose; `sums` (kFanDepths * kFanPadded) is scratch.
+    void (*trace_fan)(const Detector& detector, const TissueGrid& tissue, const Pose& pose, const FanRays& rays,
+                      float* sums, float* fan);
 };
 
 // The kernels in use: the widest of this machine unless others were asked for.

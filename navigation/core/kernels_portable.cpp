@@ -1,9 +1,10 @@
 // The kernels for any processor.
 #include "kernels.inl"
+#include "responsekernels.inl"
 
 namespace gammanav {
 namespace {
-constexpr Kernels kTable{"portable", dot, axpy, axpy_two, pack, widen};
+constexpr Kernels kTable{"portable", dot, axpy, axpy_two, pack, widen, respond, respond_each, trace_fan};
 }
 const Kernels* const kPortableKernels = &kTable;
 }  // namespace gammanav

@@ -83,6 +83,23 @@ GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[
     out[3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(t1, t3));
 }
 
+// The two neighbours base[at[l]], base[at[l] + 1] of each lane.
+GAMMANAV_INLINE __m512 pairs_of(const float* base, const std::int32_t* at) {
+    const auto two = [&](int l) {
+        const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(base + at[l]));
+        return _mm_castpd_ps(_mm_loadh_pd(low, reinterpret_cast<const double*>(base + at[l + 1])));
+    };
+    __m512 z = _mm512_castps128_ps512(two(0));
+    z = _mm512_insertf32x4(z, two(4), 1);
+    z = _mm512_insertf32x4(z, two(8), 2);
+    return _mm512_insertf32x4(z, two(12), 3);
+}
+GAMMANAV_INLINE void pairs(const float* base, const std::int32_t* at, Lanes out[2]) {
+    const __m512 z0 = pairs_of(base, at), z1 = pairs_of(base, at + 2);
+    out[0].v = _mm512_shuffle_ps(z0, z1, _MM_SHUFFLE(2, 0, 2, 0));
+    out[1].v = _mm512_shuffle_ps(z0, z1, _MM_SHUFFLE(3, 1, 3, 1));
+}
+
 #elif defined(__AVX2__)
 
 struct Mask {
@@ -179,6 +196,21 @@ GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[
     quads(base, at, low);
     quads(base, at + 8, high);
     for (int i = 0; i < 4; ++i) out[i] = {low[i], high[i]};
+}
+
+// The two neighbours base[at[l]], base[at[l] + 1] of each lane.
+GAMMANAV_INLINE __m256 pairs_of(const float* base, const std::int32_t* at) {
+    const auto two = [&](int l) {
+        const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(base + at[l]));
+        return _mm_castpd_ps(_mm_loadh_pd(low, reinterpret_cast<const double*>(base + at[l + 1])));
+    };
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(two(0)), two(4), 1);
+}
+GAMMANAV_INLINE void pairs(const float* base, const std::int32_t* at, Lanes out[2]) {
+    const __m256 a = pairs_of(base, at), b = pairs_of(base, at + 2);
+    const __m256 c = pairs_of(base, at + 8), d = pairs_of(base, at + 10);
+    out[0] = {_mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)), _mm256_shuffle_ps(c, d, _MM_SHUFFLE(2, 0, 2, 0))};
+    out[1] = {_mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)), _mm256_shuffle_ps(c, d, _MM_SHUFFLE(3, 1, 3, 1))};
 }
 
 #else
@@ -295,6 +327,12 @@ GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j)
             for (int c = 0; c < 4; ++c) out[c].v[i][j] = base[at[4 * i + j] + c];
+}
+// The two neighbours base[at[l]], base[at[l] + 1] of each lane.
+GAMMANAV_INLINE void pairs(const float* base, const std::int32_t* at, Lanes out[2]) {
+    for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j)
+            for (int c = 0; c < 2; ++c) out[c].v[i][j] = base[at[4 * i + j] + c];
 }
 
 #endif

@@ -19,6 +19,8 @@ namespace {
 constexpr int kMostWorkers = 15;
 
 struct Job {
+    Job(const std::function<void(std::size_t)>& w, std::size_t n) : work(w), parts(n) {}
+
     const std::function<void(std::size_t)>& work;
     const std::size_t parts;
     std::atomic<std::size_t> next{0};
@@ -119,7 +121,7 @@ void for_parts(int threads, std::size_t parts, const std::function<void(std::siz
         for (std::size_t part = 0; part < parts; ++part) work(part);
         return;
     }
-    Job job{work, parts};
+    Job job(work, parts);
     pool().run(job, helpers);
 }
 

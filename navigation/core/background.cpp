@@ -1,0 +1,104 @@
+// Background rows: rays from the crystal through the tissue, spread over a lattice of hats.
+#include <algorithm>
+#include <cmath>
+
+#include "core.hpp"
+#include "parallel.hpp"
+#include "response.hpp"
+
+namespace gammanav {
+namespace {
+
+inline float lerp_grid(const TissueGrid& g, float x, float y, float z) {
+    const float inv = 1.0f / g.spacing;
+    const float fx = std::clamp((x - g.origin[0]) * inv, 0.0f, static_cast<float>(g.nx - 1) - 1e-3f);
+    const float fy = std::clamp((y - g.origin[1]) * inv, 0.0f, static_cast<float>(g.ny - 1) - 1e-3f);
+    const float fz = std::clamp((z - g.origin[2]) * inv, 0.0f, static_cast<float>(g.nz - 1) - 1e-3f);
+    const int ix = static_cast<int>(fx), iy = static_cast<int>(fy), iz = static_cast<int>(fz);
+    const float ax = fx - ix, ay = fy - iy, az = fz - iz;
+    const float* v = g.values + (static_cast<std::size_t>(iz) * g.ny + iy) * g.nx + ix;
+    const std::size_t sy = g.nx, sz = g.nx * g.ny;
+    const float c00 = v[0] + ax * (v[1] - v[0]);
+    const float c10 = v[sy] + ax * (v[sy + 1] - v[sy]);
+    const float c01 = v[sz] + ax * (v[sz + 1] - v[sz]);
+    const float c11 = v[sz + sy] + ax * (v[sz + sy + 1] - v[sz + sy]);
+    const float c0 = c00 + ay * (c10 - c00);
+    const float c1 = c01 + ay * (c11 - c01);
+    return c0 + az * (c1 - c0);
+}
+
+struct Parts {
+    float primary, scatter;
+};
+
+inline Parts look_up(const Detector& d, float r, float z) {
+    const float w = d.depth_scale / (z + d.depth_scale) * static_cast<float>(d.n_w - 1);
+    const float v = r / (r + z + d.recess) * static_cast<float>(d.n_v - 1);
+    const auto iw = std::min(static_cast<std::size_t>(w), d.n_w - 2);
+    const auto iv = std::min(static_cast<std::size_t>(v), d.n_v - 2);
+    const float aw = w - static_cast<float>(iw), av = v - static_cast<float>(iv);
+    const float* p = d.table + 2 * (iw * d.n_v + iv);
+    const float* q = p + 2 * d.n_v;
+    const float p0 = p[0] + av * (p[2] - p[0]), p1 = q[0] + av * (q[2] - q[0]);
+    const float s0 = p[1] + av * (p[3] - p[1]), s1 = q[1] + av * (q[3] - q[1]);
+    return {p0 + aw * (p1 - p0), s0 + aw * (s1 - s0)};
+}
+
+// Adds `value` to the eight hats round a place; beyond the lattice its border continues.
+inline void add_to_lattice(const Lattice& g, const float x[3], float value, float* row) {
+    const std::size_t n[3] = {g.nx, g.ny, g.nz};
+    std::size_t low[3];
+    float a[3];
+    for (int i = 0; i < 3; ++i) {
+        const float f = std::clamp((x[i] - g.origin[i]) / g.spacing, 0.0f, static_cast<float>(n[i] - 1));
+        low[i] = std::min(static_cast<std::size_t>(f), n[i] - 2);
+        a[i] = f - static_cast<float>(low[i]);
+    }
+    for (int c = 0; c < 8; ++c) {
+        const int i = c & 1, j = c >> 1 & 1, k = c >> 2;
+        const float w = (i ? a[0] : 1 - a[0]) * (j ? a[1] : 1 - a[1]) * (k ? a[2] : 1 - a[2]);
+        row[((low[2] + k) * g.ny + low[1] + j) * g.nx + low[0] + i] += w * value;
+    }
+}
+
+// One ray of the background: marched from the face outwards, tissue path and attenuation as it goes.
+void trace_background(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float u[3],
+                      float solid, float step, float reach, const Lattice& lattice, float* row) {
+    const float start = d.recess / u[2];  // distance from the crystal at which the ray leaves the face
+    const float sine = std::sqrt(u[0] * u[0] + u[1] * u[1]);
+    float path = 0.0f;
+    for (float along = 0.5f * step; along < reach; along += step) {
+        const float rho = start + along;
+        const float px = u[0] * rho, py = u[1] * rho, z = u[2] * rho - d.recess;
+        float x[3];
+        for (int i = 0; i < 3; ++i)
+            x[i] = pose.t[i] + pose.r[3 * i] * px + pose.r[3 * i + 1] * py + pose.r[3 * i + 2] * z;
+        const float density = tissue.values == nullptr ? 1.0f : lerp_grid(tissue, x[0], x[1], x[2]);
+        const float middle = path + 0.5f * step * density;
+        path += step * density;
+        if (density <= 0.0f) continue;
+        const Parts g = look_up(d, sine * rho, z);
+        const float value = (g.primary + g.scatter * middle / along) * std::exp(-d.mu * middle);
+        add_to_lattice(lattice, x, value * density * step * solid * 1e-3f, row);
+    }
+}
+
+}  // namespace
+
+void background_rows(const double* poses, std::size_t n, const float* directions, const float* solid,
+                     std::size_t q, float step, float reach, const Detector& detector,
+                     const TissueGrid& tissue, const Lattice& lattice, float* out, int threads) {
+    const std::size_t k = lattice.nx * lattice.ny * lattice.nz;
+    for_chunks(threads, [&](std::size_t chunk) {
+        for (std::size_t i = chunk_begin(chunk, n); i < chunk_begin(chunk + 1, n); ++i) {
+            const Pose pose = to_pose(poses + 16 * i);
+            float* row = out + i * k;
+            std::fill(row, row + k, 0.0f);
+            for (std::size_t j = 0; j < q; ++j)
+                trace_background(detector, tissue, pose, directions + 3 * j, solid[j], step, reach, lattice,
+                                 row);
+        }
+    });
+}
+
+}  // namespace gammanav
