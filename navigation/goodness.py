@@ -1,0 +1,108 @@
+"""Does the model of a scan fit its counts: several tests of the joint fit's residuals, combined at one level.
+
+Counts are redrawn from the fit, with the errors that a good calibration has, and every statistic is taken of those
+draws too: what no sound scan shows is flagged, and the test that shows it most says what is likely wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navigation.modelerror import linearised
+from navigation.modelfit import NEVER_SEEN, Goodness
+from navigation.pointlayer import JointFit, Problem
+from navigation.residualtests import Test, lay_words, residual_tests
+from navigation.volume import ScanResult
+
+Array = NDArray[np.float64]
+
+# Share of sound scans that may be flagged: half of what is allowed, the other half is for what nobody modelled.
+LEVEL = 0.025
+# Redrawn scans: the smallest p that can be told is a thousandth.
+REPLICATES, SEED = 999, 20260117
+# A cause is named where its own test is beyond so many standard deviations.
+NAMED_SIGMA = 2.5
+# Fewer readings, or fewer counts, tell nothing about the model.
+FEWEST_READINGS, FEWEST_COUNTS = 40, 100.0
+
+
+def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array | None = None) -> Goodness:
+    """The whole scan against its joint fit; `precision` (q,) is the background's prior, `surface_mm` (k, 3) touched.
+
+    A function of its arguments alone: the seed is fixed. Raises InputError for a surface that is a line or a point.
+    """
+    lay = None if surface_mm is None else lay_words(problem, surface_mm)
+    contradicted = () if lay is None else (lay,)
+    if len(problem.decay) < FEWEST_READINGS or float(problem.data.counts.sum()) < FEWEST_COUNTS:
+        unseen = ("too few counts to tell whether the model fits them", NEVER_SEEN)
+        return Goodness(None, 0.0, lay is not None, contradicted, (), unseen)
+    linear = linearised(problem, fit, precision)
+    residuals = linear.remainder(np.column_stack([linear.residual, linear.draws(REPLICATES, SEED)]))
+    tests = residual_tests(problem, fit, linear, residuals[:, 0])
+    p, statistic, each = combined(tests, residuals)
+    cause = (_cause(tests, each),) if p <= LEVEL else ()
+    return Goodness(
+        p,
+        statistic,
+        p <= LEVEL or lay is not None,
+        (*cause, *contradicted),
+        tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
+        (*_unseen(fit, tests), NEVER_SEEN),
+    )
+
+
+def combined(tests: list[Test], residuals: Array) -> tuple[float, float, Array]:
+    """Probability of the largest standardised statistic, that statistic, and all of them (t, 1 + draws).
+
+    `residuals` (n, 1 + draws) are projected, the scan's own first.
+    """
+    each = standardised(np.stack([test.of(residuals) for test in tests]))
+    largest = each.max(axis=0)
+    return float(np.mean(largest >= largest[0])), float(largest[0]), each
+
+
+def standardised(values: Array) -> Array:
+    """Statistics (t, 1 + draws) that are sums of squares, made nearly normal by their cube roots.
+
+    Wilson and Hilferty 1931, DOI 10.1073/pnas.17.12.684; centre and spread are those of the draws.
+    """
+    root = np.cbrt(values)
+    centre, spread = root[:, 1:].mean(axis=1), root[:, 1:].std(axis=1)
+    result: Array = (root - centre[:, None]) / np.maximum(spread, 1e-12)[:, None]
+    return result
+
+
+def _probabilities(each: Array) -> Array:
+    """(t,): how often a test is as large in the redrawn scans, the scan itself among them."""
+    result: Array = (each >= each[:, :1]).mean(axis=1)
+    return result
+
+
+def _cause(tests: list[Test], each: Array) -> str:
+    """What is likely wrong, by the most significant test that names a cause."""
+    named = [i for i, t in enumerate(tests) if t.words is not None and each[i, 0] >= NAMED_SIGMA]
+    best = max(named, key=lambda i: float(each[i, 0]), default=None)
+    words = None if best is None else tests[best].words
+    return "the model does not fit these counts" if words is None else words()
+
+
+def _unseen(fit: JointFit, tests: list[Test]) -> tuple[str, ...]:
+    if not fit.sources:
+        return ("without a focus neither a wrong latency nor a patient who moved would show",)
+    return tuple(t.unseen for t in tests if t.unseen is not None)
+
+
+def judged(result: ScanResult, goodness: Goodness) -> ScanResult:
+    """The result with what the fit says of it: where the model is flagged, no spot is better than limited."""
+    if not goodness.flagged:
+        return replace(result, goodness=goodness)
+    spots = tuple(
+        replace(
+            s, quality="limited" if s.quality == "ok" else s.quality, reasons=(*s.reasons, *goodness.reasons)
+        )
+        for s in result.spots
+    )
+    return replace(result, spots=spots, reasons=(*result.reasons, *goodness.reasons), goodness=goodness)
