@@ -221,6 +221,9 @@ def _blocked(state: ScanState) -> str | None:
         return "without a touched surface or a CT the probe's path is no surface"
     if state.setup.spill is not None and state.setup.spill.doubt is not None:
         return state.setup.spill.doubt
+    goodness = state.result.goodness
+    if goodness is not None and goodness.flagged:
+        return goodness.reasons[0]
     return latency_fault(state)
 
 

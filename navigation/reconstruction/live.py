@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.physics.injection import Given
 from navigation import saturation
+from navigation.goodness import assess, judged
 from navigation.lagscore import (
     ALARMING_SIGMA,
     HAND_SPEED_MM_S,
@@ -145,7 +146,8 @@ class LiveReconstruction:
         maps = fine_uncertainty(
             self._built(), self._store, nuisance, self._activity(problem, found), self._blinded(problem)
         )
-        result = self._result(problem, found, maps)
+        fits = assess(problem, found.fit, found.precision, self.setup.surface_mm)
+        result = judged(self._result(problem, found, maps), fits)
         self.state = ScanState(self.setup, self._built(), problem, found, result)
         return result
 
