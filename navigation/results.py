@@ -94,8 +94,9 @@ def records_content(records: tuple[RecordStamp, ...]) -> dict[str, Any]:
 
 
 def write_scan_result(result: ScanResult, folder: Path) -> None:
-    """spots.json, activity.nrrd, relative_sd.nrrd, mda.nrrd into an existing or new folder. Raises OSError."""
+    """spots.json and activity, relative_sd, mda, upper_limit (.nrrd) into an existing or new folder. Raises OSError."""
     from navigation.io.nrrd import write_nrrd
+    from navigation.upperlimits import CONFIDENCE
 
     folder.mkdir(parents=True, exist_ok=True)
     stamp = {"nuclide": result.nuclide, "research_use_only": "true", **main_record(result.records)}
@@ -106,6 +107,12 @@ def write_scan_result(result: ScanResult, folder: Path) -> None:
     write_nrrd(folder / "activity.nrrd", result.map.activity, grid, stamp | {"unit": "kBq/mL"})
     write_nrrd(folder / "relative_sd.nrrd", result.map.relative_sd, grid, unseen | {"unit": "1"})
     write_nrrd(folder / "mda.nrrd", result.map.mda_kbq, grid, unseen | {"unit": "kBq"})
+    limit = unseen | {
+        "unit": "kBq",
+        "confidence": f"{CONFIDENCE:g}",
+        "confidence_kind": "one-sided upper limit",
+    }
+    write_nrrd(folder / "upper_limit.nrrd", result.map.upper_limit_kbq, grid, limit)
     write_json(folder / "spots.json", spots_content(result))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import Counts, inverse_information
 from navigation.tails import activity_at, count_excess, detectable, largest_quantiles, normal_equivalent
+from navigation.upperlimits import FocusBound
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -31,12 +32,16 @@ BLOCK = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuisance:
-    """What is fitted besides the source: design (n, q), prior precision (q,), at a fitted rate (n,)."""
+    """What is fitted besides the source: design (n, q), prior precision (q,), at a fitted rate (n,).
+
+    `foci` are sources whose counts are part of the rate and not of the design: an upper limit has to add them.
+    """
 
     data: Counts
     design: Array
     precision: Array
     rate_cps: Array
+    foci: tuple[FocusBound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,24 +69,26 @@ class VoxelGrid:
 class ActivityMap:
     """One published state of the map: immutable; a newer one replaces it.
 
-    `activity` kBq/mL, `relative_sd` (1 = 100 %), `mda_kbq` kBq of a point source; float32, k-j-i. Voxels that
-    the scan does not examine hold 0 in `activity` and NOT_EXAMINED in the other two; `examined` is the mask. Where
-    saturated readings looked, `mda_kbq` is NO_LIMIT_KBQ: hot or not, no activity could be excluded there.
+    `activity` kBq/mL, `relative_sd` (1 = 100 %), `mda_kbq` kBq of a point source, `upper_limit_kbq` what there may be
+    at most of one beyond the background, one-sided 95 %; float32, k-j-i. Voxels that the scan does not examine hold 0
+    in `activity` and NOT_EXAMINED in the others; `examined` is the mask. Where saturated readings looked, the last two
+    are NO_LIMIT_KBQ: hot or not, no activity could be excluded there.
     """
 
     grid: VoxelGrid
     activity: NDArray[np.float32]
     relative_sd: NDArray[np.float32]
     mda_kbq: NDArray[np.float32]
+    upper_limit_kbq: NDArray[np.float32]
     examined: NDArray[np.bool_]
     version: int
     t_s: float  # time of the newest reading in it, on the scan's clock
     n_readings: int
 
 
-# What RelSd and MDA volumes hold where the scan has not looked: no real value is negative.
+# What RelSd, MDA and limit volumes hold where the scan has not looked: no real value is negative.
 NOT_EXAMINED = -1.0
-# What the MDA is where the counter was saturated: a figure no threshold reaches, and finite for files and wire.
+# What MDA and limit are where the counter was saturated: a figure no threshold reaches, and finite for files and wire.
 NO_LIMIT_KBQ = 1e9
 
 

@@ -11,7 +11,7 @@ import click
 from navigation.offline import ScanOptions
 from navigation.volume import ScanResult
 
-RESULT_FILES = ("spots.json", "activity.nrrd", "relative_sd.nrrd", "mda.nrrd")
+RESULT_FILES = ("spots.json", "activity.nrrd", "relative_sd.nrrd", "mda.nrrd", "upper_limit.nrrd")
 
 
 def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -137,7 +137,7 @@ def digest_of(found: ActivityMap | None, spots: tuple[Spot, ...]) -> dict[str, A
     if found is None:
         return {"readings": 0}
     whole = hashlib.sha256()
-    for array in (found.activity, found.relative_sd, found.mda_kbq, found.examined):
+    for array in (found.activity, found.relative_sd, found.mda_kbq, found.upper_limit_kbq, found.examined):
         whole.update(np.ascontiguousarray(array).tobytes())
     foci = hashlib.sha256()
     for spot in spots:

@@ -70,7 +70,7 @@ class KeptRecorder:
 
 
 def packed_map(found: ActivityMap, records: tuple[RecordStamp, ...] = ()) -> bytes:
-    """The map as a compressed npz: activity, relative_sd, mda_kbq, origin_mm, spacing_mm, direction, calibrations.
+    """The map as a compressed npz: activity, relative_sd, mda_kbq, upper_limit_kbq, their grid, calibrations.
 
     `calibrations` (n, 2) are id and state of what it rests on, the detector's first.
     """
@@ -80,6 +80,7 @@ def packed_map(found: ActivityMap, records: tuple[RecordStamp, ...] = ()) -> byt
         activity=found.activity,
         relative_sd=found.relative_sd,
         mda_kbq=found.mda_kbq,
+        upper_limit_kbq=found.upper_limit_kbq,
         origin_mm=found.grid.origin_mm,
         spacing_mm=found.grid.spacing_mm,
         direction=found.grid.direction,

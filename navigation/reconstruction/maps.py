@@ -1,4 +1,4 @@
-"""From voxel values to the published volumes: activity, its relative uncertainty, minimum detectable activity.
+"""From voxel values to the published volumes: activity, its relative uncertainty, MDA and upper limit.
 
 The relative standard deviation of a voxel is that of the activity within the probe's resolution round it: the
 standard deviation of a point source there over what the map holds in a cube of RESOLUTION_MM.
@@ -15,7 +15,8 @@ from scipy.ndimage import uniform_filter
 from navigation.reconstruction.geometry import Geometry
 from navigation.reconstruction.rowstore import RowStore
 from navigation.spots import Found
-from navigation.uncertainty import LEAST_INFORMATION, Nuisance, ScoreMap, score_map
+from navigation.uncertainty import Nuisance, ScoreMap, score_map
+from navigation.upperlimits import Z_CONFIDENCE, total_limit
 from navigation.volume import NO_LIMIT_KBQ, NOT_EXAMINED, ActivityMap
 from tracking.sample import Readings
 
@@ -34,7 +35,7 @@ BLOCK = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA in kBq.
+    """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA and upper limit in kBq.
 
     At `blinded` voxels (m,) saturated readings looked: no limit is told there, and what is hot among them is shown
     however little the other readings saw of it.
@@ -44,6 +45,7 @@ class Maps:
     activity: Array
     sd_kbq: Array
     mda_kbq: Array
+    limit_kbq: Array
     blinded: NDArray[np.bool_]
 
     def published(self, version: int, readings: Readings) -> ActivityMap:
@@ -57,11 +59,15 @@ class Maps:
         held_active = np.maximum(held.reshape(-1)[field.active], 1e-6)
         known = examined & np.isfinite(self.sd_kbq)
         relative = np.where(known, np.where(known, self.sd_kbq, 0.0) / held_active, NOT_EXAMINED)
-        mda = np.where(examined, np.where(self.blinded, NO_LIMIT_KBQ, self.mda_kbq), NOT_EXAMINED)
+        mda, limit = (
+            np.where(examined, np.where(self.blinded, NO_LIMIT_KBQ, values), NOT_EXAMINED)
+            for values in (self.mda_kbq, np.minimum(self.limit_kbq, NO_LIMIT_KBQ))
+        )
         arrays = (
             field.volume(np.where(examined, self.activity, 0.0), 0.0),
             field.volume(relative, NOT_EXAMINED),
             field.volume(mda, NOT_EXAMINED),
+            field.volume(limit, NOT_EXAMINED),
         )
         mask = field.volume(examined.astype(np.float64), 0.0) > 0.5
         for array in (*arrays, mask):
@@ -87,8 +93,8 @@ def coarse_uncertainty(
 ) -> Maps:
     """On the search points, each voxel takes its nearest: cheap enough for every published map."""
     scores = score_map(search_rows, nuisance)
-    sd, mda = _sd_and_mda(scores)
-    return Maps(geometry, activity, sd[geometry.nearest], mda[geometry.nearest], blinded)
+    sd, mda, hidden = (values[geometry.nearest] for values in _figures(scores))
+    return Maps(geometry, activity, sd, mda, _limit(geometry, nuisance, hidden), blinded)
 
 
 def fine_uncertainty(
@@ -96,11 +102,12 @@ def fine_uncertainty(
 ) -> Maps:
     """At full resolution, in blocks of columns."""
     m = len(geometry.field.active)
-    sd, mda = np.empty(m), np.empty(m)
+    sd, mda, hidden = np.empty(m), np.empty(m), np.empty(m)
     for low in range(0, m, BLOCK):
         high = min(low + BLOCK, m)
-        sd[low:high], mda[low:high] = _sd_and_mda(score_map(store.unpacked(slice(low, high)), nuisance))
-    return Maps(geometry, activity, sd, mda, blinded)
+        scores = score_map(store.unpacked(slice(low, high)), nuisance)
+        sd[low:high], mda[low:high], hidden[low:high] = _figures(scores)
+    return Maps(geometry, activity, sd, mda, _limit(geometry, nuisance, hidden), blinded)
 
 
 def prior_activity(geometry: Geometry, found: Found) -> Array:
@@ -128,7 +135,11 @@ def prior_activity(geometry: Geometry, found: Found) -> Array:
     return total
 
 
-def _sd_and_mda(scores: ScoreMap) -> tuple[Array, Array]:
-    seen = scores.information > LEAST_INFORMATION
-    sd = np.where(seen, 1.0 / np.sqrt(np.where(seen, scores.information, 1.0)), np.inf)
-    return sd, scores.mda_kbq
+def _figures(scores: ScoreMap) -> tuple[Array, Array, Array]:
+    """SD, MDA and limit beyond the model (m,) in kBq; inf where nothing is seen."""
+    return scores.sd_kbq, scores.mda_kbq, scores.upper_limit_kbq(Z_CONFIDENCE)
+
+
+def _limit(geometry: Geometry, nuisance: Nuisance, hidden_kbq: Array) -> Array:
+    systematic = geometry.projector.response.systematic_relative_sd
+    return total_limit(geometry.field.points_mm, hidden_kbq, nuisance.foci, systematic)

@@ -40,6 +40,7 @@ CHECKED_FILES = (
     "activity.nrrd",
     "relative_sd.nrrd",
     "mda.nrrd",
+    "upper_limit.nrrd",
     "bed_check.json",
     "bed_map.csv",
 )

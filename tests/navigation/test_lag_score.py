@@ -117,7 +117,7 @@ def outcome(shift_s: float, scan: str = "scan-1") -> Outcome:
     job = TickJob(basis, 1, Readings.empty(), None, False)
     full = np.zeros((2, 3, 4), dtype=np.float32)
     grid = VoxelGrid.aligned([1.0, 2.0, 3.0], 2.0, (4, 3, 2))
-    found = ActivityMap(grid, full, full, full, full > 0, 1, 0.0, 10)
+    found = ActivityMap(grid, full, full, full, full, full > 0, 1, 0.0, 10)
     return Outcome(job, map=found, lag=LagScore(shift_s, 0.01, 0.008))
 
 

@@ -21,7 +21,7 @@ def spot(number: int, x_mm: float, kbq: float, quality: str = "ok") -> Spot:
 def result(*spots: Spot) -> ScanResult:
     grid = VoxelGrid.aligned([0.0, 0.0, 0.0], 1.0, (1, 1, 1))
     empty = np.zeros(grid.shape, dtype=np.float32)
-    found = ActivityMap(grid, empty, empty, empty, empty > 0, 1, 0.0, 0)
+    found = ActivityMap(grid, empty, empty, empty, empty, empty > 0, 1, 0.0, 0)
     return ScanResult(found, spots, 0.1, 0.1, None, 10, 10, "Tc-99m", simulated=True)
 
 

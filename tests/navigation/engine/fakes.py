@@ -41,7 +41,7 @@ class SumImaging:
         self.version += 1
         grid = VoxelGrid.aligned([1.0, 2.0, 3.0], 2.0, (4, 3, 2))
         full = np.full(grid.shape, self.total, dtype=np.float32)
-        return ActivityMap(grid, full, full, full, full > 0, self.version, self.t_s, self.n)
+        return ActivityMap(grid, full, full, full, full, full > 0, self.version, self.t_s, self.n)
 
     def quick_spots(self) -> tuple[Spot, ...]:
         return (spot(),)

@@ -50,7 +50,7 @@ def activity_map(version: int = 3) -> ActivityMap:
     mda = np.where(examined, 2.0 + 0.3 * np.abs(offset[:, 1]), NOT_EXAMINED)
     a, m, e = (x.reshape(grid.shape) for x in (activity.astype(np.float32), mda.astype(np.float32), examined))
     return ActivityMap(
-        grid, a, np.where(e, np.float32(0.2), np.float32(NOT_EXAMINED)), m, e, version, 100.0, 240
+        grid, a, np.where(e, np.float32(0.2), np.float32(NOT_EXAMINED)), m, m, e, version, 100.0, 240
     )
 
 
