@@ -17,6 +17,7 @@ from calibration.physics.injection import Given
 from calibration.physics.nuclide import nuclide
 from calibration.probe.response import DetectorResponse
 from calibration.probe.sheath import covered, sheath_at, told_of
+from calibration.records.record import RecordStamp
 from navigation.latencyprofile import LatencyProfile
 from navigation.provenance import identity_of, other_records, require_study, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
@@ -70,10 +71,53 @@ def reconstruct_scan(
     return scan_latency(where, probe, options, ignore_known_latency)[0]
 
 
-def scan_latency(
-    where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = True
-) -> tuple[ScanState, LatencyProfile | None]:
-    """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A scan, its calibrations and what it lies in, checked and ready for any count latency."""
+
+    where: Path
+    scan: Scan
+    options: ScanOptions
+    response: DetectorResponse
+    prior: LatencyPrior
+    others: tuple[RecordStamp, ...]
+    doubts: tuple[str, ...]
+    surface_mm: Array | None
+    tissue: TissueMap | None
+    given: Given | None
+    told: tuple[str, ...]
+
+    def place(self, latency_s: float) -> Readings:
+        """The counts on the probe's path."""
+        own = self.response.T_probe_probetip if not self.options.tips else None
+        return readings_of(self.scan, self.options.tips, latency_s, own)
+
+    def placed(self, latency_s: float) -> Readings:
+        """As `place`. Raises InputError where they are too few to reconstruct."""
+        return _enough(self.place(latency_s), self.where)
+
+    def setup(self, latency_s: float) -> ImagingSetup:
+        """What a reconstruction needs to know. Raises GateRefusedError, InputError."""
+        setup = ImagingSetup.create(
+            self.response,
+            self.surface_mm,
+            self.scan.nuclide,
+            self.scan.dead_time_s,
+            latency_s=latency_s,
+            latency_sd_s=self.prior.sd_s,
+            tissue=self.tissue,
+            simulated=self.scan.simulated,
+            given=self.given,
+            stated=identity_of(self.scan),
+            others=self.others,
+            doubts=self.doubts,
+        )
+        setup = replace(setup, reasons=(*setup.reasons, *self.told))
+        return _with_spill(setup, self.options.crosstalk, self.scan)
+
+
+def prepare(where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = False) -> Prepared:
+    """Read and check the scan at `where` and all that is named beside it. Raises InputError, GateRefusedError."""
     from navigation.engine.afterwards import require_own_counts
 
     scan = open_scan(where)
@@ -86,32 +130,22 @@ def scan_latency(
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue, given = _tissue(options), _given(options.case_data, scan)
+    return Prepared(
+        where, scan, options, response, prior, others, doubts, surface, tissue, given, told_of(sheath)
+    )
 
-    def place(latency_s: float) -> Readings:
-        return readings_of(
-            scan, options.tips, latency_s, response.T_probe_probetip if not options.tips else None
-        )
+
+def scan_latency(
+    where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = True
+) -> tuple[ScanState, LatencyProfile | None]:
+    """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
+    prepared = prepare(where, probe, options, ignore_known_latency)
 
     def at(latency_s: float) -> ScanState:
-        setup = ImagingSetup.create(
-            response,
-            surface,
-            scan.nuclide,
-            scan.dead_time_s,
-            latency_s=latency_s,
-            latency_sd_s=prior.sd_s,
-            tissue=tissue,
-            simulated=scan.simulated,
-            given=given,
-            stated=identity_of(scan),
-            others=others,
-            doubts=doubts,
-        )
-        setup = replace(setup, reasons=(*setup.reasons, *told_of(sheath)))
-        setup = _with_spill(setup, options.crosstalk, scan)
-        return reconstruct(setup, _enough(place(latency_s), where))
+        return reconstruct(prepared.setup(latency_s), prepared.placed(latency_s))
 
-    return (at(prior.latency_s), None) if prior.measured else find_latency(at, place)
+    prior = prepared.prior
+    return (at(prior.latency_s), None) if prior.measured else find_latency(at, prepared.place)
 
 
 def _enough(readings: Readings, where: Path) -> Readings:
