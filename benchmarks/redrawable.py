@@ -34,7 +34,7 @@ Array32 = NDArray[np.float32]
 
 INTERVAL_S = 0.1
 # Poses of the path that a reading keeps, and points of it at which the rates are evaluated.
-PATH_POSES, RATE_POSES = 3, 4
+PATH_POSES, RATE_POSES = 3, 2
 # Levels of tissue in kBq/mL and lengths in s that the geometries go through: usual ones, and few counts.
 USUAL = ((0.3, 60.0), (0.6, 45.0), (0.45, 90.0), (0.9, 30.0))
 FEW = ((0.2, 30.0), (0.2, 20.0), (0.1, 30.0), (0.05, 40.0))

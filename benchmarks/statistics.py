@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +24,27 @@ from scipy.stats import beta, norm
 from benchmarks.machine import machine
 from benchmarks.redrawable import Redrawable, redrawable
 from navigation.pointlayer import Problem
-from navigation.spots import find, fit_background, spots_of, thresholds_of
-from navigation.uncertainty import Nuisance, field_thresholds, score_map
+from navigation.spots import Found, Thresholds, find, fit_background, spots_of
+from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
 from navigation.volume import Spot
 
 Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
 Record = dict[str, Any]
 
 GEOMETRIES = 12
 # Scans in one shard: some seconds of work each.
-SHARD = {"null": 50, "mda": 100, "focus": 5}
-# The threshold of a geometry moves by a hundredth from scan to scan: so far below it, it need not be reckoned anew.
-SURELY_BELOW = 0.15
+SHARD = {"null": 100, "mda": 100, "focus": 10}
+# The thresholds of a geometry move by some hundredths from scan to scan: farther from them they need no reckoning.
+NEAR_THRESHOLD = 0.06
+# Scores are made with the geometry's own information first; exactly where they come so near their largest.
+NEAR_LARGEST = 0.4
 # The model's own counts are drawn for one scan in so many of the simulator's: they test the arithmetic alone.
 MODEL_SHARE = 4
 SEEN_KBQ = 60.0
 # Multiples of the MDA that a source has: at it for the power, below and above for the limits.
 MULTIPLES = (1.0, 0.3, 1.0, 3.0)
 FOCUS_MULTIPLES = (2.0, 10.0)
-FOCUS_REPLICATES = 300
 NEAR_MM = 15.0
 # A bed stands for the small field: so many of the best seen places.
 BED_PLACES = 80
@@ -86,7 +88,9 @@ class Case:
     of_point: Callable[[Array], Array]
     seen: NDArray[np.intp]  # search points with an MDA worth a test
     bed: NDArray[np.intp]
-    worth_a_look: float  # largest significance that surely passes no threshold
+    mean: ScoreMap  # of the mean counts
+    thresholds: tuple[float, float]  # of the field, at 5 % and 1 %, and of the bed
+    bed_thresholds: tuple[float, float]
 
     def draw(self, rng: np.random.Generator, extra_cps: Array | float = 0.0) -> Problem:
         """Counts of one scan."""
@@ -100,14 +104,22 @@ def case_of(scan: Redrawable, source: str) -> Case:
     problem = scan.with_counts(scan.quiet_cps * scan.readings.live_s)
     fit, precision = fit_background(problem)
     design = problem.background_rows
-    mda = score_map(scan.search_rows, Nuisance(problem.data, design, precision, fit.rate_cps)).mda_kbq
+    null = Nuisance(problem.data, design, precision, fit.rate_cps)
+    mean = score_map(scan.search_rows, null)
+    mda = mean.mda_kbq
     seen = np.flatnonzero(mda <= SEEN_KBQ)
     bed = np.argsort(mda, kind="stable")[:BED_PLACES]
-    low = thresholds_of(problem, scan.search_rows).model - SURELY_BELOW
+    field, small = (_pair(rows, null) for rows in (scan.search_rows, scan.search_rows[:, bed]))
+    fixed = (seen, bed, mean, field, small)
     if source == "simulator":
-        return Case(scan, scan.quiet_cps, np.zeros((len(design), 0)), scan.of_point, seen, bed, low)
+        return Case(scan, scan.quiet_cps, np.zeros((len(design), 0)), scan.of_point, *fixed)
     uneven, even = design[:, 1:] / np.sqrt(precision[1:]), design[:, 0] * fit.theta[0]
-    return Case(scan, even, uneven, lambda p: scan.problem.rows(p[None])[:, 0], seen, bed, low)
+    return Case(scan, even, uneven, lambda p: scan.problem.rows(p[None])[:, 0], *fixed)
+
+
+def _pair(rows: Array32, null: Nuisance) -> tuple[float, float]:
+    five, one = field_thresholds(rows, null, (0.05, 0.01))
+    return five, one
 
 
 def nuisance(problem: Problem) -> Nuisance:
@@ -120,22 +132,48 @@ def null_scan(case: Case, rng: np.random.Generator) -> Record:
     """Nothing there: the maximum over field and bed, and one place picked at random."""
     problem, rows = case.draw(rng), case.scan.search_rows
     null = nuisance(problem)
-    scores = score_map(rows, null)
     place = int(rng.choice(case.seen))
-    record: Record = {"largest": float(scores.significance.max()), "z": float(scores.significance[place])}
-    record |= {"entered": False, "reported": 0, "five": False, "one": False}
-    in_bed = float(scores.significance[case.bed].max())
-    bed_five, bed_one = field_thresholds(rows[:, case.bed], null, (0.05, 0.01))
-    record |= {"bed_five": in_bed > bed_five, "bed_one": in_bed > bed_one}
-    if record["largest"] < case.worth_a_look:
-        return record
-    thresholds = thresholds_of(problem, rows)
-    record |= {"five": record["largest"] > thresholds.model, "one": record["largest"] > thresholds.report}
-    if record["five"]:
-        found = find(problem, case.scan.search_mm, rows, thresholds)
-        stood = [s for s in spots_of(problem, found) if s.quality != "unusable"]
-        record |= {"entered": bool(found.fit.sources), "reported": len(stood)}
-    return record
+    largest, in_bed, z = _largest(case, null, place)
+    five, one = _passed(largest, case.thresholds, rows, null)
+    bed_five, bed_one = _passed(in_bed, case.bed_thresholds, rows[:, case.bed], null)
+    record: Record = {
+        "largest": largest,
+        "z": z,
+        "five": five,
+        "one": one,
+        "bed_five": bed_five,
+        "bed_one": bed_one,
+    }
+    found = _found(case, problem) if five else None
+    entered = found is not None and bool(found.fit.sources)
+    stood = [] if found is None else [s for s in spots_of(problem, found) if s.quality != "unusable"]
+    return record | {"entered": entered, "reported": len(stood)}
+
+
+def _largest(case: Case, null: Nuisance, place: int) -> tuple[float, float, float]:
+    """Largest significance of field and bed, and that of one place.
+
+    Only columns that come near the largest are reckoned with the scan's own information.
+    """
+    rows, mean = case.scan.search_rows, case.mean
+    score, _ = null.data.weights(null.rate_cps)
+    rough = replace(mean, score=(score.astype(np.float32) @ rows).astype(np.float64)).significance
+    near = np.flatnonzero(rough >= rough.max() - NEAR_LARGEST)
+    chosen = np.concatenate([[place], case.bed, near])
+    exact = score_map(np.ascontiguousarray(rows[:, chosen]), null).significance
+    return float(exact.max()), float(exact[1 : 1 + len(case.bed)].max()), float(exact[0])
+
+
+def _passed(largest: float, usual: tuple[float, float], rows: Array32, null: Nuisance) -> tuple[bool, bool]:
+    """Whether a maximum passes the thresholds at 5 % and 1 % of its own scan."""
+    if min(abs(largest - t) for t in usual) > NEAR_THRESHOLD:
+        return largest > usual[0], largest > usual[1]
+    five, one = field_thresholds(rows, null, (0.05, 0.01))
+    return largest > five, largest > one
+
+
+def _found(case: Case, problem: Problem) -> Found:
+    return find(problem, case.scan.search_mm, case.scan.search_rows, Thresholds(*case.thresholds))
 
 
 def mda_scan(case: Case, rng: np.random.Generator) -> Record:
@@ -160,9 +198,7 @@ def focus_scan(case: Case, rng: np.random.Generator) -> Record:
     low, high = np.log(FOCUS_MULTIPLES)
     activity = float(np.exp(rng.uniform(low, high))) * stated
     problem = case.draw(rng, activity * case.of_point(position))
-    rows, points = case.scan.search_rows, case.scan.search_mm
-    found = find(problem, points, rows, thresholds_of(problem, rows, FOCUS_REPLICATES))
-    stood = [s for s in spots_of(problem, found) if s.quality != "unusable"]
+    stood = [s for s in spots_of(problem, _found(case, problem)) if s.quality != "unusable"]
     record: Record = {"activity": activity, "mda": stated, "spots": len(stood), "found": False}
     near = [s for s in stood if np.linalg.norm(s.position_mm - position) <= NEAR_MM]
     return record | (_judged(near, position, activity) if near else {})
