@@ -35,6 +35,19 @@ def em_sample(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), 
     One relaxed EM update of x in place from some rows of the store, weighted.
     """
 
+def project_many(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], images: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')], threads: int = 2) -> None:
+    """out (n, b) = A X^T for images X (b, stride), with one read of A."""
+
+def back_project_many(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], weights: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')], threads: int = 2) -> None:
+    """
+    out (b, stride) = W^T A for weights W (n, b), with one read of A per 32 weightings.
+    """
+
+def score_pass(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], linear: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], square: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], cube: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')], threads: int = 2) -> None:
+    """
+    out (b + 2, stride): linear^T A, then the sums of square_i A_ij^2 and of cube_i A_ij^3 over the rows i.
+    """
+
 def use_instruction_set(name: str) -> bool:
     """
     Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. Results do not depend on it.

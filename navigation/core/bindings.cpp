@@ -160,6 +160,39 @@ void em_sample(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> co
                         x.data(), threads);
 }
 
+void project_many(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 2> images, Out<float, 2> out,
+                  int threads) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(images.shape(1) == packed.shape(1), "images must have the padded length");
+    need(out.shape(0) == n && out.shape(1) == images.shape(0), "out must be (n, images)");
+    nb::gil_scoped_release release;
+    gammanav::project_many(packed.data(), scales.data(), n, packed.shape(1), images.data(), images.shape(0),
+                           out.data(), threads);
+}
+
+void back_project_many(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 2> weights, Out<double, 2> out,
+                       int threads) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(weights.shape(0) == n, "weights must have one line per row");
+    need(out.shape(0) == weights.shape(1) && out.shape(1) == packed.shape(1), "out must be (weightings, stride)");
+    nb::gil_scoped_release release;
+    gammanav::sum_rows(packed.data(), scales.data(), n, packed.shape(1),
+                       {weights.data(), weights.shape(1), nullptr, nullptr}, out.data(), threads);
+}
+
+void score_pass(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 2> linear, In<float, 1> square,
+                In<float, 1> cube, Out<double, 2> out, int threads) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(linear.shape(0) == n && square.shape(0) == n && cube.shape(0) == n, "one entry per row");
+    need(out.shape(0) == linear.shape(1) + 2 && out.shape(1) == packed.shape(1), "out must be (sums + 2, stride)");
+    nb::gil_scoped_release release;
+    gammanav::sum_rows(packed.data(), scales.data(), n, packed.shape(1),
+                       {linear.data(), linear.shape(1), square.data(), cube.data()}, out.data(), threads);
+}
+
 bool use_instruction_set(const std::string& name) {
     const gammanav::Kernels* chosen = name.empty() ? nullptr : gammanav::kernels_named(name.c_str());
     if (!name.empty() && chosen == nullptr) return false;
@@ -190,6 +223,13 @@ NB_MODULE(_core, m) {
     m.def("em_sample", &em_sample, "packed"_a, "scales"_a, "counts"_a, "live"_a, "saturated"_a, "dead_time"_a,
           "paralysable"_a, "limit"_a, "rows"_a, "weights"_a, "prior"_a, "strength"_a, "relaxation"_a, "x"_a,
           "threads"_a = 2, "One relaxed EM update of x in place from some rows of the store, weighted.");
+    m.def("project_many", &project_many, "packed"_a, "scales"_a, "images"_a, "out"_a, "threads"_a = 2,
+          "out (n, b) = A X^T for images X (b, stride), with one read of A.");
+    m.def("back_project_many", &back_project_many, "packed"_a, "scales"_a, "weights"_a, "out"_a, "threads"_a = 2,
+          "out (b, stride) = W^T A for weights W (n, b), with one read of A per 32 weightings.");
+    m.def("score_pass", &score_pass, "packed"_a, "scales"_a, "linear"_a, "square"_a, "cube"_a, "out"_a,
+          "threads"_a = 2,
+          "out (b + 2, stride): linear^T A, then the sums of square_i A_ij^2 and of cube_i A_ij^3 over the rows i.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a,
           "Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. "
           "Results do not depend on it.");

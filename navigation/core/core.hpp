@@ -61,6 +61,22 @@ void project(const std::uint16_t* packed, const float* scales, std::size_t n, st
 void back_project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
                   const float* u, float* out, int threads);
 
+// Factors of each row in sums over all rows: linear (n, n_linear), and unless null square (n) and cube (n).
+struct RowSums {
+    const float* linear;
+    std::size_t n_linear;
+    const float *square, *cube;
+};
+
+// out[b] = sum_i linear[i][b] row i for each b, then sum_i square[i] row_i^2 and sum_i cube[i] row_i^3: (sums, stride),
+// all with one read of the rows per 32 sums. Rows are added in order, in single precision within 256 rows.
+void sum_rows(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
+              const RowSums& sums, double* out, int threads);
+
+// out[i][b] = row i . image b, images (n_images, stride), with one read of the rows.
+void project_many(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
+                  const float* images, std::size_t n_images, float* out, int threads);
+
 // A counter with dead time tau: m = n / (1 + n tau), or n exp(-n tau) when paralysable; beyond the true rate `limit`
 // (that of saturation) the recorded rate goes on along its tangent.
 struct Counter {

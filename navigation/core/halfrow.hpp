@@ -17,6 +17,18 @@ inline constexpr std::size_t kRowGroup = 8;
 // Largest value of a packed row: below the float16 maximum of 65504, so that rounding cannot overflow.
 inline constexpr float kHalfTop = 32768.0f;
 
+// Sums over k rows, added to sums[b][j] for columns j < length: b < n_linear of linear[b][r] row, then, unless `square`
+// is null, one of square[r] row^2 and one of cube[r] row^3. Sums lie `pitch` floats apart.
+struct SumTask {
+    const std::uint16_t* const* rows;
+    std::size_t k, length;
+    const float* linear;
+    std::size_t n_linear;
+    const float *square, *cube;
+    float* sums;
+    std::size_t pitch;
+};
+
 struct Kernels {
     const char* name;
     // out[r] = half(rows[r]) . x for k rows: single precision within blocks of 4096 columns, double between them.
@@ -26,6 +38,10 @@ struct Kernels {
     // Both y += sum a[r] half(rows[r]) and z += sum b[r] half(rows[r]) with one read of the rows.
     void (*axpy_two)(const std::uint16_t* const* rows, const float* a, const float* b, std::size_t k, float* y,
                      float* z, std::size_t length);
+    void (*add_powers)(const SumTask& task);
+    // out[r][i] = half(rows[r]) . image i for k rows and n images, `pitch` floats apart; at most 4096 columns at once.
+    void (*dots)(const std::uint16_t* const* rows, std::size_t k, const float* images, std::size_t n,
+                 std::size_t pitch, std::size_t length, float* out);
     // target = half(factor * row), to nearest even; any m; factor * row below 65504, what is negative becomes 0.
     void (*pack)(const float* row, float factor, std::uint16_t* target, std::size_t m);
     // target = factor * half(row); any m.

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from navigation import _core
 from navigation.projector import THREADS
 
+Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
 # Rows are padded to the widest vector the kernels read.
 PAD = 32
 FIRST_CAPACITY = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreSums:
+    """Sums over the readings i at each column j, of rows r_ij: `raw` (width,) of score_i r, `plain` (width,) of
+    information_i r^2, `cross` (q, width) of information_i design_iq r, `skew` (width,) of third_i r^3.
+    """
+
+    raw: Array
+    plain: Array
+    cross: Array
+    skew: Array
 
 
 class RowStore:
@@ -71,8 +86,41 @@ class RowStore:
         _core.back_project(self.packed, self.scales, u, out, THREADS)
         return out
 
+    def project_many(self, images: Array32) -> Array32:
+        """A X^T, (n, b), for images (b, stride): one read of the rows serves all."""
+        out = np.empty((self._n, len(images)), dtype=np.float32)
+        _core.project_many(self.packed, self.scales, np.ascontiguousarray(images), out, THREADS)
+        return out
+
+    def back_project_many(self, weights: NDArray[np.floating]) -> Array:
+        """W^T A, (b, width) float64, for weights (n, b): one read of the rows serves 32 weightings."""
+        out = np.empty((weights.shape[1], self.stride))
+        _core.back_project_many(
+            self.packed, self.scales, np.ascontiguousarray(weights, dtype=np.float32), out, THREADS
+        )
+        return out[:, : self.width]
+
+    def score_sums(self, score: Array, information: Array, design: Array, third: Array) -> ScoreSums:
+        """What a score map needs, in one pass over the rows r_ij.
+
+        Per reading i: `score` (n,) d log L / d rate, `information` (n,) its expected negative slope, `design` (n, q)
+        the nuisance's columns, `third` (n,) the factor of r^3, which is information x slope / expected in
+        `uncertainty.score_map`. Any real factors will do; they are taken in single precision.
+        """
+        linear = np.concatenate([score[:, None], information[:, None] * design], axis=1)
+        out = np.empty((linear.shape[1] + 2, self.stride))
+        _core.score_pass(
+            self.packed, self.scales, *(_single(a) for a in (linear, information, third)), out, THREADS
+        )
+        raw, cross, plain, skew = np.split(out[:, : self.width], [1, -2, -1])
+        return ScoreSums(raw[0], plain[0], cross, skew[0])
+
     def padded(self, values: NDArray[np.float64]) -> Array32:
         """(stride,) float32 from (width,)."""
         out = np.zeros(self.stride, dtype=np.float32)
         out[: self.width] = values
         return out
+
+
+def _single(values: Array) -> Array32:
+    return np.ascontiguousarray(values, dtype=np.float32)
