@@ -75,7 +75,6 @@ def reconstruct_scan(
 class Prepared:
     """A scan, its calibrations and what it lies in, checked and ready for any count latency."""
 
-    where: Path
     scan: Scan
     options: ScanOptions
     response: DetectorResponse
@@ -94,7 +93,7 @@ class Prepared:
 
     def placed(self, latency_s: float) -> Readings:
         """As `place`. Raises InputError where they are too few to reconstruct."""
-        return _enough(self.place(latency_s), self.where)
+        return _enough(self.place(latency_s), self.scan)
 
     def setup(self, latency_s: float) -> ImagingSetup:
         """What a reconstruction needs to know. Raises GateRefusedError, InputError."""
@@ -130,28 +129,33 @@ def prepare(where: Path, probe: Path, options: ScanOptions, ignore_known_latency
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue, given = _tissue(options), _given(options.case_data, scan)
-    return Prepared(
-        where, scan, options, response, prior, others, doubts, surface, tissue, given, told_of(sheath)
-    )
+    return Prepared(scan, options, response, prior, others, doubts, surface, tissue, given, told_of(sheath))
 
 
 def scan_latency(
     where: Path, probe: Path, options: ScanOptions, ignore_known_latency: bool = True
 ) -> tuple[ScanState, LatencyProfile | None]:
     """The scan reconstructed, and the profile of its count latency where that was found from its own counts."""
-    prepared = prepare(where, probe, options, ignore_known_latency)
+    return reconstruct_prepared(prepare(where, probe, options, ignore_known_latency))
+
+
+def reconstruct_prepared(prepared: Prepared) -> tuple[ScanState, LatencyProfile | None]:
+    """As `scan_latency`, of a scan that is read already."""
 
     def at(latency_s: float) -> ScanState:
-        return reconstruct(prepared.setup(latency_s), prepared.placed(latency_s))
+        return _named(where, prepared.setup(latency_s), prepared.placed(latency_s))
 
     prior = prepared.prior
     return (at(prior.latency_s), None) if prior.measured else find_latency(at, prepared.place)
 
 
-def _enough(readings: Readings, where: Path) -> Readings:
+def _enough(readings: Readings, scan: Scan, where: Path) -> Readings:
     if len(readings) < FEWEST_READINGS:
+        seen = scan.poses.matrices[scan.poses.visible]
+        still = len(seen) > 1 and not np.ptp(seen, axis=0).any()
+        why = ": the tracker repeats one pose throughout, the tool was lost" if still else ""
         raise InputError(
-            f"{where}: only {len(readings)} counting intervals have a valid pose over their length"
+            f"{where}: only {len(readings)} counting intervals have a valid pose over their length{why}"
         )
     return readings
 
