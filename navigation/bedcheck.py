@@ -14,8 +14,9 @@ from scipy.stats import norm
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedwords import reasons_of, statement_of, with_records
 from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
+from navigation.nothingtold import why_nothing
 from navigation.pointlayer import JointFit, Source, fit_sources
-from navigation.reconstruction.live import FEWEST_COUNTS, ScanState
+from navigation.reconstruction.live import ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
 from navigation.spots import (
@@ -214,9 +215,8 @@ def _finding(suspected: bool, share: float, widest: float, blocked: str | None) 
 
 def _blocked(state: ScanState) -> str | None:
     """What forbids any statement on absence, however much was examined."""
-    data = state.problem.data
-    if data.counts.sum() < FEWEST_COUNTS:
-        return "the counter told too few counts to be trusted"
+    if (nothing := why_nothing(state.problem.data)) is not None:
+        return nothing
     if state.geometry.surface_source == "path":
         return "without a touched surface or a CT the probe's path is no surface"
     if state.setup.spill is not None and state.setup.spill.doubt is not None:

@@ -41,7 +41,7 @@ def statement_of(
             f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level. {CAVEAT}"
         )
     if blocked is not None:
-        return f"Not assessed: {blocked}. {CAVEAT}"
+        return f"Not assessed: {blocked}{'' if blocked.endswith('?') else '.'} {CAVEAT}"
     reach = "" if mda_kbq is None else f" The scan would notice {mda_kbq:.1f} kBq on 99 % of the bed."
     return (
         f"Not assessed at {threshold_kbq:g} kBq: only {seen} % of the outlined bed was examined to that "

@@ -19,12 +19,15 @@ from navigation.volume import ScanResult
 
 Array = NDArray[np.float64]
 
-# Share of sound scans that may be flagged: half of what is allowed, the other half is for what nobody modelled.
-LEVEL = 0.025
+# Share of sound scans that may be flagged: a fifth of what is allowed, the rest is for what nobody modelled.
+LEVEL = 0.01
 # Redrawn scans: the smallest p that can be told is a thousandth.
 REPLICATES, SEED = 999, 20260117
 # A cause is named where its own test is beyond so many standard deviations.
 NAMED_SIGMA = 2.5
+# Counts are too even below this share of the least scatter of a thousand redrawn scans; where the counter loses a
+# larger share than that to its dead time, less scatter is its own.
+EVEN_SHARE, EVEN_LOSS = 0.8, 0.1
 # Fewer readings, or fewer counts, tell nothing about the model.
 FEWEST_READINGS, FEWEST_COUNTS = 40, 100.0
 
@@ -44,11 +47,12 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
     tests = residual_tests(problem, fit, linear, residuals[:, 0])
     p, statistic, each = combined(tests, residuals)
     cause = (_cause(tests, each),) if p <= LEVEL else ()
+    told = (*cause, *contradicted, *_too_even(problem, residuals))
     return Goodness(
         p,
         statistic,
-        p <= LEVEL or lay is not None,
-        (*cause, *contradicted),
+        bool(told),
+        told,
         tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
         (*_unseen(fit, tests), NEVER_SEEN),
     )
@@ -87,6 +91,16 @@ def _cause(tests: list[Test], each: Array) -> str:
     best = max(named, key=lambda i: float(each[i, 0]), default=None)
     words = None if best is None else tests[best].words
     return "the model does not fit these counts" if words is None else words()
+
+
+def _too_even(problem: Problem, residuals: Array) -> tuple[str, ...]:
+    """Counts that scatter less than events can were smoothed or repeated by whoever told them."""
+    if problem.data.dead_time.tau_s * float(np.max(problem.data.counts / problem.data.live_s)) > EVEN_LOSS:
+        return ()
+    spread = np.einsum("nb,nb->b", residuals, residuals)
+    if spread[0] >= EVEN_SHARE * float(spread[1:].min()):
+        return ()
+    return ("the counts scatter less than counted events can: are they smoothed, or one value repeated?",)
 
 
 def _unseen(fit: JointFit, tests: list[Test]) -> tuple[str, ...]:

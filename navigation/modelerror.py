@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from navigation.lagscore import lag_design
 from navigation.likelihood import inverse_information
-from navigation.pointlayer import JointFit, Problem
+from navigation.pointlayer import DERIVATIVE_MM, JointFit, Problem
 
 Array = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def geometry_of(problem: Problem, fit: JointFit) -> Geometry:
         return Geometry(np.zeros((n, 0)), np.zeros((n, 0, 3)), np.zeros((n, 0, 3)), np.zeros((n, 0, 3)))
     activity = np.array([s.activity_kbq for s in sources])
     rows = problem.source_rows(sources).reshape(n, len(sources), 7)
-    gradient = (rows[..., 2::2] - rows[..., 1:6:2]) * activity[:, None]
+    gradient = (rows[..., 2::2] - rows[..., 1:6:2]) / (2 * DERIVATIVE_MM) * activity[:, None]
     poses = problem.readings.mid_poses
     offset = np.stack([s.position_mm for s in sources]) - poses[:, None, :3, 3]
     return Geometry(

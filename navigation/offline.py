@@ -143,19 +143,27 @@ def reconstruct_prepared(prepared: Prepared) -> tuple[ScanState, LatencyProfile 
     """As `scan_latency`, of a scan that is read already."""
 
     def at(latency_s: float) -> ScanState:
-        return _named(where, prepared.setup(latency_s), prepared.placed(latency_s))
+        return _named(prepared, prepared.setup(latency_s), prepared.placed(latency_s))
 
     prior = prepared.prior
     return (at(prior.latency_s), None) if prior.measured else find_latency(at, prepared.place)
 
 
-def _enough(readings: Readings, scan: Scan, where: Path) -> Readings:
+def _named(prepared: Prepared, setup: ImagingSetup, readings: Readings) -> ScanState:
+    """The reconstruction; what it refuses names the scan."""
+    try:
+        return reconstruct(setup, readings)
+    except InputError as fault:
+        raise InputError(f"{prepared.scan.source}: {fault}") from fault
+
+
+def _enough(readings: Readings, scan: Scan) -> Readings:
     if len(readings) < FEWEST_READINGS:
         seen = scan.poses.matrices[scan.poses.visible]
         still = len(seen) > 1 and not np.ptp(seen, axis=0).any()
         why = ": the tracker repeats one pose throughout, the tool was lost" if still else ""
         raise InputError(
-            f"{where}: only {len(readings)} counting intervals have a valid pose over their length{why}"
+            f"{scan.source}: only {len(readings)} counting intervals have a valid pose over their length{why}"
         )
     return readings
 

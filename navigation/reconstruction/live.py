@@ -23,6 +23,7 @@ from navigation.lagscore import (
     score_lag,
 )
 from navigation.likelihood import Counts
+from navigation.nothingtold import silenced, unexamined, why_nothing
 from navigation.pointlayer import Problem, with_known
 from navigation.reconstruction.geometry import (
     ORIENTING_READINGS,
@@ -55,8 +56,6 @@ Array32 = NDArray[np.float32]
 
 # Fewer readings say nothing about a map.
 FEWEST_READINGS = ORIENTING_READINGS
-# Any probe in any room counts more than this in a scan.
-FEWEST_COUNTS = 10
 # Sources looked for while the scan goes on; the final answer looks for more.
 LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
@@ -89,6 +88,7 @@ class LiveReconstruction:
         self._found: tuple[int, Problem, Found] | None = None
         self._thresholds: tuple[tuple[int, tuple[float, ...]], Thresholds] | None = None
         self._version = 0
+        self._search_rows: Array32 = np.zeros((0, 0), dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self._readings) + sum(len(p) for p in self._pending)
@@ -104,6 +104,16 @@ class LiveReconstruction:
         if len(readings) or readings.unplaced:
             self._pending.append(readings)
 
+    def rest_on(self, geometry: Geometry, store: RowStore, background_rows: Array) -> None:
+        """Use rows of all readings that were made already, where their field is the one that the readings define."""
+        self._absorb()
+        fits = geometry.key == geometry_key(self.setup, self._readings)
+        if not fits or len(store) != len(self._readings):
+            return
+        decay = self.setup.decay(self._readings.t_s)[:, None].astype(np.float32)
+        self._geometry, self._store, self._background_rows = geometry, store, background_rows
+        self._search_rows = geometry.projector.rows(self._search_points(), self._readings) * decay
+
     def update(self) -> ActivityMap | None:
         """The map of the readings so far, or None while there are too few to say anything."""
         problem = self._problem()
@@ -115,7 +125,8 @@ class LiveReconstruction:
             self._built(), self._search_rows, nuisance, self._activity(problem, found), self._blinded(problem)
         )
         self._version += 1
-        return maps.published(self._version, self._readings)
+        shown = maps.published(self._version, self._readings)
+        return shown if why_nothing(problem.data) is None else unexamined(shown)
 
     def quick_spots(self) -> tuple[Spot, ...]:
         """Spots of the readings so far, for the display: those that `update` used."""
@@ -147,7 +158,7 @@ class LiveReconstruction:
             self._built(), self._store, nuisance, self._activity(problem, found), self._blinded(problem)
         )
         fits = assess(problem, found.fit, found.precision, self.setup.surface_mm)
-        result = judged(self._result(problem, found, maps), fits)
+        result = silenced(judged(self._result(problem, found, maps), fits), problem.data)
         self.state = ScanState(self.setup, self._built(), problem, found, result)
         return result
 
@@ -220,9 +231,7 @@ class LiveReconstruction:
             doubts.append(lag.words)
         if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
             doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
-        total = self._readings.counts.sum()
-        if total < FEWEST_COUNTS:
-            doubts.append(f"only {total:.0f} counts in the whole scan: is the probe working?")
+        doubts += _told(why_nothing(problem.data))
         if self._geometry is not None and self._geometry.surface_source == "path":
             doubts.append("depth rests on a surface estimated from the probe's path")
         if self.setup.spill is not None and self.setup.spill.doubt is not None:
@@ -250,7 +259,7 @@ class LiveReconstruction:
                 return None
             self._store = RowStore(len(self._geometry.field.active) + 1)
             self._background_rows = np.zeros((0, self._geometry.background.modes.shape[1]))
-            self._search_rows: Array32 = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
+            self._search_rows = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
         self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
         return self._posed(self._geometry)
 

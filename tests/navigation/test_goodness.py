@@ -58,12 +58,12 @@ def moved(readings: Readings, mm: float) -> Readings:
 def test_a_sound_scan_is_not_flagged(sound: Readings) -> None:
     goodness = of(sound)
     assert not goodness.flagged and goodness.reasons == ()
-    assert goodness.p is not None and goodness.p > 0.025
+    assert goodness.p is not None and goodness.p > 0.01
     assert NEVER_SEEN in goodness.unseen
 
 
 def test_the_level_is_kept_over_sound_scans() -> None:
-    # 25 scans at a level of 2.5 %: four or more happen in 0.4 % of such studies.
+    # 25 scans at a level of 1 %: three or more happen in 0.2 % of such studies.
     problem, fit, precision = fitted(filled(raster(300), [NODE], LEVEL, seed=0))
     expected, flagged = problem.data.expected(fit.rate_cps), 0
     for seed in range(25):
@@ -71,7 +71,7 @@ def test_the_level_is_kept_over_sound_scans() -> None:
         drawn = replace(problem, data=Counts(counts, problem.data.live_s))
         again = fit_sources(drawn, list(fit.sources), fit.background, precision)
         flagged += assess(drawn, again, precision).flagged
-    assert flagged <= 3
+    assert flagged <= 2
 
 
 def test_counts_placed_300_ms_too_late_are_flagged_with_the_figure(sound: Readings) -> None:
