@@ -196,16 +196,22 @@ class JointFit:
 
 
 def fit_sources(
-    problem: Problem, sources: list[Source], background: Array, precision: Array, fixed: bool = False
+    problem: Problem,
+    sources: list[Source],
+    background: Array,
+    precision: Array,
+    fixed: bool = False,
+    held: int | None = None,
 ) -> JointFit:
     """Penalised maximum likelihood from the given start; `fixed` keeps positions and frees activities only.
 
-    Levenberg damping: a step that loses is shortened, so the objective never falls.
+    The activity of the source `held` stays as it is, for a profile of it. Levenberg damping: a step that loses is
+    shortened, so the objective never falls.
     """
     state = _State(problem, list(sources), background.copy(), precision, 0.0)
     state.evaluate()
     for _ in range(ITERATIONS):
-        gained = state.advance(fixed)
+        gained = state.advance(fixed, held)
         if gained < CONVERGED:
             break
     return state.result()
@@ -266,13 +272,15 @@ class _State:
         curvature = design.T @ (damped[:, None] * design) + np.diag(prior)
         return gradient, curvature
 
-    def advance(self, fixed: bool) -> float:
+    def advance(self, fixed: bool, held: int | None = None) -> float:
         gradient, curvature = self._normal()
         q = len(self.background)
         free = np.ones(len(gradient), dtype=bool)
         if fixed:
             for i in range(len(self.sources)):
                 free[q + 4 * i : q + 4 * i + 3] = False
+        if held is not None:
+            free[q + 4 * held + 3] = False
         # Relative damping keeps a barely determined direction from running away.
         damping = 1e-3 * np.diag(curvature) + 1e-12
         lifted = curvature + np.diag(damping)

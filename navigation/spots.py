@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.physics.budget import Budget
 from navigation.likelihood import LinearFit, fit_linear
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
+from navigation.profileinterval import activity_interval
 from navigation.saturation import BOUND_SHARE, saturated_share
 from navigation.spotbudget import spot_budget
 from navigation.spotdepth import depth_of
@@ -87,6 +88,9 @@ class Found:
     thresholds: Thresholds
     null: LinearFit
     precision: Array
+    final: bool = (
+        False  # the answer, whose intervals are worth the time of a profile, not a state of the display
+    )
 
     def stands(self, index: int) -> bool:
         """Whether the software stands by a source: significant over the field, its activity placed within bounds."""
@@ -178,7 +182,7 @@ def find(
     significance = tuple(gains)
     if prune:
         fit, significance = _prune(problem, fit, precision, thresholds)
-    return Found(fit, significance, thresholds, null, precision)
+    return Found(fit, significance, thresholds, null, precision, final=prune)
 
 
 def _organs_first(problem: Problem, null: LinearFit, precision: Array) -> tuple[JointFit, list[float]]:
@@ -368,6 +372,8 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     bound = saturated_share(problem, source)
     budget = budget_of(problem, found.fit, index, found.significance[index])
     activity, interval = source.activity_kbq, budget.interval(source.activity_kbq)
+    if found.final:
+        interval = activity_interval(problem, found.fit, found.precision, index, budget)
     looks = Looks.of(problem, found.fit, index)
     depth = depth_of(problem.projector.tissue, source.position_mm, covariance)
     quality, reasons = quality_of(
