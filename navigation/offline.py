@@ -19,6 +19,7 @@ from calibration.probe.response import DetectorResponse
 from calibration.probe.sheath import covered, sheath_at, told_of
 from calibration.records.record import RecordStamp
 from navigation.latencyprofile import LatencyProfile
+from navigation.pointlayer import Known
 from navigation.provenance import identity_of, other_records, require_study, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.reconstruction.setup import dead_time_of
@@ -85,6 +86,7 @@ class Prepared:
     tissue: TissueMap | None
     given: Given | None
     told: tuple[str, ...]
+    organs: tuple[Known, ...] = ()
 
     def place(self, latency_s: float) -> Readings:
         """The counts on the probe's path."""
@@ -111,7 +113,7 @@ class Prepared:
             others=self.others,
             doubts=self.doubts,
         )
-        setup = replace(setup, reasons=(*setup.reasons, *self.told))
+        setup = replace(setup, reasons=(*setup.reasons, *self.told), organs=self.organs)
         return _with_spill(setup, self.options.crosstalk, self.scan)
 
 
@@ -129,7 +131,8 @@ def prepare(where: Path, probe: Path, options: ScanOptions, ignore_known_latency
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
     tissue, given = _tissue(options), _given(options.case_data, scan)
-    return Prepared(scan, options, response, prior, others, doubts, surface, tissue, given, told_of(sheath))
+    told, organs = told_of(sheath), _organs(options)
+    return Prepared(scan, options, response, prior, others, doubts, surface, tissue, given, told, organs)
 
 
 def scan_latency(
@@ -266,6 +269,15 @@ def _named_latency(path: Path) -> LatencyPrior:
     if not 0.0 <= low <= high < np.inf:
         raise InputError(f"{path}: ci95_s must rise from 0 or more")
     return LatencyPrior(value, (high - low) / 3.92, True)
+
+
+def _organs(options: ScanOptions) -> tuple[Known, ...]:
+    """The hot organs of the study that is named for its CT."""
+    if options.ct is None or options.registration is None:
+        return ()
+    from navigation.organs import organs_from_study
+
+    return tuple(organ.known() for organ in organs_from_study(options.ct, options.registration))
 
 
 def _tissue(options: ScanOptions) -> TissueMap | None:

@@ -273,6 +273,7 @@ class LiveReconstruction:
             self._background_rows,
             self.setup.decay(self._readings.t_s),
             self.setup.latency_sd_s,
+            self.setup.organs,
         )
         return (
             problem if self.setup.spill is None else with_known(problem, self.setup.spill.of(self._readings))

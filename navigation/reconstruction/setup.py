@@ -14,6 +14,7 @@ from calibration.physics.nuclide import nuclide as nuclide_by_name
 from calibration.probe.response import DetectorResponse
 from calibration.records.binding import Identity, require_match, unverified
 from calibration.records.record import RecordStamp
+from navigation.pointlayer import Known
 from navigation.spill import Spill
 from navigation.surface import TissueMap
 
@@ -46,6 +47,7 @@ class ImagingSetup:
     given: Given | None = None  # administered activity at the reference time
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
     spill: Spill | None = None  # what a second nuclide adds to the counts
+    organs: tuple[Known, ...] = ()  # hot organs of a registered study
 
     def decay(self, t_s: Array) -> Array:
         """Activity at times (n,) of the scan's clock over that at the reference time."""
