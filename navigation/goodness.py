@@ -11,6 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.breathing import NAME as BREATHING
+from navigation.breathing import Oscillation
 from navigation.modelerror import linearised
 from navigation.modelfit import NEVER_SEEN, Goodness
 from navigation.pointlayer import JointFit, Problem
@@ -44,9 +46,12 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
         return Goodness(None, 0.0, lay is not None, contradicted, (), unseen)
     linear = linearised(problem, fit, precision)
     residuals = linear.remainder(np.column_stack([linear.residual, linear.draws(REPLICATES, SEED)]))
-    tests = residual_tests(problem, fit, linear, residuals[:, 0])
-    p, statistic, each = combined(tests, residuals)
-    cause = (_cause(tests, each),) if p <= LEVEL else ()
+    own, swinging = residuals[:, 0], Oscillation(problem, fit, linear)
+    tests = [*residual_tests(problem, fit, linear, own), *swinging.tests(own)]
+    values = np.stack([test.of(residuals) for test in tests])
+    p, statistic, each = combined(values)
+    likely = _likely(tests, values, each) if p <= LEVEL else None
+    cause = (_words(likely),) if p <= LEVEL else ()
     told = (*cause, *contradicted, *_too_even(problem, residuals))
     return Goodness(
         p,
@@ -55,15 +60,16 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
         told,
         tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
         (*_unseen(fit, tests), NEVER_SEEN),
+        swinging.told(own) if likely is not None and likely.name == BREATHING else None,
     )
 
 
-def combined(tests: list[Test], residuals: Array) -> tuple[float, float, Array]:
-    """Probability of the largest standardised statistic, that statistic, and all of them (t, 1 + draws).
+def combined(values: Array) -> tuple[float, float, Array]:
+    """Of statistics (t, 1 + draws), the scan's own first, the probability of the largest, that, and all of them.
 
-    `residuals` (n, 1 + draws) are projected, the scan's own first.
+    The last two are standardised.
     """
-    each = standardised(np.stack([test.of(residuals) for test in tests]))
+    each = standardised(values)
     largest = each.max(axis=0)
     return float(np.mean(largest >= largest[0])), float(largest[0]), each
 
@@ -85,12 +91,16 @@ def _probabilities(each: Array) -> Array:
     return result
 
 
-def _cause(tests: list[Test], each: Array) -> str:
-    """What is likely wrong, by the most significant test that names a cause."""
+def _likely(tests: list[Test], values: Array, each: Array) -> Test | None:
+    """The cause that explains most: twice the log-likelihood that it would gain, beyond what chance gives it."""
+    gain = (values[:, 0] - values[:, 1:].mean(axis=1)) * np.array([t.credit for t in tests])
     named = [i for i, t in enumerate(tests) if t.words is not None and each[i, 0] >= NAMED_SIGMA]
-    best = max(named, key=lambda i: float(each[i, 0]), default=None)
-    words = None if best is None else tests[best].words
-    return "the model does not fit these counts" if words is None else words()
+    best = max(named, key=lambda i: float(gain[i]), default=None)
+    return None if best is None else tests[best]
+
+
+def _words(likely: Test | None) -> str:
+    return "the model does not fit these counts" if likely is None or likely.words is None else likely.words()
 
 
 def _too_even(problem: Problem, residuals: Array) -> tuple[str, ...]:
@@ -110,12 +120,19 @@ def _unseen(fit: JointFit, tests: list[Test]) -> tuple[str, ...]:
 
 
 def judged(result: ScanResult, goodness: Goodness) -> ScanResult:
-    """The result with what the fit says of it: where the model is flagged, no spot is better than limited."""
+    """The result with what the fit says of it: where the model is flagged, no spot is better than limited.
+
+    A target that breathes is as uncertain as it moves.
+    """
     if not goodness.flagged:
         return replace(result, goodness=goodness)
+    moving = np.zeros((3, 3)) if goodness.breathing is None else goodness.breathing.covariance_mm2
     spots = tuple(
         replace(
-            s, quality="limited" if s.quality == "ok" else s.quality, reasons=(*s.reasons, *goodness.reasons)
+            s,
+            covariance_mm2=s.covariance_mm2 + moving,
+            quality="limited" if s.quality == "ok" else s.quality,
+            reasons=(*s.reasons, *goodness.reasons),
         )
         for s in result.spots
     )

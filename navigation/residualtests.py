@@ -35,11 +35,15 @@ DEEP_MM, DEEP_SHARE, FAR_MM = 6.0, 0.1, 15.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Test:
-    """Of projected residuals (n, 1 + draws) a statistic (1 + draws,) that is large where the model is wrong."""
+    """Of projected residuals (n, 1 + draws) a statistic (1 + draws,) that is large where the model is wrong.
+
+    One with words is twice the log-likelihood that its cause would gain, to first order.
+    """
 
     name: str
     of: Callable[[Array], Array]
     words: Callable[[], str] | None = None
+    credit: float = 1.0  # share of that gain that speaks for the cause, beside others
     unseen: str | None = None  # what would be too small to show in this scan, however wrong it is for places
 
 
@@ -84,7 +88,7 @@ def _cells(problem: Problem) -> Array:
     return np.asarray(cell[:, 0] * 10_000 + cell[:, 1])
 
 
-class _Score:
+class Score:
     """The score test of several directions (n, m) at once."""
 
     def __init__(self, directions: Array, linear: Linear) -> None:
@@ -111,6 +115,11 @@ class _Score:
         """(m,): the step along each direction that the residuals (n,) ask for."""
         return np.asarray(self.whitener @ (self.whitener.T @ (self.directions.T @ own)))
 
+    def shrunk_step(self, own: Array, expected: float) -> Array:
+        """(m,): the same where a step of some length is expected beforehand, so that what is not told stays small."""
+        prior = np.eye(len(self.information)) / expected**2
+        return np.asarray(np.linalg.solve(self.information + prior, self.directions.T @ own))
+
 
 def _steps(t: Array) -> list[tuple[float, Array]]:
     """Times from which on something may be different, and a mask (n,) of each."""
@@ -120,7 +129,7 @@ def _steps(t: Array) -> list[tuple[float, Array]]:
 
 def _moved(t: Array, linear: Linear, own: Array) -> Test:
     gradient = linear.geometry.gradient.sum(axis=1)
-    half = _Score(gradient * (t >= np.median(t))[:, None], linear)
+    half = Score(gradient * (t >= np.median(t))[:, None], linear)
     # Along two of three directions: the depth is hardly ever told.
     blind = WRONG_PLACE_MM * half.sensitivity(1) < SHOWN_SIGMA
     told = f"a patient who moved by {WRONG_PLACE_MM:g} mm half-way would not show" if blind else None
@@ -132,7 +141,7 @@ def _changed(t: Array, linear: Linear, own: Array) -> Test:
 
 
 def _stepped(name: str, t: Array, directions: Array, linear: Linear, own: Array) -> Test:
-    scores = [(s, _Score(directions * after[:, None], linear)) for s, after in _steps(t)]
+    scores = [(s, Score(directions * after[:, None], linear)) for s, after in _steps(t)]
 
     def of(residuals: Array) -> Array:
         return np.asarray(np.max([score.of(residuals) for _, score in scores], axis=0))
@@ -153,7 +162,7 @@ def _response(linear: Linear) -> Test:
         result: Array = np.einsum("mb,mb->b", along, along)
         return result
 
-    return Test("response", of, _response_words)
+    return Test("response", of)
 
 
 def _width(problem: Problem, linear: Linear) -> Test:
@@ -161,7 +170,7 @@ def _width(problem: Problem, linear: Linear) -> Test:
     axis, g = problem.readings.mid_poses[:, None, :3, 2], linear.geometry
     along = np.einsum("nki,nki->nk", g.offset, np.broadcast_to(axis, g.offset.shape))[..., None] * axis
     scaled = [np.einsum("nki,nki->n", g.gradient, part) for part in (g.offset - along, along)]
-    return Test("width", _Score(np.stack(scaled, axis=1), linear).of, _response_words)
+    return Test("width", Score(np.stack(scaled, axis=1), linear).of, _response_words)
 
 
 def _response_words() -> str:
@@ -169,7 +178,7 @@ def _response_words() -> str:
 
 
 def _late(delay: Array, linear: Linear, own: Array) -> Test:
-    score = _Score(delay[:, None], linear)
+    score = Score(delay[:, None], linear)
 
     def words() -> str:
         shift = 1000.0 * float(score.step(own)[0])
@@ -177,7 +186,7 @@ def _late(delay: Array, linear: Linear, own: Array) -> Test:
 
     blind = WRONG_LATENCY_S * score.sensitivity(0) < SHOWN_SIGMA
     told = f"a latency {1000 * WRONG_LATENCY_S:.0f} ms off would not show" if blind else None
-    return Test("latency", score.of, words, told)
+    return Test("latency", score.of, words, unseen=told)
 
 
 def lay_words(problem: Problem, surface_mm: Array) -> str | None:
