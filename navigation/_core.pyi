@@ -19,6 +19,9 @@ def pack_rows(rows: Annotated[NDArray[numpy.float32], dict(shape=(None, None), o
     Store float32 rows as float16 with one scale per row, padded with zeros.
     """
 
+def merge_rows(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], members: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], weights: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], target: int) -> None:
+    """Row `target` becomes the weighted sum of the rows `members`."""
+
 def project(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], threads: int = 2) -> None:
     """out = A x"""
 

@@ -99,6 +99,19 @@ void pack_rows(In<float, 2> rows, Out<std::uint16_t, 2> packed, Out<float, 1> sc
                         scales.data(), threads);
 }
 
+void merge_rows(Out<std::uint16_t, 2> packed, Out<float, 1> scales, In<std::int64_t, 1> members,
+                In<float, 1> weights, std::size_t target) {
+    const std::size_t n = packed.shape(0);
+    check_store(n, packed.shape(1), scales.shape(0));
+    need(weights.shape(0) == members.shape(0), "one weight per member");
+    need(target < n, "no such row");
+    for (std::size_t i = 0; i < members.shape(0); ++i)
+        need(members.data()[i] >= 0 && static_cast<std::size_t>(members.data()[i]) < n, "no such row");
+    nb::gil_scoped_release release;
+    gammanav::merge_rows(packed.data(), scales.data(), packed.shape(1), members.data(), weights.data(),
+                         members.shape(0), target);
+}
+
 void project(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 1> x, Out<float, 1> out,
              int threads) {
     check_store(packed.shape(0), packed.shape(1), scales.shape(0));
@@ -213,6 +226,8 @@ NB_MODULE(_core, m) {
           "Counts per kBq/mL (n, lattice nodes) of a lattice of hats over tissue.");
     m.def("pack_rows", &pack_rows, "rows"_a, "packed"_a, "scales"_a, "threads"_a = 2,
           "Store float32 rows as float16 with one scale per row, padded with zeros.");
+    m.def("merge_rows", &merge_rows, "packed"_a, "scales"_a, "members"_a, "weights"_a, "target"_a,
+          "Row `target` becomes the weighted sum of the rows `members`.");
     m.def("project", &project, "packed"_a, "scales"_a, "x"_a, "out"_a, "threads"_a = 2, "out = A x");
     m.def("back_project", &back_project, "packed"_a, "scales"_a, "u"_a, "out"_a, "threads"_a = 2,
           "out = A^T u, summed in a fixed order.");

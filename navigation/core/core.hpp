@@ -53,6 +53,10 @@ void background_rows(const double* poses, std::size_t n, const float* directions
 void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
                std::size_t stride, float* scales, int threads);
 
+// Row `target` becomes the sum of weights[r] row members[r] over k rows.
+void merge_rows(std::uint16_t* packed, float* scales, std::size_t stride, const std::int64_t* members,
+                const float* weights, std::size_t k, std::size_t target);
+
 // out[i] = row i . x
 void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
              const float* x, float* out, int threads);

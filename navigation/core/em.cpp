@@ -92,19 +92,34 @@ void em_rows(const EmData& d, std::size_t offset, std::size_t step, std::size_t 
     }
 }
 
+// Returns the row's scale.
+float pack_row(const float* row, std::size_t m, std::uint16_t* target) {
+    float top = 0.0f;
+    for (std::size_t j = 0; j < m; ++j) top = row[j] > top ? row[j] : top;
+    kernels().pack(row, top > 0.0f ? kHalfTop / top : 0.0f, target, m);
+    return top > 0.0f ? top / kHalfTop : 0.0f;
+}
+
 }  // namespace
 
 void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed, std::size_t stride,
                float* scales, int threads) {
     for_parts(threads, n, [&](std::size_t i) {
-        const float* row = rows + i * m;
-        float top = 0.0f;
-        for (std::size_t j = 0; j < m; ++j) top = row[j] > top ? row[j] : top;
-        scales[i] = top > 0.0f ? top / kHalfTop : 0.0f;
         std::uint16_t* target = packed + i * stride;
-        kernels().pack(row, top > 0.0f ? kHalfTop / top : 0.0f, target, m);
+        scales[i] = pack_row(rows + i * m, m, target);
         std::fill(target + m, target + stride, std::uint16_t{0});
     });
+}
+
+void merge_rows(std::uint16_t* packed, float* scales, std::size_t stride, const std::int64_t* members,
+                const float* weights, std::size_t k, std::size_t target) {
+    std::vector<float> sum(stride, 0.0f);
+    for (std::size_t r = 0; r < k; ++r) {
+        const std::uint16_t* row = packed + static_cast<std::size_t>(members[r]) * stride;
+        const float factor = weights[r] * scales[members[r]];
+        kernels().axpy(&row, &factor, 1, sum.data(), stride);
+    }
+    scales[target] = pack_row(sum.data(), stride, packed + target * stride);
 }
 
 void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride, const float* x,

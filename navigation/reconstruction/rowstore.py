@@ -9,13 +9,23 @@ from numpy.typing import NDArray
 
 from navigation import _core
 from navigation.projector import THREADS
+from navigation.reconstruction.compaction import merges
+from navigation.reconstruction.rowfacts import Facts
+from navigation.reconstruction.rowmemory import reserved
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
+Index = NDArray[np.intp]
 
 # Rows are padded to the widest vector the kernels read.
 PAD = 32
-FIRST_CAPACITY = 256
+# What the rows of a scan may take: with the rest of the engine below 6 GiB. 10,900 readings of 64 x 64 x 48 voxels.
+CAP_BYTES = 4 << 30
+# Of so narrow or wide rows that the cap means nothing.
+FEWEST_ROWS, MOST_ROWS = 64, 1 << 18
+# A full store frees one row in so many, and leaves the newest one in so many of its rows as they are: a merge is a
+# few tens of milliseconds between two readings.
+FREED_SHARE, NEWEST_SHARE = 64, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +41,19 @@ class ScoreSums:
 
 
 class RowStore:
-    """Rows of `width` columns; `live` and `counts` of the likelihood are the caller's."""
+    """Rows of `width` columns; `live` and `counts` of the likelihood are the caller's.
 
-    def __init__(self, width: int) -> None:
+    Memory is reserved for `cap_bytes` at once and taken as rows arrive; nothing is ever copied to grow. A full store
+    merges old rows of nearly equal pose (`compaction`), a function of the rows and their order alone; `append` tells
+    where every row went. Rows that came without a pose are never merged: then the store outgrows its cap.
+    """
+
+    def __init__(self, width: int, cap_bytes: int = CAP_BYTES) -> None:
         self.width = width
         self.stride = -(-width // PAD) * PAD
-        self._packed = np.zeros((FIRST_CAPACITY, self.stride), dtype=np.uint16)
-        self._scales = np.zeros(FIRST_CAPACITY, dtype=np.float32)
+        self._capacity = int(np.clip(cap_bytes // (2 * self.stride), FEWEST_ROWS, MOST_ROWS))
+        self._packed = reserved(self._capacity, self.stride)
+        self._facts = Facts.empty(self._capacity)
         self._n = 0
 
     def __len__(self) -> int:
@@ -51,22 +67,92 @@ class RowStore:
     @property
     def scales(self) -> Array32:
         """(n,) factor of each row."""
-        return self._scales[: self._n]
+        return self._facts.scale[: self._n]
 
-    def append(self, rows: Array32) -> None:
-        """Add rows (k, width) float32."""
-        need = self._n + len(rows)
-        if need > len(self._packed):
-            capacity = max(need, 2 * len(self._packed))
-            grown = np.zeros((capacity, self.stride), dtype=np.uint16)
-            grown[: self._n] = self.packed
-            scales = np.zeros(capacity, dtype=np.float32)
-            scales[: self._n] = self.scales
-            self._packed, self._scales = grown, scales
-        _core.pack_rows(
-            np.ascontiguousarray(rows), self._packed[self._n : need], self._scales[self._n : need]
+    @property
+    def readings(self) -> NDArray[np.int64]:
+        """(n,): how many appended rows each row stands for."""
+        return self._facts.readings[: self._n]
+
+    @property
+    def merged_mm(self) -> float:
+        """The largest pose distance of an appended row from the mean pose of the row that stands for it; 0 where
+        nothing was merged.
+        """
+        return float(self._facts.radius_mm[: self._n].max(initial=0.0))
+
+    def append(
+        self,
+        rows: Array32,
+        poses: Array | None = None,
+        live_s: Array | None = None,
+        kind: NDArray[np.int64] | None = None,
+    ) -> Index:
+        """Add rows (k, width) float32; where all went: (n before + k,) their places among the rows now.
+
+        To be merged when the store is full, rows need `poses` (k, 4, 4) `T_reference_probetip` and `live_s` (k,);
+        rows of different `kind` (k,) never join (saturated ones; a kind of its own keeps a row alone). What the
+        caller keeps per row follows by `merged(into, values)`.
+        """
+        before, done = self._n, 0
+        into = np.arange(before + len(rows))
+        fresh = Facts.of(len(rows), poses, live_s, kind)
+        while done < len(rows):
+            if self._n == self._capacity:
+                into[: before + done] = self._make_room()[into[: before + done]]
+            part = slice(done, min(done + self._capacity - self._n, len(rows)))
+            into[before + part.start : before + part.stop] = self._n + np.arange(part.stop - part.start)
+            self._write(rows[part], fresh, part)
+            done = part.stop
+        return into
+
+    def _write(self, rows: Array32, facts: Facts, part: slice) -> None:
+        target = slice(self._n, self._n + len(rows))
+        self._facts.put(target, facts, part)
+        _core.pack_rows(np.ascontiguousarray(rows), self._packed[target], self._facts.scale[target], THREADS)
+        self._n = target.stop
+
+    def _make_room(self) -> Index:
+        """Merge, and close the gaps with the newest rows: (n,) the new place of each row."""
+        n, facts = self._n, self._facts
+        old = np.flatnonzero(
+            (facts.age[:n] <= facts.newest - n // NEWEST_SHARE) & np.isfinite(facts.centre[:n, 0])
         )
-        self._n = need
+        merge = merges(
+            facts.centre[old],
+            facts.radius_mm[old],
+            facts.live_s[old],
+            facts.kind[old],
+            max(self._capacity // FREED_SHARE, 1),
+        )
+        place = np.arange(n)
+        place[old] = old[merge.label]
+        if (place == np.arange(n)).all():
+            self._outgrow()
+            return place
+        for head in np.unique(place[place != np.arange(n)]):
+            members = np.flatnonzero(place == head)
+            facts.merge(head, members, self._packed)
+        at = old[merge.label]
+        facts.centre[at], facts.radius_mm[at] = merge.centre[merge.label], merge.radius_mm[merge.label]
+        return self._close_gaps(place)
+
+    def _close_gaps(self, place: Index) -> Index:
+        kept = np.flatnonzero(place == np.arange(len(place)))
+        self._n = len(kept)
+        moved = kept[kept >= self._n]
+        gaps = np.setdiff1d(np.arange(self._n), kept)
+        self._packed[gaps] = self._packed[moved]
+        self._facts.move(gaps, moved)
+        new = np.arange(len(place))
+        new[moved] = gaps
+        return new[place]
+
+    def _outgrow(self) -> None:
+        grown = reserved(2 * self._capacity, self.stride)
+        grown[: self._n] = self.packed
+        self._packed, self._facts = grown, self._facts.grown(2 * self._capacity)
+        self._capacity *= 2
 
     def unpacked(self, columns: NDArray[np.intp] | slice = slice(None)) -> Array32:
         """(n, k) float32: some columns, widened."""
@@ -107,11 +193,9 @@ class RowStore:
         the nuisance's columns, `third` (n,) the factor of r^3, which is information x slope / expected in
         `uncertainty.score_map`. Any real factors will do; they are taken in single precision.
         """
-        linear = np.concatenate([score[:, None], information[:, None] * design], axis=1)
+        linear = _single(np.concatenate([score[:, None], information[:, None] * design], axis=1))
         out = np.empty((linear.shape[1] + 2, self.stride))
-        _core.score_pass(
-            self.packed, self.scales, *(_single(a) for a in (linear, information, third)), out, THREADS
-        )
+        _core.score_pass(self.packed, self.scales, linear, _single(information), _single(third), out, THREADS)
         raw, cross, plain, skew = np.split(out[:, : self.width], [1, -2, -1])
         return ScoreSums(raw[0], plain[0], cross, skew[0])
 
@@ -120,6 +204,13 @@ class RowStore:
         out = np.zeros(self.stride, dtype=np.float32)
         out[: self.width] = values
         return out
+
+
+def merged(into: Index, values: Array) -> Array:
+    """Sums (n, ...) of values (k, ...) per row of a store, as `append` told: counts and live times."""
+    out = np.zeros((int(into.max(initial=-1)) + 1, *values.shape[1:]))
+    np.add.at(out, into, values)
+    return out
 
 
 def _single(values: Array) -> Array32:
