@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.redrawprobes import physics_of
 from calibration.physics.nuclide import nuclide
 from calibration.probe.detector import AirWater, calibrate
 from calibration.probe.gridfit import Grid
@@ -21,9 +22,9 @@ from navigation.simulate import hand
 from navigation.simulate.body import AIR, Body
 from navigation.simulate.chance import random_rotation, rigid, small_rotation, stream
 from navigation.simulate.collimator import ProbeHead, built_head, point_response
+from navigation.simulate.detector import Detector
 from navigation.simulate.motion import STILL, Motion, Scenery, expected_counts, tracked
 from navigation.simulate.rates import Background, Mismatch, RateModel, Source, ellipsoid
-from navigation.simulate.room import detector_of
 from navigation.simulate.setup import GRID_R_MM, GRID_Z_MM, TANK
 from tracking.sample import Readings
 
@@ -46,6 +47,7 @@ class Break:
     motion: Motion = STILL
     late_s: float = 0.0
     other_probe: bool = False
+    nuclide: str = "Tc-99m"  # whose photons arrive, whatever the calibration says
     scale: float = 1.0
     surface_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     surface_deg: float = 0.0
@@ -125,14 +127,17 @@ def scan_of(content: str, seed: int, broken: Break, duration_s: float = 60.0) ->
     path = hand.scan(body, (float(centre[0]), float(centre[1])), hand.SCAN_HALF_MM, duration_s, rng)
     T = rigid(random_rotation(rng), rng.uniform(-300.0, 300.0, 3))
     probe = seed % PROBES
+    with physics_of(broken.nuclide):
+        model = RateModel(_detector(broken.nuclide, probe), _mismatch(rng))
     scenery = Scenery(
-        RateModel(detector_of(head_of(probe)), _mismatch(rng)),
+        model,
         body,
         (*lesions, *others),
         Background(level, rng.uniform(0.0, 0.1), _wave(rng), rng.uniform(0, 2 * np.pi)),
         T,
     )
-    mean = broken.scale * expected_counts(scenery, path, broken.motion)
+    with physics_of(broken.nuclide):
+        mean = broken.scale * expected_counts(scenery, path, broken.motion)
     counts = rng.poisson(mean).astype(np.float64)
     readings = tracked(scenery, path, counts, rng, broken.late_s)
     surface = _touched(rng, body, centre, broken) @ T[:3, :3].T + T[:3, 3]
@@ -185,13 +190,19 @@ def head_of(probe: int) -> ProbeHead:
 
 
 @cache
+def _detector(nuclide_name: str, probe: int) -> Detector:
+    """The tables of a head for the photons of a nuclide; to be asked within its physics."""
+    return Detector.of(head_of(probe))
+
+
+@cache
 def calibration(probe: int) -> DetectorResponse:
     """The bench calibration of a probe, with counting noise."""
     head = head_of(probe)
     r, z = (v.ravel() for v in np.meshgrid(np.array(GRID_R_MM), np.array(GRID_Z_MM)))
     rng = stream(probe + 1, "goodness", "bench")
     counts = rng.poisson(point_response(head, r, z) * GRID_KBQ * GRID_S).astype(float)
-    model = RateModel(detector_of(head))
+    model = RateModel(_detector("Tc-99m", probe))
     face, depths = rigid(np.diag([1.0, -1.0, -1.0]), np.zeros(3))[None], np.array([10.0, 30.0, 50.0])
     told: list[Array] = []
     for body in (AIR, TANK):
