@@ -64,6 +64,7 @@ from calibration.gates import gates_of
 from calibration.probe.sheath import sheath_at
 from calibration.records.binding import Identity, require_match
 from calibration.tip.expected import require_tool
+from navigation.casegrid import grid_at
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
@@ -90,7 +91,7 @@ KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     "collimator",
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    *("publish_host", "gates", "injection", "sheath", "background_minutes"),
+    *("map", "publish_host", "gates", "injection", "sheath", "background_minutes"),
 }
 
 
@@ -126,6 +127,7 @@ def read_case(path: Path) -> Settings:
         stated=stated.to_json(),
         records=_records(found, path, response),
         injection=_injection(found, path),
+        grid=grid_at(found.get("map"), f"{path}, map"),
     )
 
 

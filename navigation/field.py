@@ -6,7 +6,9 @@ alone, not on when it was asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +20,55 @@ Array = NDArray[np.float64]
 
 # How deep the probe is taken to look along its axis, how wide beside it, and the step the box snaps to.
 LOOK_DEPTH_MM, LOOK_ASIDE_MM, SNAP_MM = 55.0, 18.0, 15.0
-VOXEL_MM = 3.0
+# Voxels of the map: this size, finer where the field is small, coarser where it is so large that a tick would suffer.
+VOXEL_MM, FINE_VOXELS_MM, COARSE_VOXEL_MM = 3.0, (1.5, 2.0), 4.0
+# Voxels of the box up to which a finer size is taken, and beyond which the coarser one.
+MOST_FINE_VOXELS, MOST_VOXELS = 64_000, 160_000
+# Sizes a case may ask for, and the voxels it may have altogether: at 20,000 readings their rows fill the memory.
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM, MOST_FIXED_VOXELS = 1.5, 4.0, 250_000
 # A voxel belongs to the patient when at least half of it is tissue.
 TISSUE_SHARE = 0.5
-# Every second voxel along each axis carries the search for sources: 6 mm, finer than the probe resolves.
-SEARCH_STEP = 2
+# Voxels by which a box may be too short and still be covered: sizes in mm are rarely exact in binary.
+ROUNDING = 1e-6
+# Spacing of the voxels that carry the search for sources, at most: finer than the probe resolves.
+SEARCH_MM = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class MapGrid:
+    """What a case fixes of the map's grid: voxel in mm, corners of its box in Reference; None: as the scan goes."""
+
+    voxel_mm: float | None = None
+    low_mm: tuple[float, float, float] | None = None
+    high_mm: tuple[float, float, float] | None = None
+
+    def box(self, low_mm: Array, high_mm: Array) -> tuple[Array, Array]:
+        """The fixed box, else the one given."""
+        if self.low_mm is None or self.high_mm is None:
+            return low_mm, high_mm
+        return np.array(self.low_mm), np.array(self.high_mm)
+
+    def voxel_in(self, low_mm: Array, high_mm: Array) -> float:
+        """The fixed voxel, else one that suits the box; so is one too fine for a box that grew with the scan."""
+        fixed = self.voxel_mm
+        if fixed is None or np.prod(sizes_of(low_mm, high_mm, fixed)) > MOST_FIXED_VOXELS:
+            return voxel_for(low_mm, high_mm)
+        return fixed
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a record."""
+        return {"voxel_mm": self.voxel_mm, "low_mm": self.low_mm, "high_mm": self.high_mm}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any] | None) -> MapGrid:
+        """What `to_json` wrote; None of records before it. Raises KeyError or TypeError when it is neither."""
+        if found is None:
+            return AUTOMATIC
+        low, high = (None if found[k] is None else (*map(float, found[k]),) for k in ("low_mm", "high_mm"))
+        return MapGrid(found["voxel_mm"], low, high)  # type: ignore[arg-type]
+
+
+AUTOMATIC = MapGrid()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +101,28 @@ def snapped(low_mm: Array, high_mm: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def field_in(low_mm: Array, high_mm: Array, tissue: TissueMap) -> Field:
-    """The grid over a box and its voxels in tissue."""
-    nx, ny, nz = (int(n) for n in np.round((high_mm - low_mm) / VOXEL_MM))
-    grid = VoxelGrid.aligned(low_mm + VOXEL_MM / 2, VOXEL_MM, (nx, ny, nz))
+def voxel_for(low_mm: Array, high_mm: Array) -> float:
+    """Size in mm that suits a box: a function of its size alone."""
+    for voxel_mm in FINE_VOXELS_MM:
+        if np.prod(sizes_of(low_mm, high_mm, voxel_mm)) <= MOST_FINE_VOXELS:
+            return voxel_mm
+    return VOXEL_MM if np.prod(sizes_of(low_mm, high_mm, VOXEL_MM)) <= MOST_VOXELS else COARSE_VOXEL_MM
+
+
+def sizes_of(low_mm: Array, high_mm: Array, voxel_mm: float) -> tuple[int, int, int]:
+    """Voxels along x, y, z that cover a box."""
+    nx, ny, nz = (int(n) for n in np.ceil((high_mm - low_mm) / voxel_mm - ROUNDING))
+    return nx, ny, nz
+
+
+def field_in(low_mm: Array, high_mm: Array, tissue: TissueMap, voxel_mm: float = VOXEL_MM) -> Field:
+    """The grid over a box, centred on it, and its voxels in tissue."""
+    size = sizes_of(low_mm, high_mm, voxel_mm)
+    beyond = (np.array(size) * voxel_mm - (high_mm - low_mm)) / 2
+    grid = VoxelGrid.aligned(low_mm - beyond + voxel_mm / 2, voxel_mm, size)
+    step = max(int(SEARCH_MM // voxel_mm), 1)
     points = grid.points()
     active = np.flatnonzero(tissue.at(points) >= TISSUE_SHARE)
     k, j, i = np.unravel_index(active, grid.shape)
-    search = np.flatnonzero((i % SEARCH_STEP == 0) & (j % SEARCH_STEP == 0) & (k % SEARCH_STEP == 0))
+    search = np.flatnonzero((i % step == 0) & (j % step == 0) & (k % step == 0))
     return Field(grid, active, points[active], search)

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_PORT = 18944
 LOOPBACK = "127.0.0.1"
 HEARTBEAT_S = 0.25
+# Least time between two maps on the wire: as smooth as an eye asks of colours that change slowly.
+MAP_S = 0.2
 # STATUS code of a fault that is none of the standard's special ones ("not OK, see the message").
 DEVICE_FAULT = 2
 # Colour by confidence, read from 2 m away; never green.
@@ -52,6 +54,7 @@ class Publisher:
         self._newest: Snapshot | None = None
         self._stopping = False
         self._map: ActivityMap | None = None
+        self._map_s = float("-inf")
         self._heartbeat_s = -np.inf
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -90,8 +93,9 @@ class Publisher:
     def _publish(self, snapshot: Snapshot) -> None:
         for tool in snapshot.tools.values():
             self._send(tool_message(tool, snapshot), v1=tool.valid)
-        if snapshot.map is not None and snapshot.map is not self._map:
-            self._map = snapshot.map
+        due = snapshot.map_final or snapshot.t_s - self._map_s >= MAP_S
+        if snapshot.map is not None and snapshot.map is not self._map and due:
+            self._map, self._map_s = snapshot.map, snapshot.t_s
             for message in [*spot_messages(snapshot), *map_messages(snapshot.map, snapshot)]:
                 self._send(message)
         if snapshot.t_s - self._heartbeat_s >= HEARTBEAT_S:
@@ -159,12 +163,18 @@ def _image(
         **of_map(snapshot),
         "Unit": unit,
         "MapVersion": str(found.version),
-        "Readings": str(found.n_readings),
+        "Readings": str(_readings_of(name, found)),
         "NotExamined": "0" if name == names.ACTIVITY else f"{NOT_EXAMINED:g}",
         "RangeMin": f"{clean.min():.6g}",
         "RangeMax": f"{clean.max():.6g}",
     }
     return image_message(name, clean, found.grid, snapshot.t_s, metadata)
+
+
+def _readings_of(name: str, found: ActivityMap) -> int:
+    """How many readings an image of the map is of: limits are refreshed less often than the activity."""
+    limits = found.limits_readings
+    return found.n_readings if name == names.ACTIVITY or limits is None else limits
 
 
 def spot_messages(snapshot: Snapshot) -> list[Message]:

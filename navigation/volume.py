@@ -84,6 +84,9 @@ class ActivityMap:
     version: int
     t_s: float  # time of the newest reading in it, on the scan's clock
     n_readings: int
+    # The same of all but the activity, where these are refreshed on a slower rhythm.
+    limits_t_s: float | None = None
+    limits_readings: int | None = None
 
 
 # What RelSd, MDA and limit volumes hold where the scan has not looked: no real value is negative.

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,7 @@ class LiveCase:
         self._resume = resume
         self._key = key
         self._alarms: deque[str] = deque(maxlen=MOST_ALARMS)
+        self._beside = ThreadPoolExecutor(1, "beside")
 
     def __enter__(self) -> LiveCase:
         with ExitStack() as undo:
@@ -100,6 +102,7 @@ class LiveCase:
             self.recorder, imager = self._taken_up() if self._resume else self._begun()
             undo.callback(self._give_up_record)
             self.kept = KeptRecorder(self.recorder)
+            undo.callback(self._beside.shutdown)
             self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
             undo.pop_all()
         self.engine.start()
@@ -115,7 +118,7 @@ class LiveCase:
         self._record.parent.mkdir(parents=True, exist_ok=True)
         head = head_of(self.session.settings)
         recorder = Recorder(self._record, head, key=self._key, on_alarm=self._alarm)
-        return recorder, Imager(self._build)
+        return recorder, Imager(self._build, beside=self._beside)
 
     def _taken_up(self) -> tuple[Recorder, Imager]:
         """The record goes on; if rows in its middle are damaged, what precedes them does."""
@@ -132,7 +135,7 @@ class LiveCase:
 
     def _restored(self) -> Imager:
         self.session = Session(self.session.settings)
-        imager = Imager(self._build)
+        imager = Imager(self._build, beside=self._beside)
         self.restored = restore(Record(self._record), self.session, imager)
         return imager
 
@@ -148,6 +151,7 @@ class LiveCase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.engine.stop()
+        self._beside.shutdown()
         self.publisher.stop()
         self.recorder.close()
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from navigation.bed import Bed, BedCheck
 from navigation.bedwords import CAVEAT, with_records
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, ScanBasis, TickJob
 from navigation.lagscore import LagScore
+from navigation.schedule import Frame, Progress, Work
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -25,11 +28,21 @@ from tracking.sample import Readings
 class ScanImaging(Protocol):
     """One scan's reconstruction, live and final."""
 
+    def work_beside(self, beside: Executor) -> None:
+        """From now on do there what takes longer than a tick."""
+
+    def advance(self, work: Work) -> Frame:
+        """One tick of the live map on everything added, as scheduled."""
+
+    @property
+    def progress(self) -> Progress:
+        """What goes on beside; any thread may ask."""
+
     def add(self, readings: Readings) -> None:
         """Take a batch."""
 
     def update(self) -> ActivityMap | None:
-        """The map of everything added; None while there is too little."""
+        """The map of everything added, from scratch; None while there is too little."""
 
     def quick_spots(self) -> tuple[Spot, ...]:
         """Foci as far as can be said at once."""
@@ -55,9 +68,19 @@ SPOT_READINGS = 10
 class Imager:
     """The reconstructions of all scans of a case."""
 
-    def __init__(self, build: Build, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        build: Build,
+        clock: Callable[[], float] = time.perf_counter,
+        beside: Executor | None = None,
+    ) -> None:
+        """What is done `beside` the ticks is done at once where nothing is given: then nothing is waited for."""
         self._build = build
         self._clock = clock
+        self._beside = beside
+        self._revisions: dict[str, int] = {}
+        self._inputs: dict[str, Any] = {}
+        self._limits: tuple[object, str] = (None, "")
         self._scans: dict[str, ScanImaging] = {}
         self._spots: dict[str, tuple[int, tuple[Spot, ...], LagScore | None]] = {}
 
@@ -74,17 +97,69 @@ class Imager:
 
     def load(self, job: TickJob) -> None:
         """Take a batch without asking for a map: of a scan that is brought back from a record."""
-        name = job.basis.scan
-        if name not in self._scans:
-            self._scans[name] = self._build(job.basis)
+        name, revision = job.basis.scan, job.basis.revision
+        if name not in self._scans or self._revisions[name] != revision:
+            scan = self._build(job.basis)
+            if self._beside is not None:
+                scan.work_beside(self._beside)
+            self._scans[name], self._revisions[name] = scan, revision
+            self._inputs[name] = hashlib.sha256()
+            self._spots.pop(name, None)
         self._scans[name].add(job.batch)
+        for array in (job.batch.t_s, job.batch.counts, job.batch.live_s, job.batch.poses, job.batch.weights):
+            self._inputs[name].update(np.ascontiguousarray(array).tobytes())
+
+    def input_digest(self, name: str) -> str:
+        """Of every bit of the readings that a scan was given."""
+        digest: str = self._inputs[name].hexdigest()
+        return digest
+
+    def progress(self, name: str) -> Progress:
+        """What goes on beside the ticks of a scan."""
+        scan = self._scans.get(name)
+        return Progress() if scan is None else scan.progress
 
     def _tick(self, job: TickJob) -> Outcome:
         name = job.basis.scan
         self.load(job)
+        if job.work is not None:
+            return self._scheduled(job, job.work)
         found = self._scans[name].update()
         spots, lag = ((), None) if found is None else self._spots_at(name, found.n_readings)
         return Outcome(job, map=found, spots=spots, lag=lag, digest=digest_of(found, spots))
+
+    def _scheduled(self, job: TickJob, work: Work) -> Outcome:
+        frame = self._scans[job.basis.scan].advance(work)
+        digest = {
+            **self._digest(frame),
+            "input": self.input_digest(job.basis.scan),
+            "work": {**work.to_json(), "rows": frame.rows},
+        }
+        return Outcome(
+            job,
+            map=frame.map,
+            spots=frame.spots,
+            lag=frame.lag,
+            spots_t_s=frame.spots_t_s,
+            spots_readings=frame.spots_readings,
+            digest=digest,
+        )
+
+    def _digest(self, frame: Frame) -> dict[str, Any]:
+        """As `digest_of`, but what did not change since the last tick is not read again."""
+        found = frame.map
+        if found is None:
+            return {"readings": 0}
+        if self._limits[0] is not found.relative_sd:
+            self._limits = (found.relative_sd, sha256_of(found.relative_sd, *limits_of(found)))
+        return {
+            "readings": found.n_readings,
+            "map": sha256_of(found.activity),
+            "limits": self._limits[1],
+            "limits_readings": found.limits_readings,
+            "spots": digest_of_spots(frame.spots),
+            "spots_readings": frame.spots_readings,
+        }
 
     def _spots_at(self, name: str, n_readings: int) -> tuple[tuple[Spot, ...], LagScore | None]:
         since, spots, lag = self._spots.get(name, (-SPOT_READINGS, (), None))
@@ -136,12 +211,28 @@ def digest_of(found: ActivityMap | None, spots: tuple[Spot, ...]) -> dict[str, A
     """SHA-256 of every bit of a map and of the spots, to tell whether a replay gave the same."""
     if found is None:
         return {"readings": 0}
+    whole = sha256_of(found.activity, found.relative_sd, *limits_of(found))
+    return {"readings": found.n_readings, "map": whole, "spots": digest_of_spots(spots)}
+
+
+def limits_of(found: ActivityMap) -> tuple[NDArray[Any], ...]:
+    """What of a map says how far it can be trusted, beside its relative standard deviation."""
+    return found.mda_kbq, found.upper_limit_kbq, found.examined
+
+
+def sha256_of(*arrays: NDArray[Any]) -> str:
+    """Of every bit of the arrays, one after the other."""
     whole = hashlib.sha256()
-    for array in (found.activity, found.relative_sd, found.mda_kbq, found.upper_limit_kbq, found.examined):
-        whole.update(np.ascontiguousarray(array).tobytes())
+    for array in arrays:
+        whole.update(np.ascontiguousarray(array).data)
+    return whole.hexdigest()
+
+
+def digest_of_spots(spots: tuple[Spot, ...]) -> str:
+    """Of every figure of the foci."""
     foci = hashlib.sha256()
     for spot in spots:
         figures = [*spot.position_mm, *spot.covariance_mm2.ravel(), spot.activity_kbq, spot.significance]
         foci.update(np.array(figures, dtype=np.float64).tobytes())
         foci.update(spot.quality.encode())
-    return {"readings": found.n_readings, "map": whole.hexdigest(), "spots": foci.hexdigest()}
+    return foci.hexdigest()

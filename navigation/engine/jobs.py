@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from calibration.probe.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
+from navigation.field import AUTOMATIC, MapGrid
 from navigation.lagscore import LagScore
+from navigation.schedule import Work
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.sample import Readings
 
@@ -36,17 +38,24 @@ class ScanBasis:
     began_s: float | None = None  # Unix time at which the case began: until then a calibration must be valid
     sheath: Sheath = BARE  # what covers the probe
     latency_determined: bool = False
+    grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
+    revision: int = 0  # how often the scan was begun anew on another basis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TickJob:
-    """Add a batch, whose newest reading came in at `newest_arrival_s`; `last` when the scan has ended."""
+    """Add a batch, whose newest reading came in at `newest_arrival_s`; `last` when the scan has ended.
+
+    A batch of a higher revision holds all readings, and what was made of a lower one is void. Without `work`, as in
+    old records, the map is made from scratch.
+    """
 
     basis: ScanBasis
     tick: int
     batch: Readings
     newest_arrival_s: float | None
     last: bool
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +91,8 @@ class Outcome:
     result: ScanResult | None = None
     bed_check: BedCheck | None = None
     lag: LagScore | None = None
+    spots_t_s: float | None = None  # time of the newest reading that the foci are of, and how many there were
+    spots_readings: int | None = None
     seconds: float = 0.0
     digest: dict[str, Any] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import Job, Outcome, TickJob, result_content
+from navigation.engine.planner import Planner
 from navigation.engine.restore import Restored
 from navigation.engine.session import READING, SCAN, Session
 from navigation.engine.snapshot import RecorderState, Snapshot
@@ -34,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 USER, ENGINE = "user", "engine"
 RESIDUAL_SUSPECTED = "residual-suspected"
-# Rhythm of the map: three a second leaves a core free for everything else and keeps the map's age below 1 s.
-TICK_S = 0.3
+# Rhythm of the map: that of the counters, since a tick costs a fifth of it and no more as the scan goes on.
+TICK_S = 0.1
 # Rhythm of snapshots: smooth for the eye, cheap to publish.
 SNAPSHOT_S = 0.05
 
@@ -96,6 +97,8 @@ class LiveEngine:
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome | None] | None] | None] = queue.SimpleQueue()
         self._asked = self._done = 0  # each is written by one thread only
         self._next_tick_s = self._next_snapshot_s = 0.0
+        self._planner = Planner()
+        self._tick_took_s: float | None = None
         self._restored = restored
         self._deferred: deque[Job] = deque()
         self._hurry = False
@@ -196,7 +199,7 @@ class LiveEngine:
             and now >= self._next_tick_s
         ):
             self._next_tick_s = now + TICK_S
-            self._take(json_event(ENGINE, now, events.TICK, {"scan": session.current}), None)
+            self._take(json_event(ENGINE, now, events.TICK, self._planned(session.current, now)), None)
         idle = session.mode != SCAN or self._hurry
         if self._deferred and idle and self._asked == self._done:
             self._put(self._deferred[0], None)
@@ -204,6 +207,12 @@ class LiveEngine:
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
             self._on_snapshot(self.viewer.snapshot(now))
+
+    def _planned(self, scan: str, now_s: float) -> dict[str, Any]:
+        """The next tick: which scan, and what is to be done. The reconstruction rests meanwhile."""
+        took_s, self._tick_took_s = self._tick_took_s, None
+        work = self._planner.plan(scan, now_s, self.imager.progress(scan), took_s)
+        return {"scan": scan, "work": work.to_json()}
 
     def _take(self, event: EngineEvent, future: Future[Outcome | None] | None) -> None:
         self._recorder.append(event.source, event.arrival_s, event.kind, event.payload)
@@ -287,6 +296,7 @@ class LiveEngine:
             future.set_exception(error)
 
     def _report(self, outcome: Outcome) -> None:
+        self._tick_took_s = usual_s(outcome)
         self.viewer.show(outcome)
         alarm = self.viewer.lag_watch.take(outcome, self.clock())
         if alarm is not None:
@@ -296,6 +306,14 @@ class LiveEngine:
         if not isinstance(outcome.job, TickJob) or outcome.job.last:
             self.outcomes.append(outcome)
         self._inbox.put((json_event(ENGINE, self.clock(), events.RESULT, result_content(outcome)), None))
+
+
+def usual_s(outcome: Outcome) -> float | None:
+    """How long a tick took, if it did what every tick does: only that tells what the next one can afford."""
+    work = outcome.job.work if isinstance(outcome.job, TickJob) else None
+    if work is None or outcome.map is None or outcome.map.version == 1:
+        return None
+    return None if work.adopt or work.widen or work.settle or work.passes != 1 else outcome.seconds
 
 
 def alarm_events(alarms: Iterable[Alarm]) -> list[EngineEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ from navigation.bed import Bed, BedCheck
 from navigation.engine.imaging import ScanImaging
 from navigation.engine.jobs import ScanBasis
 from navigation.lagscore import LagScore
-from navigation.reconstruction import ImagingSetup, LiveReconstruction, ScanState
+from navigation.reconstruction import ImagingSetup, LiveReconstruction, LiveScan, ScanState
+from navigation.schedule import Frame, Progress, Work
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -30,7 +32,9 @@ class Imaging:
     """One scan, live and final."""
 
     def __init__(self, setup: ImagingSetup) -> None:
-        self._live = LiveReconstruction(setup)
+        self._setup = setup
+        self._live = LiveScan(setup)
+        self._scratch: LiveReconstruction | None = None
 
     @property
     def state(self) -> ScanState:
@@ -40,21 +44,42 @@ class Imaging:
         assert self._live.state is not None
         return self._live.state
 
+    def work_beside(self, beside: Executor) -> None:
+        """From now on do there what takes longer than a tick."""
+        self._live.beside = beside
+
+    @property
+    def progress(self) -> Progress:
+        """What goes on beside."""
+        return self._live.progress
+
     def add(self, readings: Readings) -> None:
         """Take a batch."""
         self._live.add(readings)
+        if self._scratch is not None:
+            self._scratch.add(readings)
+
+    def advance(self, work: Work) -> Frame:
+        """One tick of the live map, as scheduled."""
+        return self._live.advance(work)
 
     def update(self) -> ActivityMap | None:
-        """The map of everything added."""
-        return self._live.update()
+        """The map of everything added, from scratch: as records without a schedule have it."""
+        return self._from_scratch().update()
 
     def quick_spots(self) -> tuple[Spot, ...]:
-        """Foci as far as can be said at once."""
-        return self._live.quick_spots()
+        """Foci of everything added."""
+        return self._from_scratch().quick_spots()
 
     def lag(self) -> LagScore | None:
         """What the readings say of the latency in use."""
-        return self._live.lag()
+        return self._from_scratch().lag()
+
+    def _from_scratch(self) -> LiveReconstruction:
+        if self._scratch is None:
+            self._scratch = LiveReconstruction(self._setup)
+            self._scratch.add(self._live.readings)
+        return self._scratch
 
     def finish(self) -> ScanResult:
         """The full analysis. Raises InputError when too few readings were placed."""
@@ -92,7 +117,7 @@ def build_imaging(basis: ScanBasis) -> Imaging:
         stated=Identity.of(basis.stated, "case"),
         others=tuple(RecordStamp(**stamp) for stamp in basis.records),
     )
-    return Imaging(replace(setup, reasons=(*setup.reasons, *told_of(basis.sheath))))
+    return Imaging(replace(setup, reasons=(*setup.reasons, *told_of(basis.sheath)), grid=basis.grid))
 
 
 def _judged_on(basis: ScanBasis) -> date | None:

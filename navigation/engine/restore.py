@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from navigation.engine import events
@@ -19,8 +19,10 @@ from navigation.engine.events import EngineEvent
 from navigation.engine.imaging import SPOT_READINGS, Imager
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, TickJob, result_content
 from navigation.engine.session import Session
+from navigation.schedule import LAST_WORK
 from tracking.errors import GammanavError, InputError
 from tracking.recording import Event, Record
+from tracking.sample import Readings
 
 # What leads up to a scan: a tracker's interval is judged over 1024 frames, 51 s of a slow one.
 LEAD_S = 60.0
@@ -112,6 +114,8 @@ def _rebuild(
     ticks: list[TickJob], imager: Imager, recorded: dict[Key, dict[str, Any]]
 ) -> tuple[Outcome, bool | None]:
     """The map at the newest tick whose digest is known, then the readings that came after it."""
+    if ticks[-1].work is not None:
+        return _begun_anew(ticks, imager, recorded)
     known = [i for i, tick in enumerate(ticks) if ("TickJob", tick.basis.scan, tick.tick) in recorded]
     last = known[-1] if known else len(ticks) - 1
     foci = _sought_last(ticks[:last], recorded)
@@ -125,6 +129,24 @@ def _rebuild(
     for tick in ticks[last + 1 :]:
         imager.run(tick)  # their results were lost on the way to the record; a replay has them
     return outcome, same
+
+
+def _begun_anew(
+    ticks: list[TickJob], imager: Imager, recorded: dict[Key, dict[str, Any]]
+) -> tuple[Outcome, bool | None]:
+    """The map of all readings from scratch: what the hand waits for, instead of every tick of the scan once more.
+
+    Readings are compared instead of maps, those of the newest tick whose digest is known. The session begins the scan
+    anew in the same way, so that a replay of the record does so, too.
+    """
+    same = None
+    for tick in ticks:
+        imager.load(tick)
+        known = recorded.get(("TickJob", tick.basis.scan, tick.tick))
+        if known is not None:
+            same = known.get("input") == imager.input_digest(tick.basis.scan)
+    shown = replace(ticks[-1], batch=Readings.empty(), work=LAST_WORK)
+    return imager.run(shown), same
 
 
 def _sought_last(ticks: list[TickJob], recorded: dict[Key, dict[str, Any]]) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.engine.snapshot import LatencyState
 from navigation.engine.tools import PROBE, ToolDesk
 from tracking.binning import binned, bins_of
 from tracking.counts import CountInterval
@@ -47,6 +49,14 @@ class ScanState:
     frame: int = 0  # which place of the reference on the patient its poses are relative to
     moved_s: float = np.inf  # since when the reference is not where it was: the map is kept, but locked (H04)
     path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    calibration: dict[str, Any] | None = None  # of this scan, whatever the case uses by now
+    latency: LatencyState | None = None
+    scheduled: bool = False  # its ticks are budgeted; those of old records are not
+    analyzed: bool = False
+    revision: int = 0  # how often it was begun anew on another basis
+    why: str = ""  # the last time
+    renewed: bool = False  # until its readings are handed out anew
+    batches: list[Readings] = field(default_factory=list)
 
     def settle(self, desk: ToolDesk, final: bool) -> Readings:
         """The next run of readings that no pose up to 200 ms late can change, times relative to the epoch."""
@@ -60,7 +70,27 @@ class ScanState:
         self.placed += len(readings)
         self.unplaced += readings.unplaced
         self.unplaced_counts += sum(i.counts for i in run) - float(readings.counts.sum())
+        self.batches.append(readings)
         return readings
+
+    def renew(self, why: str, replace_all: bool = False) -> None:
+        """Begin anew on another basis; `replace_all` where the readings themselves lie elsewhere now.
+
+        Those whose poses are forgotten by then have no place any more, and are counted as such.
+        """
+        self.revision += 1
+        self.why, self.renewed = why, True
+        if replace_all:
+            self.settled = self.placed = self.unplaced = 0
+            self.unplaced_counts = 0.0
+            self.batches.clear()
+
+    def handed_out(self, fresh: Readings) -> Readings:
+        """What goes to the reconstruction: the fresh readings, or all of them when it begins anew."""
+        if not self.renewed:
+            return fresh
+        self.renewed = False
+        return Readings.joined(self.batches)
 
     def end(self, desk: ToolDesk) -> None:
         """No more comes; the probe's path is kept, because the tools' histories forget after some minutes."""

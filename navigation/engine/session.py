@@ -31,6 +31,7 @@ from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
+from navigation.schedule import LAST_WORK, Work
 from tracking.counts import CountInterval
 from tracking.errors import GateRefusedError, InputError
 from tracking.hub import Alarm, Hub
@@ -100,7 +101,7 @@ class Session:
             self._asked_s = event.arrival_s
             return self._command(event.content())
         elif event.kind == events.TICK:
-            return self._tick(str(event.content()["scan"]))
+            return self._tick(event.content())
         elif event.kind == events.RESUME:
             self._resume()
         return []
@@ -121,6 +122,27 @@ class Session:
         self.hub.resume()
         self.links.clear()
         self.registration = replace(self.registration, restored=True)
+        running = self._running
+        if running is not None and running.scheduled:
+            running.renew("the case went on after a crash")
+
+    @property
+    def _running(self) -> ScanState | None:
+        """The scan that is going on."""
+        return self.scans[self.current] if self.mode == SCAN and self.current is not None else None
+
+    def _renew(self, why: str, replace_all: bool = False, **basis: Any) -> list[Job]:
+        """Begin the newest scan anew where it rests on what has changed: it goes on, or is not analysed yet.
+
+        Scans before it keep what they were made with. In records of before ticks were scheduled nothing is begun anew.
+        """
+        scan = self.scans.get(self.current or "")
+        if scan is None or not scan.scheduled or scan.analyzed:
+            return []
+        for name, value in basis.items():
+            setattr(scan, name, value)
+        scan.renew(why, replace_all)
+        return [self._batch(scan, LAST_WORK)] if scan.ended else []
 
     def scan(self, name: str) -> ScanState:
         """The scan of that name. Raises InputError if there is none."""
@@ -130,17 +152,18 @@ class Session:
 
     def basis(self, scan: ScanState) -> ScanBasis:
         """What the reconstruction of a scan rests on. Raises InputError without a calibration."""
-        if self.calibration is None:
+        calibration = self.calibration if scan.calibration is None else scan.calibration
+        if calibration is None:
             raise InputError("no detector calibration is loaded")
-        settings = self.settings
+        settings, latency = self.settings, scan.latency or self.latency
         return ScanBasis(
             scan.name,
-            self.calibration,
+            calibration,
             settings.nuclide,
             scan.surface_mm,
             scan.expected_poses,
             scan.latency_s,
-            self.latency.ci95_s,
+            latency.ci95_s,
             settings.dead_time_s,
             settings.simulated,
             settings.injection,
@@ -149,7 +172,9 @@ class Session:
             settings.records,
             self.began_s,
             sheath=settings.sheath,
-            latency_determined=self.latency.determined,
+            latency_determined=latency.determined,
+            grid=settings.grid,
+            revision=scan.revision,
         )
 
     @property
@@ -222,6 +247,8 @@ class Session:
                 self.latency.count_latency_s,
                 *self._surface(),
                 frame=self.frame,
+                calibration=self.calibration,
+                latency=self.latency,
             )
             self.current = name
         elif mode in TOUCHING:
@@ -246,7 +273,7 @@ class Session:
         scan = self.scans[self.current]
         scan.take(self._flushed(scan))
         scan.end(self.tools)
-        return [self._batch(scan)] if mode == SCAN else []
+        return [self._batch(scan, LAST_WORK if scan.scheduled else None)] if mode == SCAN else []
 
     def _flushed(self, scan: ScanState) -> tuple[CountInterval, ...]:
         """What still waited for an earlier sample."""
@@ -256,13 +283,16 @@ class Session:
         scan.foreign += len(last)
         return ()
 
-    def _tick(self, name: str) -> list[Job]:
-        return [self._batch(self.scan(name))]
+    def _tick(self, content: dict[str, Any]) -> list[Job]:
+        work = content.get("work")
+        scan = self.scan(str(content["scan"]))
+        scan.scheduled |= work is not None
+        return [self._batch(scan, None if work is None else Work.from_json(work))]
 
-    def _batch(self, scan: ScanState) -> TickJob:
-        batch = scan.settle(self.tools, final=scan.ended)
+    def _batch(self, scan: ScanState, work: Work | None = None) -> TickJob:
+        batch = scan.handed_out(scan.settle(self.tools, final=scan.ended))
         scan.ticks += 1
-        return TickJob(self.basis(scan), scan.ticks, batch, scan.newest_arrival_s, scan.ended)
+        return TickJob(self.basis(scan), scan.ticks, batch, scan.newest_arrival_s, scan.ended, work)
 
     def _touch(self, _content: dict[str, Any]) -> list[Job]:
         if self.mode not in TOUCHING:
@@ -284,22 +314,28 @@ class Session:
         if what not in self.touched:
             raise InputError(f"points are of {SURFACE} or {BED}, not {what!r}")
         self.touched[what].replace(np.array(content["points_mm"], dtype=np.float64))
-        return []
+        if what != SURFACE or self._running is None:
+            return []
+        surface, expected = self._surface()
+        return self._renew("the surface has changed", surface_mm=surface, expected_poses=expected)
 
     def _use_calibration(self, content: dict[str, Any]) -> list[Job]:
         probe = dict(content["probe"])
         require_usable(probe, "the calibration", datetime.fromtimestamp(self._asked_s, UTC).date())
         self._probe.require(probe)
         self.calibration = probe
-        return []
+        return self._renew("the calibration has changed", calibration=probe)
 
     def _use_latency(self, content: dict[str, Any]) -> list[Job]:
         if float(content["count_latency_s"]) < 0.0:
             raise InputError("a negative count latency: the tracker's stamps are later than the counter's")
         ci95 = content.get("ci95_s")
         interval = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
-        self.latency = LatencyState(float(content["count_latency_s"]), interval, bool(content["determined"]))
-        return []
+        found = LatencyState(float(content["count_latency_s"]), interval, bool(content["determined"]))
+        self.latency = found
+        return self._renew(
+            "the count latency has changed", True, latency_s=found.count_latency_s, latency=found
+        )
 
     def _use_registration(self, content: dict[str, Any]) -> list[Job]:
         matrix = np.array(content["matrix"], dtype=np.float64)
@@ -342,6 +378,7 @@ class Session:
 
     def _analyze(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))
+        scan.analyzed = True
         return [AnalyzeJob(self.basis(scan), len(scan.intervals) + scan.foreign)]
 
     def _check_bed(self, content: dict[str, Any]) -> list[Job]:

@@ -13,6 +13,7 @@ from calibration.daily.background import DEFAULT_MINUTES
 from calibration.probe.sheath import BARE, Sheath
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
+from navigation.field import AUTOMATIC, MapGrid
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.ndi.settings import NdiSettings
@@ -107,6 +108,7 @@ class Settings:
     gates: Mapping[str, Any] = field(default_factory=dict)  # thresholds that the case sets
     stated: Mapping[str, Any] = field(default_factory=dict)  # window, probe and collimator, as the case says
     records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency, beside the calibration's own
+    grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -132,6 +134,7 @@ class Settings:
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
             "publish_host": self.publish_host,
+            "map": self.grid.to_json(),
             "gates": dict(self.gates),
             "stated": dict(self.stated),
             "records": [dict(stamp) for stamp in self.records],
@@ -165,6 +168,7 @@ class Settings:
             background_minutes=float(found.get("background_minutes", DEFAULT_MINUTES)),
             injection=found.get("injection"),
             gates=found.get("gates", {}),
+            grid=MapGrid.from_json(found.get("map")),
             stated=found.get("stated", {}),
             records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),

@@ -131,6 +131,9 @@ class Snapshot:
     map_final: bool = False
     map_age_s: float | None = None
     spots: tuple[Spot, ...] = ()
+    spots_t_s: float | None = None  # time of the newest reading the foci are of, on the scan's clock
+    spots_readings: int | None = None
+    recomputing: str | None = None  # why the map is made anew; the one before it is not shown any more
     bed_check: BedCheck | None = None
     surface_points: int = 0
     bed_points: int = 0

@@ -45,6 +45,8 @@ class Viewer:
         self._map_scan: str | None = None
         self._map_calibration: tuple[str, str] | None = None
         self._spots: tuple[Spot, ...] = ()
+        self._spots_of: tuple[float | None, int | None] = (None, None)
+        self._map_revision = 0
         self._bed_check: BedCheck | None = None
         self._bed_scan: str | None = None
         self.lag_watch = LagWatch()
@@ -67,6 +69,8 @@ class Viewer:
             elif job.basis.scan != self._map_scan:
                 return
             self._map, self._spots = outcome.map, outcome.spots
+            self._spots_of = (outcome.spots_t_s, outcome.spots_readings)
+            self._map_revision = job.basis.revision
             self._map_scan = job.basis.scan
             self._map_calibration = id_and_state(job.basis.calibration)
             self._map_job = job if isinstance(job, TickJob) else None
@@ -87,7 +91,8 @@ class Viewer:
         with self._lock:
             self._ids += 1
             self._now_s = now_s
-            job = self._map_job
+            job, recomputing = self._map_job, self._recomputing()
+            shown = self._map if recomputing is None else None
             arrival = None if job is None else job.newest_arrival_s
             calibration = id_and_state(session.calibration)
             return Snapshot(
@@ -99,11 +104,14 @@ class Viewer:
                 counts=self._counts(now_s),
                 latency=session.latency,
                 sources=self._sources(now_s),
-                map=self._map,
+                map=shown,
                 map_scan=self._map_scan,
-                map_final=self._map is not None and (job is None or job.last),
-                map_age_s=None if arrival is None else now_s - arrival,
-                spots=self._spots,
+                map_final=shown is not None and (job is None or job.last),
+                map_age_s=None if arrival is None or shown is None else now_s - arrival,
+                spots=self._spots if recomputing is None else (),
+                spots_t_s=self._spots_of[0],
+                spots_readings=self._spots_of[1],
+                recomputing=recomputing,
                 bed_check=self._told_bed(session.blocked or self._lag_of_bed()),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
@@ -116,9 +124,20 @@ class Viewer:
                 simulated=session.settings.simulated,
                 recorder=recorder,
                 background=session.background.state(now_s),
-                hints=(*session.background.hints(now_s), *self._reach(now_s)),
+                hints=(
+                    *([] if recomputing is None else [f"recomputing the map: {recomputing}"]),
+                    *session.background.hints(now_s),
+                    *self._reach(now_s),
+                ),
                 tip_check=session.tip_check.state(),
             )
+
+    def _recomputing(self) -> str | None:
+        """Why the map that is there rests on something else than the scan does by now; None while it does not."""
+        scan = self._session.scans.get(self._map_scan or "")
+        if scan is None or self._map is None or scan.revision == self._map_revision:
+            return None
+        return scan.why
 
     def _lag_of_bed(self) -> str | None:
         """What the counts of the scan behind the bed check say against its latency."""

@@ -29,6 +29,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
             name: {k: _rounded(v) for k, v in asdict(s).items()} for name, s in snapshot.sources.items()
         },
         "map": _map(snapshot),
+        "recomputing": snapshot.recomputing,
         "latency": asdict(snapshot.latency),
         "surface_points": snapshot.surface_points,
         "bed_points": snapshot.bed_points,
@@ -52,6 +53,8 @@ def spots_words(snapshot: Snapshot) -> dict[str, Any]:
         **_head(snapshot),
         "scan": snapshot.map_scan,
         "map_version": version,
+        "readings": snapshot.spots_readings,
+        "newest_reading_t_s": snapshot.spots_t_s,
         **map_calibration(snapshot),
         "spots": [spot_words(s) for s in snapshot.spots],
     }

@@ -16,12 +16,16 @@ from calibration.counter.deadtime import DeadTime
 from navigation import _core
 from navigation.likelihood import Counts
 from navigation.projector import THREADS
-from navigation.reconstruction.osem import PRIOR_SHARE, WELL_SEEN_QUANTILE
+from navigation.reconstruction.osem import WELL_SEEN_QUANTILE
 from navigation.reconstruction.rowstore import RowStore
-from navigation.reconstruction.schedule import sample
+from navigation.schedule import sample
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
+
+# Weight of the prior as in `osem`, a tenth of it: over hundreds of ticks more would hold the map back from its counts,
+# below what 50 steps of MLEM from scratch reach (benchmarks/live).
+LIVE_PRIOR_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +76,7 @@ class LiveEstimate:
         """A new mean (width,) of the prior, whose weight follows the sensitivity of well-seen voxels."""
         self.prior[: self._width] = mean
         seen = self.sensitivity[: self._width - 1]
-        self.strength = PRIOR_SHARE * float(np.quantile(seen, WELL_SEEN_QUANTILE))
+        self.strength = LIVE_PRIOR_SHARE * float(np.quantile(seen, WELL_SEEN_QUANTILE))
 
     def advance(self, store: RowStore, told: Told, replay: int, passes: int) -> int:
         """Go through rows; returns how many were read."""

@@ -22,6 +22,7 @@ class Extent:
         self._near = None if setup.surface_mm is None else cKDTree(setup.surface_mm)
         self._path = setup.surface_mm is None and setup.tissue is None
         self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
+        self._grid = setup.grid
         self._readings = 0
         if setup.tip_hint is not None and len(setup.tip_hint):
             self._stretch(setup.tip_hint)
@@ -45,6 +46,6 @@ class Extent:
     @property
     def key(self) -> tuple[float, ...]:
         """Changes when a wider field is due; without a touched surface also when the path has doubled."""
-        low, high = snapped(self._low, self._high)
+        low, high = self._grid.box(*snapped(self._low, self._high))
         doublings = (self._readings // PATH_REFRESH).bit_length() if self._path else 0
         return (*low.tolist(), *high.tolist(), float(doublings))

@@ -44,9 +44,14 @@ class Geometry:
 
 def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
     """Changes exactly when the geometry must be built anew."""
-    low, high = box_of(_looked_from(setup, readings))
+    low, high = field_box(setup, readings)
     refresh = len(readings) // PATH_REFRESH if setup.surface_mm is None and setup.tissue is None else 0
-    return (*low.tolist(), *high.tolist(), float(refresh))
+    return (*low.tolist(), *high.tolist(), setup.grid.voxel_in(low, high), float(refresh))
+
+
+def field_box(setup: ImagingSetup, readings: Readings) -> tuple[Array, Array]:
+    """Corners (3,), (3,) of the field of view: those that the case fixes, else of what the probe looked at."""
+    return setup.grid.box(*box_of(_looked_from(setup, readings)))
 
 
 def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
@@ -61,7 +66,7 @@ def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
     """Geometry of the readings so far; the tissue of an old one serves again where it would be the same."""
     poses = readings.mid_poses
-    low, high = box_of(_looked_from(setup, readings))
+    low, high = field_box(setup, readings)
     tissue, box = setup.tissue, _tissue_box(low, high)
     if tissue is None and old is not None and old.tissue_box == box and setup.surface_mm is not None:
         tissue = old.projector.tissue
@@ -72,7 +77,7 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
         else:
             surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
         tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
-    field = field_in(low, high, tissue)
+    field = field_in(low, high, tissue, setup.grid.voxel_in(low, high))
     search = field.points_mm[field.search]
     nearest = (
         cKDTree(search).query(field.points_mm, workers=2)[1] if len(search) else np.zeros(0, dtype=np.intp)

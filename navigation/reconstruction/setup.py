@@ -14,6 +14,7 @@ from calibration.physics.nuclide import nuclide as nuclide_by_name
 from calibration.probe.response import DetectorResponse
 from calibration.records.binding import Identity, require_match, unverified
 from calibration.records.record import RecordStamp
+from navigation.field import AUTOMATIC, MapGrid
 from navigation.pointlayer import Known
 from navigation.spill import Spill
 from navigation.surface import TissueMap
@@ -46,6 +47,7 @@ class ImagingSetup:
     simulated: bool = False
     given: Given | None = None  # administered activity at the reference time
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first
+    grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
     spill: Spill | None = None  # what a second nuclide adds to the counts
     organs: tuple[Known, ...] = ()  # hot organs of a registered study
 

@@ -8,7 +8,7 @@ import pytest
 from calibration.counter.deadtime import DeadTime
 from navigation import _core
 from navigation.reconstruction.rowstore import RowStore
-from navigation.reconstruction.schedule import NEWEST, STEP_SHARE, Work, sample
+from navigation.schedule import NEWEST, STEP_SHARE, Work, sample
 from tracking.errors import InputError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from navigation.engine.events import RAW, EngineEvent
 from navigation.engine.jobs import ScanBasis
 from navigation.engine.settings import Settings, SourceRole
 from navigation.engine.tools import Tips
+from navigation.schedule import Frame, Progress, Work
 from navigation.volume import ActivityMap, ScanResult, Spot, VoxelGrid
 from tracking.errors import InputError
 from tracking.igtl.codec import encode
@@ -42,6 +44,17 @@ class SumImaging:
         grid = VoxelGrid.aligned([1.0, 2.0, 3.0], 2.0, (4, 3, 2))
         full = np.full(grid.shape, self.total, dtype=np.float32)
         return ActivityMap(grid, full, full, full, full, full > 0, self.version, self.t_s, self.n)
+
+    def work_beside(self, beside: Executor) -> None:
+        self.beside = beside
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.n)
+
+    def advance(self, work: Work) -> Frame:
+        found = self.update() if self.n else None
+        return Frame(found, self.quick_spots(), self.n, self.t_s, self.lag(), work.replay)
 
     def quick_spots(self) -> tuple[Spot, ...]:
         return (spot(),)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.lagscore import LagScore
+from navigation.volume import ActivityMap, Spot
 from tracking.errors import InputError
 
 # Rows of older readings that a tick goes through again, and the fewest and most a budget may make of them.
@@ -28,8 +30,8 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A tick's work, in this order: take in the search or the wider field that has ended, add the readings, go
-    through rows, begin what is to be done beside.
+    """A tick's work, in this order: take in the search or the wider field that has ended, add the readings, settle,
+    go through rows, begin what is to be done beside.
 
     `replay` older rows in each of `passes`; `adopt` takes in the foci (and limits) sought last, `seek` begins
     another search, with maps of uncertainty and limits where `limits`; `widen` takes in the field made beside, `grow`
@@ -60,6 +62,35 @@ class Work:
         if not (0 <= work.replay <= MOST_REPLAYED and 0 <= work.passes <= MOST_PASSES):
             raise InputError(f"schedule of a tick: {work.passes} passes of {work.replay} rows")
         return work
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What a tick gives: the map, foci with the readings and time they are of, and how many rows were read."""
+
+    map: ActivityMap | None = None
+    spots: tuple[Spot, ...] = ()
+    spots_readings: int = 0
+    spots_t_s: float | None = None
+    lag: LagScore | None = None
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What goes on beside, for whoever decides the next tick's work."""
+
+    readings: int = 0
+    row_bytes: int = 0  # of one row of the store
+    searching: bool = False
+    searched: bool = False  # the search has ended and can be taken in
+    wider_due: bool = False  # the probe looks beyond the field
+    growing: bool = False
+    grown: bool = False
+
+
+# What is done when a scan ends, whatever it takes: foci and limits of all readings, and a map that follows them.
+LAST_WORK = Work(passes=MOST_PASSES, settle=True)
 
 
 def sample(n: int, replay: int, turn: int) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:

@@ -1,0 +1,207 @@
+"""A scan while it goes on: a function of readings and schedule, on wider fields without a stop, exact at its end."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from navigation.reconstruction import reconstruct
+from navigation.reconstruction.livescan import LiveScan
+from navigation.reconstruction.posebins import MOST_BINS, PoseBins
+from navigation.reconstruction.readinglog import ReadingLog
+from navigation.schedule import LAST_WORK, Frame, Work
+from navigation.volume import NOT_EXAMINED, ActivityMap
+from tests.navigation.scan_model import filled, problem_of, raster, setup
+from tracking.sample import Readings
+
+SOURCE = (6.0, -4.0, -18.0)
+TICK = 12
+
+
+@pytest.fixture(scope="module")
+def readings() -> Readings:
+    return filled(raster(240), [(SOURCE, 80.0)], 0.4, seed=1)
+
+
+def schedule(ticks: int) -> list[Work]:
+    """A search with every sixth tick, taken in three ticks later; a wider field is begun and taken in likewise."""
+    return [
+        Work(
+            replay=64 + 8 * (i % 5),
+            passes=1 + i % 2,
+            seek=i % 6 == 0,
+            limits=True,
+            adopt=i % 6 == 3,
+            grow=i % 4 == 1,
+            widen=i % 4 == 3,
+        )
+        for i in range(ticks)
+    ]
+
+
+def played(scan: LiveScan, readings: Readings) -> list[Frame]:
+    works = schedule(-(-len(readings) // TICK))
+    frames = []
+    for i, work in enumerate(works):
+        scan.add(readings.select(slice(i * TICK, min((i + 1) * TICK, len(readings)))))
+        frames.append(scan.advance(work))
+    return frames
+
+
+def same(first: ActivityMap, second: ActivityMap) -> bool:
+    pairs = [(first.activity, second.activity), (first.mda_kbq, second.mda_kbq)]
+    pairs += [(first.relative_sd, second.relative_sd), (first.examined, second.examined)]
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def frames(readings: Readings) -> list[Frame]:
+    return played(LiveScan(setup()), readings)
+
+
+def test_the_same_schedule_gives_the_same_maps_and_the_end_is_that_of_the_readings(
+    readings: Readings, frames: list[Frame]
+) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        live = LiveScan(setup(), beside)
+        for first, second in zip(played(live, readings), frames, strict=True):
+            assert (first.map is None) == (second.map is None)
+            if first.map is None or second.map is None:
+                continue
+            assert same(first.map, second.map)
+            assert first.map.n_readings == second.map.n_readings
+            assert (first.spots_readings, first.spots_t_s) == (second.spots_readings, second.spots_t_s)
+            for a, b in zip(first.spots, second.spots, strict=True):
+                assert (a.position_mm == b.position_mm).all()
+        result, offline = live.finish(), reconstruct(setup(), readings).result
+    assert same(result.map, offline.map)
+    assert [s.activity_kbq for s in result.spots] == [s.activity_kbq for s in offline.spots]
+
+
+def test_the_newest_reading_is_in_the_map_and_its_parts_say_of_when_they_are(
+    readings: Readings, frames: list[Frame]
+) -> None:
+    for i, frame in enumerate(frames):
+        if frame.map is None:
+            continue
+        n = min((i + 1) * TICK, len(readings))
+        assert frame.map.n_readings == n
+        assert frame.map.t_s == readings.t_s[n - 1]
+        assert frame.map.limits_readings is not None
+        assert frame.map.limits_readings <= n
+        assert frame.map.limits_t_s == readings.t_s[frame.map.limits_readings - 1]
+        assert frame.spots_t_s == readings.t_s[frame.spots_readings - 1]
+    # Tick 15 takes in the search that tick 12 began after 13 batches.
+    assert [frames[i].spots_readings for i in (14, 15)] == [7 * TICK, 13 * TICK]
+
+
+def test_the_live_map_finds_what_the_final_one_finds(readings: Readings) -> None:
+    scan = LiveScan(setup())
+    scan.add(readings.head(150))
+    scan.advance(Work())
+    scan.add(readings.select(slice(150, None)))
+    frame = scan.advance(LAST_WORK)
+    assert frame.map is not None
+    points = frame.map.grid.points()
+    near = np.linalg.norm(points - np.array(SOURCE), axis=1) < 12.0
+    held = float((frame.map.activity.reshape(-1)[near] - 0.4).clip(0).sum()) * frame.map.grid.voxel_ml
+    assert held == pytest.approx(80.0, rel=0.3)
+    assert len(frame.spots) == 1
+
+
+def test_a_published_map_is_never_written_again(readings: Readings) -> None:
+    scan = LiveScan(setup())
+    scan.add(readings.head(100))
+    first = scan.advance(Work()).map
+    assert first is not None
+    kept = first.activity.copy()
+    scan.add(readings.select(slice(100, 200)))
+    second = scan.advance(Work(settle=True)).map
+    assert second is not None
+    assert second.version > first.version
+    assert (first.activity == kept).all()
+    with pytest.raises(ValueError, match="read-only"):
+        second.activity[0, 0, 0] = 1.0
+
+
+def test_a_wider_field_keeps_what_was_known_and_examines_nothing_new_at_once(readings: Readings) -> None:
+    aside = replace(
+        readings.head(60),
+        poses=readings.poses[:60] + shift(40.0),
+        t_s=readings.t_s[:60] + 30.0,
+    )
+    scan = LiveScan(setup())
+    scan.add(readings)
+    before = scan.advance(Work()).map
+    scan.add(aside)
+    assert scan.progress.wider_due
+    between = scan.advance(Work(grow=True)).map
+    after = scan.advance(Work(widen=True, replay=0, passes=0)).map
+    assert before is not None
+    assert between is not None
+    assert after is not None
+    assert between.grid.size == before.grid.size
+    assert after.grid.size[0] > before.grid.size[0]
+    old = before.grid.points()
+    index = np.rint(after.grid.index_of(old)).astype(int)
+    i, j, k = index.T
+    assert (after.activity[k, j, i] == between.activity.reshape(-1)).all()
+    new = np.ones(after.grid.shape, dtype=bool)
+    new[k, j, i] = False
+    assert new.any()
+    assert not after.examined[new].any()
+    assert (after.mda_kbq[new] == NOT_EXAMINED).all()
+
+
+def shift(x_mm: float) -> np.ndarray:
+    matrix = np.zeros((4, 4))
+    matrix[0, 3] = x_mm
+    return matrix
+
+
+def test_too_few_readings_give_no_map(readings: Readings) -> None:
+    scan = LiveScan(setup())
+    scan.add(readings.head(5))
+    assert scan.advance(Work()).map is None
+
+
+def test_merged_readings_expect_the_same_counts(readings: Readings) -> None:
+    problem = problem_of(readings)
+    point = np.array([SOURCE])
+    bins = PoseBins(1)
+    bins.take(readings, problem.rows(point).astype(np.float32))
+    merged = bins.problem(problem)
+    assert len(bins) < len(readings)
+    assert merged.data.counts.sum() == readings.counts.sum()
+    # Sum over readings of live time times response, one by one and merged; rows are in single precision.
+    expected = float(readings.live_s @ problem.rows(point)[:, 0])
+    assert float(merged.data.live_s @ merged.rows(point)[:, 0]) == pytest.approx(expected, rel=1e-5)
+    assert float(merged.data.live_s @ bins.rows[:, 0]) == pytest.approx(expected, rel=1e-5)
+    background = readings.live_s @ problem.background_rows
+    assert merged.data.live_s @ merged.background_rows == pytest.approx(background, rel=1e-9)
+
+
+def test_bins_are_made_wider_rather_than_too_many() -> None:
+    readings = raster(4000, half_mm=200.0)
+    rows = np.arange(4000.0, dtype=np.float32)[:, None]
+    bins = PoseBins(1)
+    bins.take(readings.head(1500), rows)
+    bins.take(readings, rows)
+    assert 0.3 * MOST_BINS < len(bins) <= MOST_BINS
+    at_once = PoseBins(1)
+    at_once.take(readings, rows)
+    assert (at_once.rows == bins.rows).all()
+
+
+def test_a_log_hands_out_views_that_later_readings_do_not_change(readings: Readings) -> None:
+    log = ReadingLog()
+    log.append(readings.head(100))
+    early = log.all
+    log.append(readings.select(slice(100, None)))
+    assert len(early) == 100
+    assert (early.counts == readings.counts[:100]).all()
+    assert (log.all.mid_poses == readings.mid_poses).all()
+    assert (log.all.first == readings.first).all()
