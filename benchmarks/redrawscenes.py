@@ -17,13 +17,14 @@ from navigation.simulate.rates import Background, Source, ellipsoid
 Array = NDArray[np.float64]
 Rng = np.random.Generator
 PLAIN = Instruments()
+Drawn = tuple[list[Source], list[Source], float]
 
 
 @dataclass(frozen=True)
 class Scene:
     """How to draw a patient, with which counter, and the figures asked for: median error, share found."""
 
-    build: Callable[[Rng, Body], tuple[list[Source], list[Source], float]]
+    build: Callable[[Rng, Body], Drawn]
     instruments: Instruments = PLAIN
     error_mm: float | None = None
     found: float = 0.9
@@ -69,14 +70,12 @@ def _place(rng: Rng) -> Array:
     return rng.uniform(-12.0, 12.0, 2)
 
 
-def _occult(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _occult(rng: Rng, body: Body) -> Drawn:
     return [node(body, _place(rng), rng.uniform(23, 27), 40.0)], [], 1.0
 
 
-def _pair(
-    first_kbq: float, second_kbq: float, level: float
-) -> Callable[..., tuple[list[Source], list[Source], float]]:
-    def build(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _pair(first_kbq: float, second_kbq: float, level: float) -> Callable[[Rng, Body], Drawn]:
+    def build(rng: Rng, body: Body) -> Drawn:
         here, depth = _place(rng), rng.uniform(18, 22)
         there = _aside(rng, here, 15.0)
         return [node(body, here, depth, first_kbq, 3.0), node(body, there, depth, second_kbq, 3.0)], [], level
@@ -84,7 +83,7 @@ def _pair(
     return build
 
 
-def _beside_organ(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _beside_organ(rng: Rng, body: Body) -> Drawn:
     here = _place(rng)
     organ = at_depth(body, _aside(rng, here, rng.uniform(38, 46)), rng.uniform(36, 46))
     kbq = rng.uniform(60.0, 120.0)
@@ -92,7 +91,7 @@ def _beside_organ(rng: Rng, body: Body) -> tuple[list[Source], list[Source], flo
     return [node(body, here, rng.uniform(14, 20), kbq)], [hot], 0.5
 
 
-def _cold_water(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _cold_water(rng: Rng, body: Body) -> Drawn:
     here = _place(rng)
     there = _aside(rng, here, rng.uniform(30, 38))
     nodes = [
@@ -102,12 +101,12 @@ def _cold_water(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float
     return nodes, [], 0.0
 
 
-def _annihilation(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _annihilation(rng: Rng, body: Body) -> Drawn:
     return [node(body, _place(rng), rng.uniform(16, 24), 100.0)], [], 0.5
 
 
-def _depot(kbq: float) -> Callable[[Rng, Body], tuple[list[Source], list[Source], float]]:
-    def build(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _depot(kbq: float) -> Callable[[Rng, Body], Drawn]:
+    def build(rng: Rng, body: Body) -> Drawn:
         here, depth = _place(rng), rng.uniform(13, 19)
         place = at_depth(body, _aside(rng, here, 20.0), depth + rng.uniform(-3, 3))
         return (
@@ -119,7 +118,17 @@ def _depot(kbq: float) -> Callable[[Rng, Body], tuple[list[Source], list[Source]
     return build
 
 
-def _empty(rng: Rng, body: Body) -> tuple[list[Source], list[Source], float]:
+def _alone(rng: Rng, body: Body) -> Drawn:
+    """A depot of 5 MBq or a hot deep organ, and nothing else."""
+    here, depot = _place(rng), rng.random() < 0.5
+    if depot:
+        place = at_depth(body, here, rng.uniform(10, 20))
+        return [], [ellipsoid("depot", place, rng.uniform(3, 5, 3), 5000.0)], 0.3
+    place = at_depth(body, _aside(rng, here, rng.uniform(0, 35)), rng.uniform(32, 45))
+    return [], [ellipsoid("organ", place, rng.uniform(10.0, 17.0, 3), rng.uniform(2e3, 8e3), 300)], 0.3
+
+
+def _empty(rng: Rng, body: Body) -> Drawn:
     return [], [], rng.uniform(0.1, 1.5)
 
 
@@ -134,5 +143,6 @@ SCENES = {
     "node_511": Scene(_annihilation, Instruments("F-18"), error_mm=4.2),
     "depot_500": Scene(_depot(500.0), error_mm=4.5),
     "depot_5000": Scene(_depot(5000.0), found=0.0),
+    "hot_alone": Scene(_alone),
     "empty": Scene(_empty),
 }

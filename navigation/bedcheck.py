@@ -19,6 +19,7 @@ from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.reconstruction.live import ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
+from navigation.shadow import SHADOWED_GROWTH, shading
 from navigation.spots import (
     Z95,
     Thresholds,
@@ -76,15 +77,22 @@ def check_bed(
     quantile = float(norm.ppf(confidence))
     response = state.setup.response
     inflate = 1.0 + quantile * float(np.hypot(SENSITIVITY_SYSTEMATIC, response.systematic_relative_sd))
-    blind = _blinded(state, points)
-    mda = np.where(blind, np.inf, scores.mda_kbq * inflate)
-    limit = np.where(blind, np.inf, scores.upper_limit_kbq(quantile) * inflate)
+    growth = _shading(state, points, fit, {index for index, _ in significances})
+    blind, shadowed = _blinded(state, points), growth >= SHADOWED_GROWTH
+    lost = blind | shadowed
+    mda = np.where(lost, np.inf, scores.mda_kbq * inflate * growth)
+    limit = np.where(lost, np.inf, scores.upper_limit_kbq(quantile) * inflate * growth)
     covered = (mda <= threshold_kbq) & (limit < threshold_kbq)
     share = float(covered.mean()) if len(covered) else 0.0
     widest = widest_patch(points, covered)
     reach = float(np.asarray(cKDTree(points).query(state.problem.readings.mid_poses[:, :3, 3])[0]).min())
     reasons = reasons_of(
-        state.result, state.geometry.surface_source, share, reach > OUT_OF_REACH_MM, float(blind.mean())
+        state.result,
+        state.geometry.surface_source,
+        share,
+        reach > OUT_OF_REACH_MM,
+        float(blind.mean()),
+        float(shadowed.mean()),
     )
     blocked = _blocked(state)
     finding = _finding(bool(residuals), share, widest, blocked)
@@ -113,6 +121,7 @@ def check_bed(
         samples_placed=state.result.samples_placed,
         samples_saturated=state.result.samples_saturated,
         saturated_fraction=float(blind.mean()),
+        shadowed_fraction=float(shadowed.mean()),
     )
 
 
@@ -122,6 +131,13 @@ def _blinded(state: ScanState, points: Array) -> NDArray[np.bool_]:
     if not data.n_saturated:
         return np.zeros(len(points), dtype=bool)
     return blinded(state.problem.rows(points), data)
+
+
+def _shading(state: ScanState, points: Array, fit: JointFit, suspected: set[int]) -> Array:
+    """By how much (m,) sources beside the bed widen what is open in it."""
+    beside = [s for i, s in enumerate(fit.sources) if i not in suspected]
+    known = fit_sources(state.problem, beside, fit.background, state.found.precision, fixed=True)
+    return shading(state.problem, known, state.found.precision, state.problem.rows(points))
 
 
 def bed_voxels(state: ScanState, bed: Bed) -> Array:
@@ -222,9 +238,10 @@ def _blocked(state: ScanState) -> str | None:
     if state.setup.spill is not None and state.setup.spill.doubt is not None:
         return state.setup.spill.doubt
     goodness = state.result.goodness
-    if goodness is not None and goodness.flagged:
+    fault = latency_fault(state)
+    if fault is None and goodness is not None and goodness.flagged:
         return goodness.reasons[0]
-    return latency_fault(state)
+    return fault
 
 
 def latency_fault(state: ScanState) -> str | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from navigation.background import Background
 from navigation.likelihood import Counts, KnownRate, inverse_information
 from navigation.projector import Projector
+from navigation.responseerror import COMMON, PER_SOURCE, STRONG, common_errors, factor, relative_errors
 from tracking.sample import Readings
 
 Array = NDArray[np.float64]
@@ -28,6 +29,8 @@ CONVERGED = 1e-3
 # Relative error of the response beyond its calibration (tilt of the axis, drift, asymmetry of the head, shape of the
 # source): inside the collimator's view, and in the tail, where the response is below TAIL of that on the axis.
 BEAM_ERROR, TAIL_ERROR, TAIL = 0.05, 0.25, 0.05
+# What of it no smooth error explains, from reading to reading, where the smooth ones are fitted.
+UNMODELLED = 0.3
 # Tissue share below which a source may not lie: activity is in the patient, not in the air.
 LEAST_TISSUE = 0.25
 
@@ -58,6 +61,9 @@ class Source:
     activity_kbq: float
     radius_mm: float = 0.0
     known: Known | None = None
+    errors: Array | None = (
+        None  # (PER_SOURCE,) of the response towards it, in standard errors, where it is strong
+    )
 
     def spread(self) -> tuple[Array, Array]:
         """Points (k, 3) in Reference that stand for the source, and their shares (k,) of it."""
@@ -139,6 +145,10 @@ class Problem:
         result: Array = np.stack(relative, axis=1) * rows * np.array([s.activity_kbq for s in sources])
         return result
 
+    def unmodelled_error(self, sources: list[Source], rows: Array) -> Array:
+        """What of it (n, k) is left where the smooth errors of strong sources are fitted."""
+        return UNMODELLED * self.model_error(sources, rows)
+
     def _relative_error(self, position_mm: Array, poses: Array) -> Array:
         offset = position_mm - poses[:, :3, 3]
         z = np.einsum("ni,ni->n", offset, poses[:, :3, 2])
@@ -183,6 +193,8 @@ class JointFit:
     latency_free: bool  # whether the last parameter is the latency
     objective: float
     latency_shift_s: float
+    # (n, e) in cps: what one standard error of each error of the response towards strong sources changes
+    error_columns: Array
 
     def block(self, index: int) -> Array:
         """(4, 4) covariance of x, y, z in mm and log activity of one source."""
@@ -210,6 +222,7 @@ def fit_sources(
     """
     state = _State(problem, list(sources), background.copy(), precision, 0.0)
     state.evaluate()
+    state.mark_strong()
     for _ in range(ITERATIONS):
         gained = state.advance(fixed, held)
         if gained < CONVERGED:
@@ -226,44 +239,91 @@ class _State:
         self.problem, self.sources, self.background = problem, sources, background
         self.precision, self.latency = precision, latency
         self.latency_free = problem.latency_sd_s > 0
+        self.common = np.zeros(COMMON)
 
     def evaluate(self) -> None:
+        """Rows of the sources where they are now, and what follows from them."""
         p = self.problem
         self.rows = p.source_rows(self.sources) if self.sources else np.zeros((len(p.decay), 0))
+        self._respond()
+
+    def mark_strong(self) -> None:
+        """From here on the errors of the response towards strong sources are fitted too."""
+        _, information = self.problem.data.weights(self.rate)
+        for i, source in enumerate(self.sources):
+            told = float(information @ self.each[:, i] ** 2)
+            if source.errors is None and told > STRONG**2:
+                self.sources[i] = replace(source, errors=np.zeros(PER_SOURCE))
+        self._respond()
+
+    @property
+    def strong(self) -> list[int]:
+        """Sources whose response may err."""
+        return [i for i, source in enumerate(self.sources) if source.errors is not None]
+
+    def _respond(self) -> None:
+        p, poses = self.problem, self.problem.readings.mid_poses
+        self.factors = np.ones((len(p.decay), len(self.sources)))
+        relative = []
+        for i in self.strong:
+            relative.append(relative_errors(self.sources[i].position_mm, poses))
+            self.factors[:, i] = factor(relative[-1], np.asarray(self.sources[i].errors))
         activity = np.array([s.activity_kbq for s in self.sources])
-        self.source_rate = self.rows[:, ::7] @ activity
+        self.each = self.rows[:, ::7] * self.factors * activity
+        self.source_rate = self.each.sum(axis=1)
         self.delay = p.latency_derivative(self.source_rate)
+        columns = [r * self.each[:, i : i + 1] for i, r in zip(self.strong, relative, strict=True)]
+        common = np.zeros((len(p.decay), COMMON))
+        for i in self.strong:
+            place = self.sources[i].position_mm
+            common += common_errors(place, self._gradient(i), self.each[:, i], poses, p.readings.t_s)
+        self.columns = np.concatenate([*columns, common[:, : COMMON * bool(columns)]], axis=1)
         self.rate = p.background_rows @ self.background + self.source_rate + self.delay * self.latency
+        self.rate = self.rate + common @ self.common
         self.objective = self._objective()
+
+    def _gradient(self, index: int) -> Array:
+        """(n, 3): change of a source's rate with its place, cps/mm."""
+        r = self.rows[:, 7 * index : 7 * index + 7]
+        scale = self.sources[index].activity_kbq * self.factors[:, index] / (2 * DERIVATIVE_MM)
+        result: Array = scale[:, None] * (r[:, 2::2] - r[:, 1:6:2])
+        return result
+
+    def _errors(self) -> Array:
+        """(e,): the errors of the response, in standard errors, in the order of `columns`."""
+        own = [np.asarray(self.sources[i].errors) for i in self.strong]
+        return np.concatenate([*own, self.common]) if own else np.zeros(0)
 
     def _objective(self) -> float:
         value = self.problem.data.log_likelihood(self.rate) - 0.5 * float(self.precision @ self.background**2)
         if self.problem.latency_sd_s > 0:
             value -= 0.5 * (self.latency / self.problem.latency_sd_s) ** 2
-        return value - 0.5 * float(sum(s.misplaced @ s.misplaced for s in self.sources))
+        errors = self._errors()
+        return value - 0.5 * float(sum(s.misplaced @ s.misplaced for s in self.sources) + errors @ errors)
 
     def _design(self) -> Array:
         columns = [self.problem.background_rows]
-        for i, source in enumerate(self.sources):
-            r = self.rows[:, 7 * i : 7 * i + 7]
-            gradient = (r[:, 2::2] - r[:, 1:6:2]) / (2 * DERIVATIVE_MM)
-            columns += [source.activity_kbq * gradient, source.activity_kbq * r[:, :1]]
+        for i in range(len(self.sources)):
+            columns += [self._gradient(i), self.each[:, i : i + 1]]
         if self.latency_free:
             columns.append(self.delay[:, None])
-        return np.concatenate(columns, axis=1)
+        return np.concatenate([*columns, self.columns], axis=1)
 
     def _normal(self) -> tuple[Array, Array]:
         """Gradient and curvature of the objective in all parameters."""
         design = self._design()
         score, information = self.problem.data.weights(self.rate)
-        model = self.problem.model_error(self.sources, self.rows[:, ::7])
+        model = self.problem.unmodelled_error(self.sources, self.rows[:, ::7])
         damped = information / (1.0 + information * (model**2).sum(axis=1))
         prior = np.zeros(design.shape[1])
         prior[: len(self.background)] = self.precision
         theta = np.zeros(design.shape[1])
         theta[: len(self.background)] = self.background
+        errors = self._errors()
+        known = len(prior) - len(errors)
+        prior[known:], theta[known:] = 1.0, errors
         if self.latency_free:
-            prior[-1], theta[-1] = 1.0 / self.problem.latency_sd_s**2, self.latency
+            prior[known - 1], theta[known - 1] = 1.0 / self.problem.latency_sd_s**2, self.latency
         for i, source in enumerate(self.sources):
             at = slice(len(self.background) + 4 * i, len(self.background) + 4 * i + 3)
             prior[at] = source.place_precision
@@ -287,13 +347,13 @@ class _State:
         step = np.zeros(len(gradient))
         step[free] = np.linalg.solve(lifted[np.ix_(free, free)], gradient[free])
         step = self._limited(step)
-        before = (self.sources, self.background, self.latency, self.objective)
+        before = (self.sources, self.background, self.latency, self.objective, self.common)
         for _ in range(8):
             self._move(before, step)
             if self.objective >= before[3]:
                 return self.objective - before[3]
             step = step / 3
-        self.sources, self.background, self.latency = before[0], before[1], before[2]
+        self.sources, self.background, self.latency, _, self.common = before
         self.evaluate()
         return 0.0
 
@@ -305,10 +365,16 @@ class _State:
             scale = min(scale, LARGEST_LOG_STEP / max(abs(float(part[3])), 1e-9))
         return step * min(scale, 1.0)
 
-    def _move(self, before: tuple[list[Source], Array, float, float], step: Array) -> None:
-        q = len(self.background)
+    def _move(self, before: tuple[list[Source], Array, float, float, Array], step: Array) -> None:
+        q, at = len(self.background), len(self.background) + 4 * len(before[0])
         self.background = before[1] + step[:q]
-        self.latency = before[2] + (float(step[-1]) if self.latency_free else 0.0)
+        self.latency = before[2] + (float(step[at]) if self.latency_free else 0.0)
+        errors, moved_errors = at + self.latency_free, {}
+        for i in self.strong:
+            moved_errors[i] = np.asarray(before[0][i].errors) + step[errors : errors + PER_SOURCE]
+            errors += PER_SOURCE
+        if moved_errors:
+            self.common = before[4] + step[errors:]
         self.sources = []
         tissue = self.problem.projector.tissue
         for i, source in enumerate(before[0]):
@@ -317,21 +383,28 @@ class _State:
             if tissue is not None and tissue.at(moved[None])[0] < LEAST_TISSUE:
                 moved = source.position_mm
             self.sources.append(
-                replace(source, position_mm=moved, activity_kbq=source.activity_kbq * float(np.exp(part[3])))
+                replace(
+                    source,
+                    position_mm=moved,
+                    activity_kbq=source.activity_kbq * float(np.exp(part[3])),
+                    errors=moved_errors.get(i),
+                )
             )
         self.evaluate()
 
     def result(self) -> JointFit:
         _, curvature = self._normal()
+        told = len(curvature) - self.columns.shape[1]
         return JointFit(
             tuple(self.sources),
             self.background,
             self.rate,
             self.source_rate,
-            inverse_information(curvature),
+            inverse_information(curvature)[:told, :told],
             self.latency_free,
             self.objective,
             self.latency,
+            self.columns,
         )
 
 

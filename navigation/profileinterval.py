@@ -53,9 +53,9 @@ def _counting_alone(problem: Problem, fit: JointFit, precision: Array, index: in
     for i, source in enumerate(sources):
         r = rows[:, 7 * i : 7 * i + 7]
         columns += [source.activity_kbq * (r[:, 2::2] - r[:, 1:6:2]), source.activity_kbq * r[:, :1]]
-    design = np.concatenate(columns, axis=1)
+    design = np.concatenate([*columns, fit.error_columns], axis=1)
     _, information = problem.data.weights(fit.rate_cps)
-    prior = np.concatenate([precision, np.zeros(4 * len(sources))])
+    prior = np.concatenate([precision, np.zeros(4 * len(sources)), np.ones(fit.error_columns.shape[1])])
     curvature = design.T @ (information[:, None] * design) + np.diag(prior)
     at = len(precision) + 4 * index + 3
     return float(np.sqrt(max(inverse_information(curvature)[at, at], 0.0)))

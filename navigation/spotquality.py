@@ -23,6 +23,8 @@ MOSTLY = 0.5
 DEEP_MM = 30.0
 # Readings round a focus: faces this near beside it; none within this angle is the edge of what was scanned.
 BESIDE_MM, TOO_NEAR_MM, WIDEST_GAP_RAD = 40.0, 3.0, float(np.deg2rad(170.0))
+# An error of this share of its neighbours' counts is no rarity in their tail: a focus worth no more is told with care.
+COMMON_ERROR = 0.1
 # A probe that looked from all sides has no common axis, and no edge: mean of the unit axes.
 LEAST_COMMON_AXIS = 0.1
 # Readings that see a focus at least this well, and what their misfit must exceed to be no chance: by so many standard
@@ -77,6 +79,7 @@ def quality_of(
         _wide(sd_mm, looks.counts(problem.data.live_s), depth_mm),
         _open_activity(log_sd),
         _edge(problem, source),
+        _beside(problem, fit, index, looks),
         _misfit(problem, fit, looks),
         _extrapolated(problem, source),
     )
@@ -120,6 +123,17 @@ def _edge(problem: Problem, source: Source) -> str | None:
     if gap <= WIDEST_GAP_RAD:
         return None
     return "at the edge of coverage: the probe was on one side of it only"
+
+
+def _beside(problem: Problem, fit: JointFit, index: int, looks: Looks) -> str | None:
+    """Whether an error of the response towards hotter foci that is no rarity would make up the whole of it."""
+    others = fit.source_rate_cps - looks.own_cps
+    weight = problem.data.weights(fit.rate_cps)[1] * looks.own_cps
+    shared = float(weight @ others)
+    if len(fit.sources) < 2 or shared <= 0.0 or float(weight @ looks.own_cps) > COMMON_ERROR * shared:
+        return None
+    equal = 100.0 * float(weight @ looks.own_cps) / shared
+    return f"beside a hotter focus: an error of {equal:.1f} % of its response would equal this one"
 
 
 def _misfit(problem: Problem, fit: JointFit, looks: Looks) -> str | None:

@@ -42,9 +42,14 @@ SMALLEST_LEVEL = 1e-3
 # Radii that a source significant enough to show its size may take, in mm.
 RADII_MM = (0.0, 5.0, 8.0, 12.0, 16.0, 22.0)
 # While the scan goes on only a hot organ is worth the time that sizes take.
-SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 15.0, 60.0
+SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 30.0, 120.0
 # Gain in log-likelihood (twice) that a size must bring: the 0.1 % quantile of chi2 with one degree of freedom.
 SIZE_GAIN = 10.8
+# So much above the threshold of what is reported a source may owe its place there to having been refined off the
+# search points, and how far from it these are asked.
+BORDERLINE, ON_GRID_MM = 1.15, 12.0
+# Half of what the refinement is worth on average: a true source is refined as well.
+OFF_GRID = 1.02
 # Two fitted sources this close are one, unless the likelihood insists.
 NEIGHBOUR_MM = 25.0
 # Significance that an organ of the study must have to be part of the model: its place is no search.
@@ -53,9 +58,11 @@ ORGAN_SIGNIFICANCE = 3.0
 ROUGH_MISFIT = 2.5
 # Shift of the significance by other sources' model error below which a source stands alone.
 NO_LEAKAGE = 0.25
+# So many times the error that no smooth one explains may make up a source beside a hot one.
+BEYOND_DOUBT = 2.0
 # Placement beyond counting, per axis: tip calibration and tracking (0.4 mm), an axis off by a degree seen over 25 mm
 # (0.44 mm), the touched surface (0.3 mm), added in squares.
-POSITION_SYSTEMATIC_MM = 0.7
+POSITION_SYSTEMATIC_MM = 0.25
 PLACE_SHARE = 0.5
 Z95 = 1.96
 # Prior precision of a place (1/mm2) and of an activity (1/kBq2): keeps what is undetermined finite.
@@ -145,10 +152,11 @@ def nuisance_of(problem: Problem, fit: JointFit, precision: Array, free: list[in
     for i, source in enumerate(sources):
         r = rows[:, 7 * i : 7 * i + 7]
         columns += [source.activity_kbq * (r[:, 2::2] - r[:, 1:6:2]), r[:, :1]]
-    design = np.concatenate(columns, axis=1)
+    design = np.concatenate([*columns, fit.error_columns], axis=1)
     # A weak prior keeps undetermined directions of a source finite.
     weak = np.array([[max(WEAK_PLACE, s.place_precision)] * 3 + [WEAK_ACTIVITY] for s in sources]).ravel()
-    return Nuisance(problem.data, design, np.concatenate([precision, weak]), fit.rate_cps)
+    errors = np.ones(fit.error_columns.shape[1])
+    return Nuisance(problem.data, design, np.concatenate([precision, weak, errors]), fit.rate_cps)
 
 
 def thresholds_of(problem: Problem, rows: Array32, replicates: int = REPLICATES) -> Thresholds:
@@ -182,6 +190,12 @@ def find(
     significance = tuple(gains)
     if prune:
         fit, significance = _prune(problem, fit, precision, thresholds)
+        significance = tuple(
+            _on_grid(problem, fit, precision, i, points_mm, rows)
+            if thresholds.report <= s < BORDERLINE * thresholds.report
+            else s
+            for i, s in enumerate(significance)
+        )
     return Found(fit, significance, thresholds, null, precision, final=prune)
 
 
@@ -266,6 +280,7 @@ def misfit(problem: Problem, rate_cps: Array) -> float:
 def needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
     """Twice the log-likelihood that a source must be worth beside others whose counts the model may get wrong."""
     bias, inflation = _leakage(problem, fit, index)
+    bias *= BEYOND_DOUBT
     beside = bias > NO_LEAKAGE
     return ((thresholds.report if beside else thresholds.model) * inflation + bias * inflation) ** 2
 
@@ -278,7 +293,7 @@ def _leakage(problem: Problem, fit: JointFit, index: int) -> tuple[float, float]
     """
     rows = problem.source_rows(list(fit.sources))[:, ::7]
     own = rows[:, index]
-    error = np.delete(problem.model_error(list(fit.sources), rows), index % len(fit.sources), axis=1)
+    error = np.delete(problem.unmodelled_error(list(fit.sources), rows), index % len(fit.sources), axis=1)
     _, information = problem.data.weights(fit.rate_cps)
     strength = float(information @ own**2)
     if strength <= LEAST_INFORMATION:
@@ -294,7 +309,7 @@ def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows
         return scores.significance
     _, information = problem.data.weights(fit.rate_cps)
     sources = list(fit.sources)
-    error = problem.model_error(sources, problem.source_rows(sources)[:, ::7])
+    error = problem.unmodelled_error(sources, problem.source_rows(sources)[:, ::7])
     excess = information**2 * (error**2).sum(axis=1)
     extra = np.einsum("nm,nm->m", rows, rows * excess.astype(np.float32)[:, None], dtype=np.float64)
     return scores.guarded(extra)
@@ -303,11 +318,17 @@ def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows
 def _sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
     """Let strong sources grow or shrink by a step while the likelihood gains enough."""
     for index in range(len(fit.sources)):
-        if fit.sources[index].known is not None or fit.block(index)[3, 3] > 1.0 / significance**2:
+        if fit.sources[index].known is not None or _strength(problem, fit, index) < significance:
             continue
         for direction in (1, -1):
             fit = _resized(problem, fit, precision, index, direction)
     return fit
+
+
+def _strength(problem: Problem, fit: JointFit, index: int) -> float:
+    """In how many standard deviations the counts of one source show, were all else known."""
+    own = problem.source_rows([fit.sources[index]])[:, 0] * fit.sources[index].activity_kbq
+    return float(np.sqrt(problem.data.weights(fit.rate_cps)[1] @ own**2))
 
 
 def _resized(problem: Problem, fit: JointFit, precision: Array, index: int, direction: int) -> JointFit:
@@ -344,8 +365,23 @@ def _without(problem: Problem, fit: JointFit, precision: Array, index: int) -> J
     """The best model without one source; neighbours may move to take its place."""
     kept = [s for i, s in enumerate(fit.sources) if i != index]
     gone = fit.sources[index].position_mm
-    near = any(np.linalg.norm(s.position_mm - gone) < NEIGHBOUR_MM for s in kept)
-    return fit_sources(problem, kept, fit.background, precision, fixed=not near)
+    near = any(np.linalg.norm(s.position_mm - gone) < NEIGHBOUR_MM + s.radius_mm for s in kept)
+    trial = fit_sources(problem, kept, fit.background, precision, fixed=not near)
+    # Two foci may be one that is extended.
+    return _sized(problem, trial, precision, SIZE_SIGNIFICANCE) if near else trial
+
+
+def _on_grid(
+    problem: Problem, fit: JointFit, precision: Array, index: int, points_mm: Array, rows: Array32
+) -> float:
+    """Significance of a source among the search points, whose maximum the thresholds are of: off them it is more."""
+    without = _without(problem, fit, precision, index)
+    near = np.linalg.norm(points_mm - fit.sources[index].position_mm, axis=1) <= ON_GRID_MM
+    gain = float(np.sqrt(2 * max(fit.objective - without.objective, 0.0)))
+    if not near.any():
+        return gain
+    scores = score_map(rows[:, near], nuisance_of(problem, without, precision))
+    return min(gain, OFF_GRID * float(guarded_significance(problem, scores, without, rows[:, near]).max()))
 
 
 def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tuple[Spot, ...]:
