@@ -35,8 +35,8 @@ Record = dict[str, Any]
 GEOMETRIES = 12
 # Scans in one shard: some seconds of work each.
 SHARD = {"null": 100, "mda": 100, "focus": 10}
-# The thresholds of a geometry move by some hundredths from scan to scan: farther from them they need no reckoning.
-NEAR_THRESHOLD = 0.06
+# The thresholds of a geometry move by a hundredth or two from scan to scan: farther from them they need no reckoning.
+NEAR_THRESHOLD = 0.03
 # Scores are made with the geometry's own information first; exactly where they come so near their largest.
 NEAR_LARGEST = 0.4
 # The model's own counts are drawn for one scan in so many of the simulator's: they test the arithmetic alone.
@@ -128,12 +128,19 @@ def nuisance(problem: Problem) -> Nuisance:
     return Nuisance(problem.data, problem.background_rows, precision, fit.rate_cps)
 
 
-def null_scan(case: Case, rng: np.random.Generator) -> Record:
-    """Nothing there: the maximum over field and bed, and one place picked at random."""
-    problem, rows = case.draw(rng), case.scan.search_rows
-    null = nuisance(problem)
-    place = int(rng.choice(case.seen))
-    largest, in_bed, z = _largest(case, null, place)
+def null_scans(case: Case, rng: np.random.Generator, n: int) -> list[Record]:
+    """Nothing there: the maximum over field and bed, and one place picked at random. Scores are made together."""
+    problems = [case.draw(rng) for _ in range(n)]
+    nulls = [nuisance(problem) for problem in problems]
+    plain = np.stack([null.data.weights(null.rate_cps)[0] for null in nulls]).astype(np.float32)
+    scores = (plain @ case.scan.search_rows).astype(np.float64)
+    places = rng.choice(case.seen, n)
+    return [_null(case, *of_one) for of_one in zip(problems, nulls, scores, places, strict=True)]
+
+
+def _null(case: Case, problem: Problem, null: Nuisance, score: Array, place: int) -> Record:
+    rows = case.scan.search_rows
+    largest, in_bed, z = _largest(case, null, score, int(place))
     five, one = _passed(largest, case.thresholds, rows, null)
     bed_five, bed_one = _passed(in_bed, case.bed_thresholds, rows[:, case.bed], null)
     record: Record = {
@@ -150,17 +157,15 @@ def null_scan(case: Case, rng: np.random.Generator) -> Record:
     return record | {"entered": entered, "reported": len(stood)}
 
 
-def _largest(case: Case, null: Nuisance, place: int) -> tuple[float, float, float]:
+def _largest(case: Case, null: Nuisance, score: Array, place: int) -> tuple[float, float, float]:
     """Largest significance of field and bed, and that of one place.
 
     Only columns that come near the largest are reckoned with the scan's own information.
     """
-    rows, mean = case.scan.search_rows, case.mean
-    score, _ = null.data.weights(null.rate_cps)
-    rough = replace(mean, score=(score.astype(np.float32) @ rows).astype(np.float64)).significance
+    rough = replace(case.mean, score=score).significance
     near = np.flatnonzero(rough >= rough.max() - NEAR_LARGEST)
     chosen = np.concatenate([[place], case.bed, near])
-    exact = score_map(np.ascontiguousarray(rows[:, chosen]), null).significance
+    exact = score_map(np.ascontiguousarray(case.scan.search_rows[:, chosen]), null).significance
     return float(exact.max()), float(exact[1 : 1 + len(case.bed)].max()), float(exact[0])
 
 
@@ -234,11 +239,12 @@ def _judged(near: list[Spot], position: Array, activity: float) -> Record:
     }
 
 
-SCANS: dict[str, Callable[[Case, np.random.Generator], Record]] = {
-    "null": null_scan,
-    "mda": mda_scan,
-    "focus": focus_scan,
-}
+def scans(kind: str, case: Case, rng: np.random.Generator) -> list[Record]:
+    """The scans of one shard."""
+    if kind == "null":
+        return null_scans(case, rng, SHARD[kind])
+    one = mda_scan if kind == "mda" else focus_scan
+    return [one(case, rng) for _ in range(SHARD[kind])]
 
 
 def shards(wanted: dict[str, int]) -> list[Shard]:
@@ -266,8 +272,7 @@ def run(wanted: dict[str, int], out: Path) -> None:
             built = (place, redrawable(shard.geometry, shard.few))
         if case is None or case[0] != (*place, shard.source):
             case = ((*place, shard.source), case_of(built[1], shard.source))
-        rng = shard.rng
-        lines = [json.dumps(SCANS[shard.kind](case[1], rng)) for _ in range(SHARD[shard.kind])]
+        lines = [json.dumps(record) for record in scans(shard.kind, case[1], shard.rng)]
         part = out / (shard.name + ".part")
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
         os.replace(part, out / shard.name)
