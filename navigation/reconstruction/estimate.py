@@ -7,16 +7,12 @@ DOI 10.1111/j.1467-9868.2009.00698.x). Its cost does not grow with the scan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.counter.deadtime import DeadTime
 from navigation import _core
-from navigation.likelihood import Counts
 from navigation.projector import THREADS
-from navigation.reconstruction.osem import WELL_SEEN_QUANTILE
+from navigation.reconstruction.osem import WELL_SEEN_QUANTILE, Told
 from navigation.reconstruction.rowstore import RowStore
 from navigation.schedule import sample
 
@@ -27,24 +23,8 @@ Array32 = NDArray[np.float32]
 # below what 50 steps of MLEM from scratch reach (benchmarks/live).
 LIVE_PRIOR_SHARE = 0.005
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Told:
-    """What the rows of a store counted, as the kernels take it: (n,) each; a silent row has no live time."""
-
-    counts: Array32
-    live: Array32
-    saturated: NDArray[np.uint8]
-    dead_time: DeadTime
-
-    @staticmethod
-    def of(data: Counts, silent: NDArray[np.bool_] | None = None) -> Told:
-        """Of the data; what is doubtful says nothing, nor what is `silent` (n,)."""
-        quiet = data.doubtful if silent is None else silent
-        counts, live = data.lowest.astype(np.float32), data.live_s.astype(np.float32)
-        if quiet is not None:
-            counts, live = np.where(quiet, np.float32(0), counts), np.where(quiet, np.float32(0), live)
-        return Told(counts, live, data.censored.astype(np.uint8), data.dead_time)
+# So many times the newest rows are all rows: then all are read. Of fewer, a full store has merged none yet.
+MANY = 8
 
 
 class LiveEstimate:
@@ -57,20 +37,20 @@ class LiveEstimate:
         self.strength = 0.0
         self._turn = 0
         self._width = store.width
-        self._seen = 0
 
     @property
     def activity(self) -> Array:
         """(width,): kBq of each voxel, and the level of the shell."""
         return self.x[: self._width].astype(np.float64)
 
-    def take(self, store: RowStore, live: Array32) -> None:
-        """Count the rows that came since into the sensitivity; those already in it are not read again."""
-        if len(store) > self._seen:
-            fresh, out = slice(self._seen, len(store)), np.empty_like(self.x)
-            _core.back_project(store.packed[fresh], store.scales[fresh], live[fresh], out, THREADS)
+    def take(self, store: RowStore, live: Array32, newest: NDArray[np.intp]) -> None:
+        """Count the newest rows into the sensitivity; those already in it are not read again, unless there are many."""
+        if len(newest) * MANY >= len(store):
+            self.sensitivity = store.back_project(live)
+        elif len(newest):
+            out = np.empty_like(self.x)
+            _core.back_project(store.packed[newest], store.scales[newest], live[newest], out, THREADS)
             self.sensitivity += out
-            self._seen = len(store)
 
     def draw_to(self, mean: Array) -> None:
         """A new mean (width,) of the prior, whose weight follows the sensitivity of well-seen voxels."""

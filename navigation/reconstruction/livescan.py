@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import Counts
 from navigation.nothingtold import unexamined, why_nothing
-from navigation.reconstruction.estimate import LiveEstimate, Told
+from navigation.reconstruction.estimate import LiveEstimate
 from navigation.reconstruction.extent import Extent
 from navigation.reconstruction.live import FEWEST_READINGS, LiveReconstruction, ScanState
-from navigation.reconstruction.osem import osem
+from navigation.reconstruction.osem import Told, osem
 from navigation.reconstruction.readinglog import ReadingLog
 from navigation.reconstruction.regrid import regridded, values_at
 from navigation.reconstruction.search import Assessment, Search
@@ -110,10 +110,12 @@ class LiveScan:
         if work.widen and self._wider is not None:
             self._widen(self._wider.result())
         stage = self._stage
-        stage.extend(self.readings)
+        newest = stage.extend(self.readings)
         if work.settle:
             self._settle(stage)
-        read = self._advance(stage, work)
+        told = stage.of_rows(self._told())
+        stage.estimate.take(stage.store, told.live, stage.newest(newest))
+        read = stage.estimate.advance(stage.store, told, work.replay, work.passes)
         if work.grow and self._wider is None:
             self._grow(stage)
         if work.seek and self._pending is None:
@@ -124,10 +126,11 @@ class LiveScan:
         """The final answer, of all readings and nothing else. Raises InputError where they are too few."""
         exact = LiveReconstruction(self.setup)
         exact.add(self.readings)
-        if self._stage is not None:
-            stage = self._stage
+        stage, self._stage = self._stage, None
+        if stage is not None and not stage.merged:
             stage.extend(self.readings)
             exact.rest_on(stage.geometry, stage.store, stage.background_rows)
+        del stage  # its rows make room for the exact ones where they were merged
         result = exact.finish()
         self.state = exact.state
         return result
@@ -142,16 +145,12 @@ class LiveScan:
         assessed = self._search.look(stage.seen(readings, limits=True))
         self._assessed = assessed
         mean = stage.mean_of(assessed.mean, assessed.level)
-        stage.estimate = LiveEstimate(stage.store, osem(stage.store, self._data(), mean))
-        stage.estimate.take(stage.store, self._told().live)
+        told = stage.of_rows(self._told())
+        stage.estimate = LiveEstimate(stage.store, osem(stage.store, told, mean))
+        stage.estimate.take(stage.store, told.live, stage.newest(len(readings)))
         stage.estimate.draw_to(mean)
         self._show_limits(stage, assessed)
         return self._frame(stage, len(stage.store))
-
-    def _advance(self, stage: Stage, work: Work) -> int:
-        told = self._told()
-        stage.estimate.take(stage.store, told.live)
-        return stage.estimate.advance(stage.store, told, work.replay, work.passes)
 
     def _data(self) -> Counts:
         """The counts so far; what the last search decided of doubtful readings holds."""
@@ -220,7 +219,8 @@ class LiveScan:
             for values in (old.concentration, old.concentration_of(old.estimate.prior))
         ]
         wider.estimate = LiveEstimate(wider.store, wider.mean_of(at[0], old.level))
-        wider.estimate.take(wider.store, self._told().live)
+        live = wider.of_rows(self._told()).live
+        wider.estimate.take(wider.store, live, wider.newest(len(self.readings)))
         wider.estimate.draw_to(wider.mean_of(at[1], level))
         self._stage = wider
         self._limits = regridded(self._limits, wider.geometry.field.grid)

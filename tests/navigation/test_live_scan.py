@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from navigation.reconstruction import reconstruct
 from navigation.reconstruction.livescan import LiveScan
 from navigation.reconstruction.posebins import MOST_BINS, PoseBins
 from navigation.reconstruction.readinglog import ReadingLog
+from navigation.reconstruction.rowstore import RowStore
 from navigation.schedule import LAST_WORK, Frame, Work
 from navigation.volume import NOT_EXAMINED, ActivityMap
 from tests.navigation.scan_model import filled, problem_of, raster, setup
@@ -205,3 +207,32 @@ def test_a_log_hands_out_views_that_later_readings_do_not_change(readings: Readi
     assert (early.counts == readings.counts[:100]).all()
     assert (log.all.mid_poses == readings.mid_poses).all()
     assert (log.all.first == readings.first).all()
+
+
+def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, readings: Readings) -> None:
+    """Old rows of nearly equal pose are merged when the store is full; counts, live time and sensitivity are kept."""
+    whole, small = LiveScan(setup()), LiveScan(setup())
+    whole.add(readings)
+    whole.advance(Work())
+    small.add(readings.head(120))
+    cramped = partial(RowStore, cap_bytes=2 * 25_000 * 150)
+    monkeypatch.setattr("navigation.reconstruction.stage.RowStore", cramped)
+    small.advance(Work(grow=True))
+    for at in range(120, len(readings), 20):
+        small.add(readings.select(slice(at, min(at + 20, len(readings)))))
+        small.advance(Work(grow=small.progress.wider_due, widen=small.progress.grown))
+    small.add(readings.select(slice(len(readings), None)))
+    stage, exact = small._stage, whole._stage
+    assert stage is not None
+    assert exact is not None
+    assert stage.merged
+    told = stage.of_rows(small._told())
+    assert len(told.counts) == len(stage.store)
+    assert told.counts.sum() == pytest.approx(readings.counts.sum())
+    assert told.live.sum() == pytest.approx(readings.live_s.sum(), rel=1e-5)
+    assert (stage.geometry.field.points_mm == exact.geometry.field.points_mm).all()
+    # Merged rows are means by live time, in half precision: 2^-11 each.
+    assert stage.store.back_project(told.live) == pytest.approx(
+        exact.estimate.sensitivity, rel=2e-3, abs=1e-9
+    )
+    assert stage.estimate.sensitivity == pytest.approx(exact.estimate.sensitivity, rel=2e-3, abs=1e-9)
