@@ -21,6 +21,9 @@ using In = nb::ndarray<const T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 template <class T, int D>
 using Out = nb::ndarray<T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 
+// Twice an index must be exact in single precision: at 4 mm a cube of 800 mm.
+constexpr std::size_t kMostTissueNodes = std::size_t{1} << 23;
+
 void need(bool ok, const char* what) {
     if (!ok) throw std::invalid_argument(what);
 }
@@ -32,6 +35,7 @@ gammanav::TissueGrid tissue_grid(const std::optional<In<float, 3>>& tissue, cons
     if (!tissue) return g;
     need(tissue->shape(0) > 1 && tissue->shape(1) > 1 && tissue->shape(2) > 1 && spacing > 0,
          "tissue must be at least 2 voxels along each axis");
+    need(tissue->size() < kMostTissueNodes, "tissue has too many voxels");
     g.values = tissue->data();
     g.nz = tissue->shape(0), g.ny = tissue->shape(1), g.nx = tissue->shape(2);
     for (int i = 0; i < 3; ++i) g.origin[i] = origin.data()[i];

@@ -43,12 +43,10 @@ GAMMANAV_INLINE Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)
 GAMMANAV_INLINE Mask above(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
 GAMMANAV_INLINE Lanes choose(Mask m, Lanes a, Lanes b) { return {_mm512_mask_blend_ps(m.m, b.v, a.v)}; }
 GAMMANAV_INLINE bool any(Mask m) { return m.m != 0; }
+GAMMANAV_INLINE Lanes towards_zero(Lanes a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
+}
 GAMMANAV_INLINE Ints whole(Lanes a) { return {_mm512_cvttps_epi32(a.v)}; }
-GAMMANAV_INLINE Lanes real(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
-GAMMANAV_INLINE Ints splat_int(std::int32_t a) { return {_mm512_set1_epi32(a)}; }
-GAMMANAV_INLINE Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
-GAMMANAV_INLINE Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
-GAMMANAV_INLINE Ints smaller(Ints a, Ints b) { return {_mm512_min_epi32(a.v, b.v)}; }
 GAMMANAV_INLINE void store(std::int32_t* p, Ints a) { _mm512_storeu_si512(p, a.v); }
 // 2^a for whole a in [-126, 127].
 GAMMANAV_INLINE Lanes power_of_two(Ints a) {
@@ -62,25 +60,39 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
                         _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-GAMMANAV_INLINE __m512 quads_of(const float* base, const std::int32_t* at) {
-    __m512 z = _mm512_castps128_ps512(_mm_loadu_ps(base + at[0]));
-    z = _mm512_insertf32x4(z, _mm_loadu_ps(base + at[4]), 1);
-    z = _mm512_insertf32x4(z, _mm_loadu_ps(base + at[8]), 2);
-    return _mm512_insertf32x4(z, _mm_loadu_ps(base + at[12]), 3);
+// Four neighbours base[at[l]] .. of eight lanes, interpolated by `share` towards those `stride` floats on: one
+// vector each. Interpolating first halves what has to be transposed.
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, __m256 share,
+                                   __m256 out[4]) {
+    const auto four = [&](int l, __m256 s) {
+        const float *one = base + at[l], *two = base + at[l + 4];
+        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one)), _mm_loadu_ps(two), 1);
+        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one + stride)),
+                                                 _mm_loadu_ps(two + stride), 1);
+        return _mm256_add_ps(low, _mm256_mul_ps(s, _mm256_sub_ps(high, low)));
+    };
+    const __m256 z0 = four(0, _mm256_permute_ps(share, 0x00)), z1 = four(1, _mm256_permute_ps(share, 0x55));
+    const __m256 z2 = four(2, _mm256_permute_ps(share, 0xaa)), z3 = four(3, _mm256_permute_ps(share, 0xff));
+    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(z0, z1));
+    const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(z0, z1));
+    const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(z2, z3));
+    const __m256d t3 = _mm256_castps_pd(_mm256_unpackhi_ps(z2, z3));
+    out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
+    out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
+    out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
+    out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
 }
-
-// The four neighbours base[at[l]] .. base[at[l] + 3] of each lane, one vector each.
-GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[4]) {
-    const __m512 z0 = quads_of(base, at), z1 = quads_of(base, at + 1);
-    const __m512 z2 = quads_of(base, at + 2), z3 = quads_of(base, at + 3);
-    const __m512d t0 = _mm512_castps_pd(_mm512_unpacklo_ps(z0, z1));
-    const __m512d t1 = _mm512_castps_pd(_mm512_unpackhi_ps(z0, z1));
-    const __m512d t2 = _mm512_castps_pd(_mm512_unpacklo_ps(z2, z3));
-    const __m512d t3 = _mm512_castps_pd(_mm512_unpackhi_ps(z2, z3));
-    out[0].v = _mm512_castpd_ps(_mm512_unpacklo_pd(t0, t2));
-    out[1].v = _mm512_castpd_ps(_mm512_unpackhi_pd(t0, t2));
-    out[2].v = _mm512_castpd_ps(_mm512_unpacklo_pd(t1, t3));
-    out[3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(t1, t3));
+GAMMANAV_INLINE __m512 joined(__m256 low, __m256 high) {
+    return _mm512_castpd_ps(
+        _mm512_insertf64x4(_mm512_castps_pd(_mm512_castps256_ps512(low)), _mm256_castps_pd(high), 1));
+}
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, Lanes share,
+                                   Lanes out[4]) {
+    __m256 low[4], high[4];
+    quads_between(base, at, stride, _mm512_castps512_ps256(share.v), low);
+    quads_between(base, at + 8, stride,
+                  _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(share.v), 1)), high);
+    for (int i = 0; i < 4; ++i) out[i].v = joined(low[i], high[i]);
 }
 
 // The two neighbours base[at[l]], base[at[l] + 1] of each lane.
@@ -144,18 +156,11 @@ GAMMANAV_INLINE Lanes choose(Mask m, Lanes a, Lanes b) {
     return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
 }
 GAMMANAV_INLINE bool any(Mask m) { return _mm256_movemask_ps(_mm256_or_ps(m.lo, m.hi)) != 0; }
+GAMMANAV_INLINE Lanes towards_zero(Lanes a) {
+    return {_mm256_round_ps(a.lo, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(a.hi, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
+}
 GAMMANAV_INLINE Ints whole(Lanes a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
-GAMMANAV_INLINE Lanes real(Ints a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-GAMMANAV_INLINE Ints splat_int(std::int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
-GAMMANAV_INLINE Ints operator+(Ints a, Ints b) {
-    return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
-}
-GAMMANAV_INLINE Ints operator*(Ints a, Ints b) {
-    return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
-}
-GAMMANAV_INLINE Ints smaller(Ints a, Ints b) {
-    return {_mm256_min_epi32(a.lo, b.lo), _mm256_min_epi32(a.hi, b.hi)};
-}
 GAMMANAV_INLINE void store(std::int32_t* p, Ints a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.hi);
@@ -174,13 +179,19 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-GAMMANAV_INLINE __m256 quads_of(const float* base, const std::int32_t* at) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(base + at[0])), _mm_loadu_ps(base + at[4]),
-                                1);
-}
-GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, __m256 out[4]) {
-    const __m256 z0 = quads_of(base, at), z1 = quads_of(base, at + 1);
-    const __m256 z2 = quads_of(base, at + 2), z3 = quads_of(base, at + 3);
+// Four neighbours base[at[l]] .. of eight lanes, interpolated by `share` towards those `stride` floats on: one
+// vector each. Interpolating first halves what has to be transposed.
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, __m256 share,
+                                   __m256 out[4]) {
+    const auto four = [&](int l, __m256 s) {
+        const float *one = base + at[l], *two = base + at[l + 4];
+        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one)), _mm_loadu_ps(two), 1);
+        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one + stride)),
+                                                 _mm_loadu_ps(two + stride), 1);
+        return _mm256_add_ps(low, _mm256_mul_ps(s, _mm256_sub_ps(high, low)));
+    };
+    const __m256 z0 = four(0, _mm256_permute_ps(share, 0x00)), z1 = four(1, _mm256_permute_ps(share, 0x55));
+    const __m256 z2 = four(2, _mm256_permute_ps(share, 0xaa)), z3 = four(3, _mm256_permute_ps(share, 0xff));
     const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(z0, z1));
     const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(z0, z1));
     const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(z2, z3));
@@ -190,11 +201,11 @@ GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, __m256 out
     out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
     out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
 }
-// The four neighbours base[at[l]] .. base[at[l] + 3] of each lane, one vector each.
-GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[4]) {
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, Lanes share,
+                                   Lanes out[4]) {
     __m256 low[4], high[4];
-    quads(base, at, low);
-    quads(base, at + 8, high);
+    quads_between(base, at, stride, share.lo, low);
+    quads_between(base, at + 8, stride, share.hi, high);
     for (int i = 0; i < 4; ++i) out[i] = {low[i], high[i]};
 }
 
@@ -275,20 +286,9 @@ GAMMANAV_INLINE bool any(Mask m) {
 GAMMANAV_INLINE Ints whole(Lanes a) {
     return each<Ints>([&](int i) { return __builtin_convertvector(a.v[i], Int4); });
 }
-GAMMANAV_INLINE Lanes real(Ints a) {
-    return each<Lanes>([&](int i) { return __builtin_convertvector(a.v[i], Float4); });
-}
-GAMMANAV_INLINE Ints splat_int(std::int32_t a) {
-    return each<Ints>([&](int) { return Int4{a, a, a, a}; });
-}
-GAMMANAV_INLINE Ints operator+(Ints a, Ints b) {
-    return each<Ints>([&](int i) { return a.v[i] + b.v[i]; });
-}
-GAMMANAV_INLINE Ints operator*(Ints a, Ints b) {
-    return each<Ints>([&](int i) { return a.v[i] * b.v[i]; });
-}
-GAMMANAV_INLINE Ints smaller(Ints a, Ints b) {
-    return each<Ints>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+GAMMANAV_INLINE Lanes towards_zero(Lanes a) {
+    return each<Lanes>(
+        [&](int i) { return __builtin_convertvector(__builtin_convertvector(a.v[i], Int4), Float4); });
 }
 GAMMANAV_INLINE void store(std::int32_t* p, Ints a) { std::memcpy(p, &a, sizeof a); }
 GAMMANAV_INLINE Lanes power_of_two(Ints a) {
@@ -322,11 +322,15 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
         p[i] = static_cast<std::uint16_t>(in[i] < 0x1p-14f ? small - 0x3f000000u : normal);
     }
 }
-// The four neighbours base[at[l]] .. base[at[l] + 3] of each lane, one vector each.
-GAMMANAV_INLINE void quads(const float* base, const std::int32_t* at, Lanes out[4]) {
+// Four neighbours base[at[l]] .. of each lane, interpolated by `share` towards those `stride` floats on: one vector each.
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, Lanes share,
+                                   Lanes out[4]) {
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j)
-            for (int c = 0; c < 4; ++c) out[c].v[i][j] = base[at[4 * i + j] + c];
+            for (int c = 0; c < 4; ++c) {
+                const float* low = base + at[4 * i + j] + c;
+                out[c].v[i][j] = low[0] + share.v[i][j] * (low[stride] - low[0]);
+            }
 }
 // The two neighbours base[at[l]], base[at[l] + 1] of each lane.
 GAMMANAV_INLINE void pairs(const float* base, const std::int32_t* at, Lanes out[2]) {

@@ -16,14 +16,13 @@ constexpr float kInside = 1e-3f;
 // 1.2e-7, with the roundings kExponentialError.
 GAMMANAV_INLINE Lanes decay(Lanes x) {
     const Lanes y = larger(splat(0.0f) - x, splat(-87.0f));
-    const Ints octave = whole(y * splat(1.44269504f) - splat(0.5f));
-    const Lanes n = real(octave);
+    const Lanes n = towards_zero(y * splat(1.44269504f) - splat(0.5f));
     // ln 2 in two parts, the first short enough for an exact product.
     const Lanes r = y - n * splat(0.693359375f) + n * splat(2.12194440e-4f);
     constexpr float taylor[] = {1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
     Lanes sum = splat(1.0f / 720.0f);
     for (const float c : taylor) sum = sum * r + splat(c);
-    return sum * power_of_two(octave);
+    return sum * power_of_two(whole(n));
 }
 
 GAMMANAV_INLINE Lanes between(Lanes low, Lanes high, Lanes share) { return low + share * (high - low); }
@@ -31,64 +30,70 @@ GAMMANAV_INLINE Lanes between(Lanes low, Lanes high, Lanes share) { return low +
 // Two channels side by side, bilinear: cell at[l] and the next along the inner axis, `stride` floats on along the outer.
 GAMMANAV_INLINE void two_channels(const float* base, const std::int32_t* at, std::size_t stride, Lanes inner,
                                   Lanes outer, Lanes out[2]) {
-    Lanes low[4], high[4];
-    quads(base, at, low);
-    quads(base + stride, at, high);
-    for (int c = 0; c < 2; ++c)
-        out[c] = between(between(low[c], low[c + 2], inner), between(high[c], high[c + 2], inner), outer);
+    Lanes edge[4];
+    quads_between(base, at, stride, outer, edge);
+    for (int c = 0; c < 2; ++c) out[c] = between(edge[c], edge[c + 2], inner);
 }
 
-// Where each lane looks up. They go through memory: taking them out of a vector one by one is slower.
-struct Places {
-    std::int32_t of[kLanes];
-    GAMMANAV_INLINE void put(Ints index) {
-        store(of, index);
-        __asm__("" : "+m"(of));
-    }
-};
-
 struct Cell {
-    Ints index;
-    Lanes share;
+    Lanes index, share;
 };
 
-// The cell of a place on an axis of `n` nodes whose last cell is n - 2.
+// The cell of a place >= 0.
+GAMMANAV_INLINE Cell cell_of(Lanes place) {
+    const Lanes index = towards_zero(place);
+    return {index, place - index};
+}
+// The same where the place may be that of the last node: then of the cell before it, `last`.
 GAMMANAV_INLINE Cell cell_of(Lanes place, float last) {
-    const Ints index = smaller(whole(place), splat_int(static_cast<std::int32_t>(last)));
-    return {index, place - real(index)};
+    const Lanes index = smaller(towards_zero(place), splat(last));
+    return {index, place - index};
 }
 
 GAMMANAV_INLINE Lanes clamped(Lanes a, float low, float high) {
     return smaller(larger(a, splat(low)), splat(high));
 }
 
-GAMMANAV_INLINE Lanes tissue_at(const TissueGrid& g, const Lanes x[3]) {
+// Sixteen rays through the tissue, sampled at up to kMostRaySteps places each. All places are worked out before the
+// first is looked up: taking an index back from memory right after it was put there is slow.
+constexpr std::size_t kMostSteps = static_cast<std::size_t>(kMostRaySteps);
+struct Samples {
+    std::int32_t at[kMostSteps * kLanes];
+    float x[kMostSteps * kLanes], y[kMostSteps * kLanes], z[kMostSteps * kLanes];
+};
+
+// Indices below 2^24 are exact in single precision.
+GAMMANAV_INLINE void place_in_tissue(const TissueGrid& g, const Lanes x[3], Samples& s, std::size_t i) {
     const std::size_t n[3] = {g.nx, g.ny, g.nz};
     const Lanes inverse = splat(1.0f / g.spacing);
     Cell cell[3];
-    for (int i = 0; i < 3; ++i) {
-        const float top = static_cast<float>(n[i] - 1);
-        cell[i] = cell_of(clamped((x[i] - splat(g.origin[i])) * inverse, 0.0f, top - kInside), top - 1.0f);
+    for (int a = 0; a < 3; ++a) {
+        const float top = static_cast<float>(n[a] - 1);
+        cell[a] = cell_of(clamped((x[a] - splat(g.origin[a])) * inverse, 0.0f, top - kInside), top - 1.0f);
     }
-    Places at;
-    const auto nx = static_cast<std::int32_t>(g.nx), ny = static_cast<std::int32_t>(g.ny);
-    const Ints index = (cell[2].index * splat_int(ny) + cell[1].index) * splat_int(nx) + cell[0].index;
-    if (g.paired != nullptr) {
-        Lanes row[2];
-        at.put(index + index);
-        two_channels(g.paired, at.of, 2 * g.nx * g.ny, cell[0].share, cell[2].share, row);
-        return between(row[0], row[1], cell[1].share);
-    }
-    at.put(index);
+    const Lanes nx = splat(static_cast<float>(g.nx)), ny = splat(static_cast<float>(g.ny));
+    const Lanes index = (cell[2].index * ny + cell[1].index) * nx + cell[0].index;
+    store(s.at + i * kLanes, whole(g.paired != nullptr ? index + index : index));
+    store(s.x + i * kLanes, cell[0].share);
+    store(s.y + i * kLanes, cell[1].share);
+    store(s.z + i * kLanes, cell[2].share);
+}
+
+GAMMANAV_INLINE Lanes tissue_at(const TissueGrid& g, const Samples& s, std::size_t i) {
+    const std::int32_t* at = s.at + i * kLanes;
+    const Lanes x = load(s.x + i * kLanes), y = load(s.y + i * kLanes), z = load(s.z + i * kLanes);
     Lanes row[2];
-    for (std::size_t y = 0; y < 2; ++y) {
-        Lanes low[2], high[2];
-        pairs(g.values + y * g.nx, at.of, low);
-        pairs(g.values + y * g.nx + g.nx * g.ny, at.of, high);
-        row[y] = between(between(low[0], low[1], cell[0].share), between(high[0], high[1], cell[0].share),
-                         cell[2].share);
+    if (g.paired != nullptr) {
+        two_channels(g.paired, at, 2 * g.nx * g.ny, x, z, row);
+        return between(row[0], row[1], y);
     }
-    return between(row[0], row[1], cell[1].share);
+    for (std::size_t k = 0; k < 2; ++k) {
+        Lanes low[2], high[2];
+        pairs(g.values + k * g.nx, at, low);
+        pairs(g.values + k * g.nx + g.nx * g.ny, at, high);
+        row[k] = between(between(low[0], high[0], z), between(low[1], high[1], z), x);
+    }
+    return between(row[0], row[1], y);
 }
 
 // A pose, or sixteen of them, in lanes.
@@ -106,6 +111,8 @@ struct Tile {
     float a[kTile], b[kTile]; // direction in the fan
     float path[kTile];        // of it in tissue
     float primary[kTile], scatter[kTile];
+    std::int32_t at[kTile];   // the cell that is looked up next, and the place in it
+    float inner[kTile], outer[kTile], side[kTile];
 };
 
 // Where sixteen points are in the tip frame, and their rays. What lies behind the face is given a harmless place.
@@ -130,23 +137,26 @@ GAMMANAV_INLINE void see(const Detector& d, const PoseLanes& p, const Lanes x[3]
     store(tile.b + j, py * per_reach);
 }
 
-GAMMANAV_INLINE Lanes fan_path(const float* fan, const Tile& tile, std::size_t j) {
+GAMMANAV_INLINE void place_in_fan(Tile& tile, std::size_t j) {
     constexpr float scale = kFanSide - 1, top = scale - kInside, deepest = kFanDepths - 1;
     const auto node = [&](const float* side) {
-        const Lanes place = load(side + j) * splat(0.5f * scale) + splat(0.5f * scale);
-        return cell_of(clamped(place, 0.0f, top), scale - 1.0f);
+        return cell_of(clamped(load(side + j) * splat(0.5f * scale) + splat(0.5f * scale), 0.0f, top));
     };
     const Cell a = node(tile.a), b = node(tile.b);
-    const Lanes through = load(tile.through + j);
-    const Cell k =
-        cell_of(smaller(through * splat(1.0f / kFanStep), splat(deepest - kInside)), deepest - 1.0f);
-    Places at;
-    at.put(k.index * splat_int(kFanLayer) + b.index * splat_int(kFanRow) + a.index + a.index);
+    const Cell k = cell_of(smaller(load(tile.through + j) * splat(1.0f / kFanStep), splat(deepest - kInside)));
+    store(tile.at + j, whole(k.index * splat(kFanLayer) + (b.index * splat(kFanRow) + (a.index + a.index))));
+    store(tile.inner + j, a.share);
+    store(tile.outer + j, k.share);
+    store(tile.side + j, b.share);
+}
+
+GAMMANAV_INLINE Lanes fan_path(const float* fan, const Tile& tile, std::size_t j) {
     Lanes side[2];
-    two_channels(fan, at.of, kFanLayer, a.share, k.share, side);
+    two_channels(fan, tile.at + j, kFanLayer, load(tile.inner + j), load(tile.outer + j), side);
     // Beyond the last depth of the fan the body goes on.
-    const Lanes beyond = larger(through - splat(kFanStep * deepest), splat(0.0f));
-    return smaller(between(side[0], side[1], b.share) + beyond, through);
+    const Lanes through = load(tile.through + j);
+    const Lanes beyond = larger(through - splat(kFanStep * (kFanDepths - 1)), splat(0.0f));
+    return smaller(between(side[0], side[1], load(tile.side + j)) + beyond, through);
 }
 
 // Tissue on the way from the face to each point.
@@ -154,7 +164,7 @@ GAMMANAV_INLINE Lanes ray_path(const Detector& d, const TissueGrid& g, const Pos
                                const Tile& tile, std::size_t j) {
     const Lanes through = load(tile.through + j), z = load(tile.z + j);
     const Lanes steps =
-        clamped(real(whole(through * splat(1.0f / kRayStep))) + splat(1.0f), kFewestRaySteps, kMostRaySteps);
+        clamped(towards_zero(through * splat(1.0f / kRayStep)) + splat(1.0f), kFewestRaySteps, kMostRaySteps);
     const Lanes inverse = splat(1.0f) / steps;
     // Where the ray to the crystal crosses the plane of the face: recess / (z + recess) of the way.
     const Mask front = above(z, splat(0.0f));
@@ -167,26 +177,32 @@ GAMMANAV_INLINE Lanes ray_path(const Detector& d, const TissueGrid& g, const Pos
         from[i] = to[i] - back * (to[i] - crystal);
     }
     const Lanes wanted = choose(front, steps, splat(0.0f));
-    Lanes sum = splat(0.0f);
-    for (float i = 0.0f;; i += 1.0f) {
-        const Mask open = above(wanted, splat(i));
-        if (!any(open)) break;
-        const Lanes at = splat(i + 0.5f);
+    Samples samples;
+    std::size_t n = 0;
+    for (; n < kMostSteps && any(above(wanted, splat(static_cast<float>(n)))); ++n) {
+        const Lanes at = splat(static_cast<float>(n) + 0.5f);
         const Lanes x[3] = {from[0] + at * step[0], from[1] + at * step[1], from[2] + at * step[2]};
-        sum = sum + choose(open, tissue_at(g, x), splat(0.0f));
+        place_in_tissue(g, x, samples, n);
     }
+    Lanes sum = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i)
+        sum = sum + choose(above(wanted, splat(static_cast<float>(i))), tissue_at(g, samples, i), splat(0.0f));
     return sum * through * inverse;
 }
 
-GAMMANAV_INLINE void look_up(const Detector& d, Tile& tile, std::size_t j) {
+GAMMANAV_INLINE void place_in_table(const Detector& d, Tile& tile, std::size_t j) {
     const float last_w = static_cast<float>(d.n_w - 1), last_v = static_cast<float>(d.n_v - 1);
     const Cell w = cell_of(load(tile.w + j) * splat(last_w), last_w - 1.0f);
     const Cell v = cell_of(load(tile.v + j) * splat(last_v), last_v - 1.0f);
-    Places at;
-    const Ints index = w.index * splat_int(static_cast<std::int32_t>(d.n_v)) + v.index;
-    at.put(index + index);
+    const Lanes index = w.index * splat(static_cast<float>(d.n_v)) + v.index;
+    store(tile.at + j, whole(index + index));
+    store(tile.inner + j, v.share);
+    store(tile.outer + j, w.share);
+}
+
+GAMMANAV_INLINE void look_up(const float* table, std::size_t stride, Tile& tile, std::size_t j) {
     Lanes part[2];
-    two_channels(d.table, at.of, 2 * d.n_v, v.share, w.share, part);
+    two_channels(table, tile.at + j, stride, load(tile.inner + j), load(tile.outer + j), part);
     store(tile.primary + j, part[0]);
     store(tile.scatter + j, part[1]);
 }
@@ -209,38 +225,45 @@ GAMMANAV_INLINE PoseLanes spread(const Pose& pose) {
 }
 
 // row[0 .. m) = or += weight * value of the tile.
-GAMMANAV_INLINE void put(const ResponseTask& t, const float* paths, const Tile& tile, std::size_t m, float* row) {
-    const Lanes weight = splat(t.weight);
+GAMMANAV_INLINE void put(const Detector& d, float factor, bool add, const float* paths, const Tile& tile, std::size_t m, float* row) {
+    const Lanes weight = splat(factor);
     for (std::size_t j = 0; j < m; j += kLanes) {
-        const Lanes value = weight * counted(*t.detector, paths, tile, j);
+        const Lanes value = weight * counted(d, paths, tile, j);
         if (j + kLanes <= m) {
-            store(row + j, t.add ? load(row + j) + value : value);
+            store(row + j, add ? load(row + j) + value : value);
             continue;
         }
         float rest[kLanes] = {};
-        if (t.add) std::memcpy(rest, row + j, (m - j) * sizeof(float));
+        if (add) std::memcpy(rest, row + j, (m - j) * sizeof(float));
         store(rest, load(rest) + value);
         std::memcpy(row + j, rest, (m - j) * sizeof(float));
     }
 }
 
 // row[0 .. to - from) of points from .. to; `from` is a multiple of 16.
-void respond(const ResponseTask& t, std::size_t from, std::size_t to, float* row) {
+void respond(const ResponseTask& task, std::size_t from, std::size_t to, float* row) {
+    // Copies: what the tile's stores cannot change stays in registers.
+    const ResponseTask t = task;
+    const Detector d = *t.detector;
+    const TissueGrid tissue = *t.tissue;
     const PoseLanes pose = spread(t.pose);
-    const Points& at = t.points;
-    const bool rays = t.fan == nullptr && t.tissue->values != nullptr;
+    const Points at = t.points;
+    const bool rays = t.fan == nullptr && tissue.values != nullptr;
     Tile tile;
     for (; from < to; from += kTile, row += kTile) {
         const std::size_t m = to - from < kTile ? to - from : kTile;
         for (std::size_t j = 0; j < m; j += kLanes) {
             const Lanes x[3] = {load(at.x + from + j), load(at.y + from + j), load(at.z + from + j)};
-            see(*t.detector, pose, x, tile, j);
-            if (rays) store(tile.path + j, ray_path(*t.detector, *t.tissue, pose, x, tile, j));
+            see(d, pose, x, tile, j);
+            if (rays) store(tile.path + j, ray_path(d, tissue, pose, x, tile, j));
         }
-        for (std::size_t j = 0; j < m; j += kLanes) look_up(*t.detector, tile, j);
-        if (t.fan != nullptr)
+        for (std::size_t j = 0; j < m; j += kLanes) place_in_table(d, tile, j);
+        for (std::size_t j = 0; j < m; j += kLanes) look_up(d.table, 2 * d.n_v, tile, j);
+        if (t.fan != nullptr) {
+            for (std::size_t j = 0; j < m; j += kLanes) place_in_fan(tile, j);
             for (std::size_t j = 0; j < m; j += kLanes) store(tile.path + j, fan_path(t.fan, tile, j));
-        put(t, rays || t.fan != nullptr ? tile.path : tile.through, tile, m, row);
+        }
+        put(d, t.weight, t.add, rays || t.fan != nullptr ? tile.path : tile.through, tile, m, row);
     }
 }
 
@@ -253,12 +276,15 @@ void respond_each(const Detector& d, const TissueGrid& tissue, const float* pose
     Tile tile;
     see(d, pose, x, tile, 0);
     if (tissue.values != nullptr) store(tile.path, ray_path(d, tissue, pose, x, tile, 0));
-    look_up(d, tile, 0);
+    place_in_table(d, tile, 0);
+    look_up(d.table, 2 * d.n_v, tile, 0);
     store(value, counted(d, tissue.values != nullptr ? tile.path : tile.through, tile, 0));
 }
 
 // Sums along sixteen rays at a time; `sums` (kFanDepths, kFanPadded) is scratch.
-void trace_fan(const Detector& d, const TissueGrid& g, const Pose& p, const FanRays& rays, float* sums, float* fan) {
+void trace_fan(const Detector& d, const TissueGrid& grid, const Pose& p, const FanRays& rays, float* sums,
+               float* fan) {
+    const TissueGrid g = grid;
     for (int ray = 0; ray < kFanPadded; ray += static_cast<int>(kLanes)) {
         const Lanes ux = load(rays.x + ray), uy = load(rays.y + ray), uz = load(rays.z + ray);
         const Lanes start = splat(d.recess) * load(rays.start + ray);
@@ -267,13 +293,17 @@ void trace_fan(const Detector& d, const TissueGrid& g, const Pose& p, const FanR
             along[i] = splat(p.r[3 * i]) * ux + splat(p.r[3 * i + 1]) * uy + splat(p.r[3 * i + 2]) * uz;
             crystal[i] = splat(p.t[i] - d.recess * p.r[3 * i + 2]);
         }
-        Lanes sum = splat(0.0f);
-        store(sums + ray, sum);
+        Samples samples;
         for (int k = 1; k < kFanDepths; ++k) {
             const Lanes rho = start + splat((static_cast<float>(k) - 0.5f) * kFanStep);
             Lanes x[3];
             for (int i = 0; i < 3; ++i) x[i] = crystal[i] + rho * along[i];
-            sum = sum + splat(kFanStep) * tissue_at(g, x);
+            place_in_tissue(g, x, samples, static_cast<std::size_t>(k));
+        }
+        Lanes sum = splat(0.0f);
+        store(sums + ray, sum);
+        for (int k = 1; k < kFanDepths; ++k) {
+            sum = sum + splat(kFanStep) * tissue_at(g, samples, static_cast<std::size_t>(k));
             store(sums + k * kFanPadded + ray, sum);
         }
     }
