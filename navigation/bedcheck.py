@@ -16,6 +16,7 @@ from navigation.bedwords import reasons_of, statement_of, with_records
 from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
 from navigation.nothingtold import why_nothing
 from navigation.pointlayer import JointFit, Source, fit_sources
+from navigation.profileinterval import activity_interval
 from navigation.reconstruction.live import ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
@@ -212,9 +213,8 @@ def _reported(
     residuals = []
     for index, significance in significances:
         source = fit.sources[index]
-        log_sd = budget_of(state.problem, fit, index, significance).relative_sd
-        spread = float(np.exp(min(Z95 * log_sd, 7.0)))
-        interval = (source.activity_kbq / spread, source.activity_kbq * spread)
+        budget = budget_of(state.problem, fit, index, significance)
+        interval = activity_interval(state.problem, fit, state.found.precision, index, budget)
         residuals.append(Residual(source.position_mm, source.activity_kbq, interval, significance))
     return tuple(sorted(residuals, key=lambda r: -r.significance))
 
