@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.live import LEVEL_KBQ_PER_ML, counted, path
 from benchmarks.reconstructionmodel import Model
 from calibration.counter.deadtime import NO_DEAD_TIME
 from calibration.probe.response import DEPTH_SCALE_MM
 from navigation import _core
+from navigation.field import MapGrid
 from navigation.likelihood import Counts
-from navigation.projector import THREADS, Projector
-from navigation.reconstruction.estimate import LiveEstimate, Told
-from navigation.reconstruction.osem import PASSES, osem
+from navigation.projector import THREADS
+from navigation.reconstruction import ImagingSetup
+from navigation.reconstruction.geometry import build_geometry
+from navigation.reconstruction.livescan import LiveScan
+from navigation.reconstruction.osem import PASSES, Told, osem
 from navigation.reconstruction.rowstore import RowStore
+from navigation.reconstruction.stage import stage_over
 from navigation.research import Detection, System, VoxelGrid, save_system
-from navigation.surface import Surface
-from tests.navigation.scan_model import flat_surface, raster, response
+from navigation.schedule import Work
+from tests.navigation.scan_model import flat_surface, response
 
 VOXEL_MM = 2.0
 AT_ONCE = 256
 SPARE_READINGS = 400
-LEVEL_KBQ_ML, FOCUS_KBQ = 0.4, 80.0
-REPLAYED = 256
 
 
 class Ours:
@@ -33,30 +37,26 @@ class Ours:
     cold_passes = PASSES
 
     def __init__(self, n: int, size: tuple[int, int, int]) -> None:
-        self.readings = raster(n + SPARE_READINGS, half_mm=size[0] * VOXEL_MM / 2 - 10)
-        low = np.array([-size[0], -size[1], -2 * size[2]]) * VOXEL_MM / 2
+        high = np.array([size[0], size[1], 0.0]) * VOXEL_MM / 2
+        low = high - VOXEL_MM * np.array(size)
+        made = ImagingSetup.create(response(), flat_surface(), "Tc-99m")
+        self.setup = replace(made, grid=MapGrid(VOXEL_MM, tuple(low), tuple(high)))
+        self.readings = counted(self.setup, path(n + SPARE_READINGS, half_mm=size[0] * VOXEL_MM / 2 - 10))
         self.grid = VoxelGrid.aligned(low + VOXEL_MM / 2, VOXEL_MM, size)
-        high = low + VOXEL_MM * np.array(size)
-        surface = Surface.from_points(flat_surface(), self.readings.mid_poses[:10])
-        self.projector = Projector(response(), surface.tissue(low - 20, high + 20))
+        self.projector = build_geometry(self.setup, self.readings.head(100)).projector
         self.points = self.grid.points()
-        self.width = len(self.points)
-        self.n = n
+        self.width, self.n = len(self.points), n
         self.store = self.rebuilt()
         self._count()
-        self.estimate = LiveEstimate(self.store, self.start[: self.width].astype(np.float64))
-        self.estimate.take(self.store, self.live)
+        self.live_scan, self._ticked = LiveScan(self.setup), n
+        self.live_scan.add(self.readings.head(n))
+        self.live_scan.advance(Work())
 
     def _count(self) -> None:
-        """Counts of a focus in a level, and what a pass needs."""
-        truth = np.full(self.width, LEVEL_KBQ_ML * self.grid.voxel_ml)
-        truth[
-            self.grid.size[0] * (self.grid.size[1] // 2) + self.width * 3 // 4 + self.grid.size[0] // 2
-        ] += FOCUS_KBQ
-        rate = self.store.project(self.store.padded(truth))
-        self.live = np.full(self.n, 0.1, dtype=np.float32)
-        self.counts = np.random.default_rng(1).poisson(rate * self.live).astype(np.float32)
-        self.start = self.store.padded(np.full(self.width, LEVEL_KBQ_ML * self.grid.voxel_ml))
+        """What a pass needs."""
+        self.live = self.readings.live_s[: self.n].astype(np.float32)
+        self.counts = self.readings.counts[: self.n].astype(np.float32)
+        self.start = self.store.padded(np.full(self.width, LEVEL_KBQ_PER_ML * self.grid.voxel_ml))
         self.sensitivity = self.store.back_project(self.live)
         self._quiet = np.zeros(self.n, dtype=np.uint8)
         self._zero = np.zeros(self.store.stride, dtype=np.float32)
@@ -96,20 +96,18 @@ class Ours:
         return x
 
     def tick(self) -> None:
-        """What a new reading costs: its row, and one pass over it and the replayed ones."""
-        n = len(self.store)
-        fresh = self.readings.select(slice(n, n + 1))
-        self.store.append(self.projector.rows(self.points, fresh))
-        counts = np.append(self.counts, np.zeros(n + 1 - self.n, dtype=np.float32))
-        live = np.append(self.live, np.full(n + 1 - self.n, 0.1, dtype=np.float32))
-        told = Told(counts, live, np.zeros(n + 1, dtype=np.uint8), NO_DEAD_TIME)
-        self.estimate.take(self.store, live)
-        self.estimate.advance(self.store, told, REPLAYED, 1)
+        """What a new reading costs in the live map: its row, one pass over it and the replayed ones, the map."""
+        self.live_scan.add(self.readings.select(slice(self._ticked, self._ticked + 1)))
+        self.live_scan.advance(Work())
+        self._ticked += 1
 
     def cold(self) -> None:
-        """Everything from the poses, as after a new registration: rows, then the map."""
+        """Everything from the poses, as after a new registration: field, rows, background, then the map."""
+        stage = stage_over(self.setup, self.readings.head(self.n), None)
+        assert stage is not None
+        level = np.full(len(stage.points_mm), LEVEL_KBQ_PER_ML)
         counts = Counts(self.counts.astype(np.float64), self.live.astype(np.float64))
-        osem(self.rebuilt(), counts, self.start[: self.width].astype(np.float64))
+        osem(stage.store, stage.of_rows(Told.of(counts)), stage.mean_of(level, LEVEL_KBQ_PER_ML))
 
     def model(self) -> Model:
         """The first pose's row for whoever writes it anew."""

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from calibration.counter.deadtime import DeadTime
 from navigation.io.nrrd import write_nrrd
-from navigation.reconstruction.rowstore import RowStore
-from navigation.research.system import ROWS_AT_ONCE, Detection, System
+from navigation.research.system import ROWS_AT_ONCE, Detection, System, row_store
 from navigation.volume import VoxelGrid
 from tracking.errors import InputError
 
@@ -74,7 +73,7 @@ def _system(found: np.lib.npyio.NpzFile) -> System:
     columns, shell = found["columns"].astype(np.intp), bool(found["shell"])
     if halves.shape != (len(scales), len(columns) + int(shell)):
         raise InputError(f"rows of shape {halves.shape} do not fit {len(columns)} columns")
-    store = RowStore(halves.shape[1])
+    store = row_store(halves.shape[1], len(halves))
     for low in range(0, len(halves), ROWS_AT_ONCE):
         part = slice(low, low + ROWS_AT_ONCE)
         store.append(halves[part].astype(np.float32) * scales[part, None])

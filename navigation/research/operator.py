@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.reconstruction.rowstore import RowStore
-from navigation.research.system import ROWS_AT_ONCE, System
+from navigation.research.system import ROWS_AT_ONCE, System, row_store
 from tracking.errors import InputError
 
 Array32 = NDArray[np.float32]
@@ -84,8 +84,8 @@ class Rows:
 
 def _every(store: RowStore, first: int, step: int) -> RowStore:
     """Rows first, first + step, ... of a store, side by side."""
-    part = RowStore(store.width)
     rows = np.arange(first, len(store), step)
+    part = row_store(store.width, len(rows))
     for low in range(0, len(rows), ROWS_AT_ONCE):
         chosen = rows[low : low + ROWS_AT_ONCE]
         halves = store.packed[chosen, : store.width].view(np.float16)

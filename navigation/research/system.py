@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.counter.deadtime import DeadTime
 from navigation.likelihood import Counts
-from navigation.reconstruction.rowstore import RowStore
+from navigation.reconstruction.rowstore import PAD, RowStore
 from navigation.reconstruction.setup import ImagingSetup
 from navigation.volume import VoxelGrid
 from tracking.errors import InputError
@@ -98,7 +98,7 @@ class System:
                 "no voxel of the grid is inside the tissue: are grid and scan in the same frame?"
             )
         points, shell = grid.points()[columns], level_rows is not None
-        store = RowStore(len(columns) + int(shell))
+        store = row_store(len(columns) + int(shell), len(readings))
         for low in range(0, len(readings), ROWS_AT_ONCE):
             part = slice(low, low + ROWS_AT_ONCE)
             rows = rows_of(points, readings.select(part))
@@ -168,3 +168,8 @@ class System:
         out = np.zeros(int(np.prod(self.grid.shape)), dtype=np.float32)
         out[self.columns] = vector[: len(self.columns)]
         return out.reshape(self.grid.shape)
+
+
+def row_store(width: int, rows: int) -> RowStore:
+    """An empty store that takes so many rows as they are: nothing of a researcher's scan is merged."""
+    return RowStore(width, cap_bytes=2 * max(rows, 1) * -(-width // PAD) * PAD)
