@@ -54,7 +54,9 @@ def osem(store: RowStore, data: Counts | Told, start: Array, passes: int = PASSE
     told = data if isinstance(data, Told) else Told.of(data)
     dead, sensitivity = told.dead_time, store.back_project(told.live)
     strength = PRIOR_SHARE * float(np.quantile(sensitivity[: store.width - 1], WELL_SEEN_QUANTILE)) / subsets
-    for _ in range(passes):
+    # Without dead time a subset's sensitivity does not depend on the image.
+    seen, lasting = np.empty((subsets, store.stride), dtype=np.float32), dead.tau_s == 0.0
+    for done in range(passes):
         for subset in _spread(subsets):
             _core.em_subset(
                 store.packed,
@@ -70,8 +72,9 @@ def osem(store: RowStore, data: Counts | Told, start: Array, passes: int = PASSE
                 prior,
                 strength,
                 x,
-                sensitivity,
+                seen[subset],
                 THREADS,
+                lasting and done > 0,
             )
     return x[: store.width].astype(np.float64)
 

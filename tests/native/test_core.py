@@ -8,7 +8,7 @@ import pytest
 from calibration.counter.deadtime import MODELS, DeadTime
 from navigation import _core
 from navigation.likelihood import Counts
-from tests.native.stored import store
+from tests.native.stored import store, widened
 
 # Half a unit in the last place of a float16 mantissa of 10 bits, plus float32 rounding.
 HALF_RELATIVE = 2.0**-11 * 1.01
@@ -130,3 +130,87 @@ def test_em_keeps_the_total_counts_without_dead_time_and_prior(rows: np.ndarray)
 def test_wrong_shapes_are_refused(rows: np.ndarray, shape: tuple[int, int], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         _core.pack_rows(rows, np.zeros(shape, dtype=np.uint16), np.zeros(37, dtype=np.float32))
+
+
+def test_a_known_sensitivity_gives_the_same_step(rows: np.ndarray) -> None:
+    packed, scales = store(rows)
+    told = (
+        np.full(37, 4, np.float32),
+        np.full(37, 0.1, np.float32),
+        np.zeros(37, np.uint8),
+        0.0,
+        False,
+        np.inf,
+    )
+    prior, seen = np.ones(packed.shape[1], dtype=np.float32), np.empty(packed.shape[1], dtype=np.float32)
+    first, again = prior.copy(), prior.copy()
+    _core.em_subset(packed, scales, *told, 1, 2, prior, 0.2, first, seen)
+    before = seen.copy()
+    _core.em_subset(packed, scales, *told, 1, 2, prior, 0.2, again, seen, 2, True)
+    assert again.tobytes() == first.tobytes()
+    assert seen.tobytes() == before.tobytes()
+
+
+# A float16 of a row scaled to 32,768: normal down to 2^-14, that is 2^-29 of the row's largest entry; below it the
+# error is half of 2^-24, that is 2^-40 of the largest. One float32 product rounds the scaled entry before that and
+# one the widened entry after it.
+HALF_BOUND = 2.0**-11 + 3 * 2.0**-24
+SUBNORMAL_SHARE = 2.0**-40 * (1 + 2.0**-20)
+# Sums of positive products: single precision over at most 4,096 / 16 entries of a lane, and the tree over 16 lanes.
+DOT_BOUND = (4096 / 16 + 4 + 2) * 2.0**-24
+ADD_BOUND = (512 + 2) * 2.0**-24
+
+
+def nasty_rows(n: int, m: int) -> np.ndarray:
+    """Every binade from the largest entry of a row down to what becomes 0, mantissas at and beside the ties."""
+    rng = np.random.default_rng(9)
+    ties = (1.0 + (rng.integers(0, 1024, (n, m)) + 0.5) / 1024) * (
+        1 + rng.choice([-1, 0, 1], (n, m)) * 2.0**-23
+    )
+    values = ties * 2.0 ** rng.integers(-45, 0, (n, m)).astype(float)
+    values[:, 0] = 1.0
+    values[::3, 1:40] = 0.0
+    return (values * rng.uniform(1e-6, 1e4, (n, 1))).astype(np.float32)
+
+
+def test_worst_case_of_rounding_to_half() -> None:
+    values = nasty_rows(64, 4000)
+    packed, scales = store(values)
+    exact, top = values.astype(float), values.max(axis=1, keepdims=True).astype(float)
+    error = np.abs(widened(packed, scales, 4000) - exact)
+    assert (error <= np.maximum(HALF_BOUND * exact, SUBNORMAL_SHARE * top)).all()
+    # The bound is sharp: ties come close to it.
+    normal = exact > 2.0**-28 * top
+    assert (error[normal] / exact[normal]).max() > 0.99 * 2.0**-11
+
+
+def test_worst_case_of_projections_and_of_a_full_em_pass() -> None:
+    # Against double precision over the unrounded rows: nothing negative is summed, so relative errors do not grow.
+    values = nasty_rows(600, 1500)
+    exact, top = values.astype(float), values.max(axis=1, keepdims=True).astype(float)
+    packed, scales = store(values)
+    rng = np.random.default_rng(10)
+    x = np.zeros(packed.shape[1], dtype=np.float32)
+    x[:1500] = rng.uniform(0.2, 5.0, 1500)
+    u = rng.uniform(0.1, 3.0, 600).astype(np.float32)
+    tiny = SUBNORMAL_SHARE * top
+    rate, back = np.empty(600, dtype=np.float32), np.empty(packed.shape[1], dtype=np.float32)
+    _core.project(packed, scales, x, rate)
+    _core.back_project(packed, scales, u, back)
+    true_rate, true_back = exact @ x[:1500].astype(float), exact.T @ u.astype(float)
+    rate_bound = (HALF_BOUND + DOT_BOUND) * true_rate + tiny[:, 0] * x.sum()
+    back_bound = (HALF_BOUND + ADD_BOUND) * true_back + float(tiny[:, 0] @ u)
+    assert (np.abs(rate - true_rate) <= rate_bound).all()
+    assert (np.abs(back[:1500] - true_back) <= back_bound).all()
+    counts, live = np.round(3.0 * true_rate).astype(np.float32) + 1, np.full(600, 0.1, dtype=np.float32)
+    told = (counts, live, np.zeros(600, dtype=np.uint8), 0.0, False, np.inf)
+    image = x.copy()
+    _core.em_subset(packed, scales, *told, 0, 1, np.zeros_like(x), 0.0, image, np.empty_like(x))
+    gain, loss = exact.T @ (counts / true_rate), exact.T @ live.astype(float)
+    true_image = x[:1500] * gain / loss
+    # Gain (rate and row), loss (row) and the sums of each; entries far below a row's top add `tiny`.
+    share = np.max(rate_bound / true_rate)
+    extra = (tiny[:, 0] @ (counts / true_rate)) / gain + (tiny[:, 0] @ live) / loss
+    bound = share + 2 * (HALF_BOUND + ADD_BOUND) + extra
+    assert (np.abs(image[:1500] / true_image - 1.0) <= bound * (1 + bound)).all()
+    assert np.median(bound) < 2.0e-3
