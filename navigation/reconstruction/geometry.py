@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +101,19 @@ def rows_of(setup: ImagingSetup, geometry: Geometry, readings: Readings) -> tupl
     Decay is included. The last column is what a uniform level in kBq/mL has beyond the voxels: tissue outside the
     field of view.
     """
-    decay = setup.decay(readings.t_s)
-    rows = geometry.projector.rows(geometry.field.points_mm, readings) * decay[:, None].astype(np.float32)
+    points, decay = geometry.field.points_mm, setup.decay(readings.t_s)
+    # The shell's column is made along as that of some voxel, so that the rows need not be copied to get one more.
+    rows = geometry.projector.rows(np.concatenate([points, points[:1]]), decayed(setup, readings))
     background = geometry.background.rows(geometry.projector, readings) * decay[:, None]
-    inside = rows.sum(axis=1, dtype=np.float64) * geometry.field.grid.voxel_ml
-    shell = np.maximum(background[:, 0] - inside, 0.0).astype(np.float32)
-    return np.concatenate([rows, shell[:, None]], axis=1), background
+    inside = rows[:, :-1].sum(axis=1) * geometry.field.grid.voxel_ml
+    rows[:, -1] = np.maximum(background[:, 0] - inside, 0.0)
+    return rows, background
+
+
+def decayed(setup: ImagingSetup, readings: Readings) -> Readings:
+    """The readings with the decay in the weights of their paths: response rows then have it included."""
+    decay = np.repeat(setup.decay(readings.t_s), np.diff(readings.first))
+    return replace(readings, weights=readings.weights * decay)
 
 
 def _looked_from(setup: ImagingSetup, readings: Readings) -> Array:

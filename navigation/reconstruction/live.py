@@ -29,6 +29,7 @@ from navigation.reconstruction.geometry import (
     ORIENTING_READINGS,
     Geometry,
     build_geometry,
+    decayed,
     geometry_key,
     looking_poses,
     rows_of,
@@ -110,9 +111,10 @@ class LiveReconstruction:
         fits = geometry.key == geometry_key(self.setup, self._readings)
         if not fits or len(store) != len(self._readings):
             return
-        decay = self.setup.decay(self._readings.t_s)[:, None].astype(np.float32)
         self._geometry, self._store, self._background_rows = geometry, store, background_rows
-        self._search_rows = geometry.projector.rows(self._search_points(), self._readings) * decay
+        self._search_rows = geometry.projector.rows(
+            self._search_points(), decayed(self.setup, self._readings)
+        )
 
     def update(self) -> ActivityMap | None:
         """The map of the readings so far, or None while there are too few to say anything."""

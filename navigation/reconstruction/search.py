@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from navigation.lagscore import ALARMING_SIGMA, LagScore, score_lag
 from navigation.pointlayer import Problem, fit_sources
-from navigation.reconstruction.geometry import Geometry
+from navigation.reconstruction.geometry import Geometry, decayed
 from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveReconstruction
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, prior_activity
 from navigation.reconstruction.posebins import PoseBins
@@ -80,8 +80,9 @@ class Search(LiveReconstruction):
         """Response rows of the search points, those of new readings made now."""
         fresh = seen.readings.select(slice(len(self._seen_rows.all), None))
         if len(fresh):
-            decay = self.setup.decay(fresh.t_s)[:, None].astype(np.float32)
-            self._seen_rows.append(seen.geometry.projector.rows(self._search_points(), fresh) * decay)
+            self._seen_rows.append(
+                seen.geometry.projector.rows(self._search_points(), decayed(self.setup, fresh))
+            )
         rows: Array32 = np.asarray(self._seen_rows.all, dtype=np.float32)
         return rows
 
