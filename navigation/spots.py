@@ -19,6 +19,7 @@ from navigation.saturation import BOUND_SHARE, saturated_share
 from navigation.spotbudget import spot_budget
 from navigation.spotdepth import depth_of
 from navigation.spotquality import USABLE_LOG_SD, Looks, extrapolated_share, quality_of
+from navigation.spotsplit import best_split
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
@@ -182,6 +183,8 @@ def find(
     fit, gains = _organs_first(problem, null, precision)
     while len(fit.sources) < most + len(problem.organs):
         grown = _grow(problem, fit, precision, points_mm, rows, thresholds)
+        if grown is None and prune:
+            grown = _divide(problem, fit, precision, thresholds)
         if grown is None:
             break
         gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
@@ -192,7 +195,7 @@ def find(
         fit, significance = _prune(problem, fit, precision, thresholds)
         significance = tuple(
             _on_grid(problem, fit, precision, i, points_mm, rows)
-            if thresholds.report <= s < BORDERLINE * thresholds.report
+            if thresholds.report <= s < BORDERLINE * thresholds.report and not _neighboured(fit, i)
             else s
             for i, s in enumerate(significance)
         )
@@ -241,6 +244,22 @@ def _grow(
     trial = fit_sources(problem, [*fit.sources, start], fit.background, precision)
     needed = needed_gain(problem, trial, -1, thresholds)
     return trial if 2 * (trial.objective - fit.objective) > needed else None
+
+
+def _divide(problem: Problem, fit: JointFit, precision: Array, thresholds: Thresholds) -> JointFit | None:
+    """Two points in the place of one where the counts insist as on any other focus; None where they do nowhere."""
+    best, most = None, 0.0
+    for index, source in enumerate(fit.sources):
+        if source.known is not None or source.radius_mm > 0.0:
+            continue
+        trial = best_split(problem, fit, precision, index)
+        if trial is None:
+            continue
+        needed = max(needed_gain(problem, trial, half, thresholds) for half in (-1, -2))
+        spare = 2 * (trial.objective - fit.objective) - needed
+        if spare > most:
+            best, most = trial, spare
+    return best
 
 
 def _candidate(
@@ -364,11 +383,17 @@ def _prune(
 def _without(problem: Problem, fit: JointFit, precision: Array, index: int) -> JointFit:
     """The best model without one source; neighbours may move to take its place."""
     kept = [s for i, s in enumerate(fit.sources) if i != index]
-    gone = fit.sources[index].position_mm
-    near = any(np.linalg.norm(s.position_mm - gone) < NEIGHBOUR_MM + s.radius_mm for s in kept)
+    near = _neighboured(fit, index)
     trial = fit_sources(problem, kept, fit.background, precision, fixed=not near)
     # Two foci may be one that is extended.
     return _sized(problem, trial, precision, SIZE_SIGNIFICANCE) if near else trial
+
+
+def _neighboured(fit: JointFit, index: int) -> bool:
+    """Whether another source is near enough to take a part of this one's counts."""
+    place = fit.sources[index].position_mm
+    others = [s for i, s in enumerate(fit.sources) if i != index]
+    return any(np.linalg.norm(s.position_mm - place) < NEIGHBOUR_MM + s.radius_mm for s in others)
 
 
 def _on_grid(

@@ -146,8 +146,9 @@ def test_dead_time_is_made_good(recordings: Path, probe: Path, tmp_path: Path) -
     before = found_spots(recordings / "two_nodes", probe, tmp_path / "before")
     after = found_spots(slow, probe, tmp_path / "after")
     total = [sum(s["activity_kbq"] for s in spots) for spots in (before, after)]
-    # counts are whole numbers and fewer: the two fits differ by a few per cent, an uncorrected one by 20 and more
-    assert total[1] / total[0] == pytest.approx(1.0, abs=0.06)
+    # A half of the readings are lower bounds, so that the flanks tell the activity, to 10 % (one standard deviation);
+    # an uncorrected one is off by 20 and more.
+    assert total[1] / total[0] == pytest.approx(1.0, abs=0.1)
 
 
 def test_clean_bed_is_not_called_residual(recordings: Path, probe: Path, tmp_path: Path) -> None:
