@@ -108,7 +108,8 @@ class LiveScan:
         if work.adopt and self._pending is not None:
             self._adopt(self._ended())
         if work.widen and self._wider is not None:
-            self._widen(self._wider.result())
+            wider, self._wider = self._wider, None
+            self._widen(wider.result())
         stage = self._stage
         newest = stage.extend(self.readings)
         if work.settle:
@@ -131,6 +132,7 @@ class LiveScan:
             stage.extend(self.readings)
             exact.rest_on(stage.geometry, stage.store, stage.background_rows)
         del stage  # its rows make room for the exact ones where they were merged
+        self._search, self._pending, self._wider = Search(self.setup), None, None
         result = exact.finish()
         self.state = exact.state
         return result
@@ -171,9 +173,9 @@ class LiveScan:
         self._pending = self.beside.submit(lambda: self._search.look(seen))
 
     def _ended(self) -> Assessment:
-        assert self._pending is not None
-        found, self._pending = self._pending.result(), None
-        return found
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        return pending.result()
 
     def _settle(self, stage: Stage) -> None:
         if self._pending is not None:
@@ -207,7 +209,7 @@ class LiveScan:
 
     def _widen(self, wider: Stage | None) -> None:
         """Go on in the wider field: what was known stays, what is new begins at the background's level."""
-        self._wider, old = None, self._stage
+        old = self._stage
         assert old is not None
         assert self._assessed is not None
         if wider is None:

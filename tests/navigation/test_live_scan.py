@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from navigation.reconstruction import reconstruct
-from navigation.reconstruction.livescan import LiveScan
+from navigation.reconstruction.livescan import AtOnce, LiveScan
 from navigation.reconstruction.posebins import MOST_BINS, PoseBins
 from navigation.reconstruction.readinglog import ReadingLog
 from navigation.reconstruction.rowstore import RowStore
@@ -236,3 +238,32 @@ def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, 
         exact.estimate.sensitivity, rel=2e-3, abs=1e-9
     )
     assert stage.estimate.sensitivity == pytest.approx(exact.estimate.sensitivity, rel=2e-3, abs=1e-9)
+
+
+class FailsOnce(AtOnce):
+    """An executor whose first work fails."""
+
+    failed = False
+
+    def submit(self, work: Callable[[], Any], /) -> Future[Any]:
+        if self.failed:
+            return super().submit(work)
+        self.failed = True
+        lost: Future[Any] = Future()
+        lost.set_exception(ArithmeticError("singular"))
+        return lost
+
+
+def test_a_search_that_fails_is_told_once_and_the_map_goes_on(readings: Readings) -> None:
+    scan = LiveScan(setup(), FailsOnce())
+    scan.add(readings.head(60))
+    scan.advance(Work(seek=True))
+    scan.advance(Work(seek=True))
+    with pytest.raises(ArithmeticError, match="singular"):
+        scan.advance(Work(adopt=True))
+    assert not scan.progress.searching
+    scan.add(readings.select(slice(60, 70)))
+    scan.advance(Work(seek=True))
+    frame = scan.advance(Work(adopt=True))
+    assert frame.map is not None
+    assert frame.spots_readings == 70
