@@ -55,7 +55,7 @@ def files_for(ours: Ours, folder: Path) -> None:
 def room_for(n: int, m: int, name: str) -> str | None:
     """Why a peer does not fit beside the rows; None where it does."""
     free = memory_of("/proc/meminfo", "MemAvailable")
-    needs = {"scipy CSR": 14 * n * m, "PyTomography on our rows": 5 * n * m}.get(name, 0) + SPARE
+    needs = {"scipy CSR": 8 * n * m, "PyTomography on our rows": 5 * n * m}.get(name, 0) + SPARE
     return None if free >= needs else f"needs {needs / 2**30:.1f} GiB, {free / 2**30:.1f} free"
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 # Below this share of its row's maximum a user of sparse rows drops an entry.
 TRUNCATED = 1e-3
-BLOCK = 64
 FLOOR = 1e-6
 
 Step = Callable[[np.ndarray], np.ndarray]
@@ -52,13 +51,16 @@ def scipy_csr(data: Data) -> tuple[Step, int]:
     """Sparse rows, truncated."""
     from scipy import sparse
 
-    blocks = []
-    for low in range(0, len(data.rows), BLOCK):
-        part = np.array(data.rows[low : low + BLOCK])
-        part[part < TRUNCATED * part.max(axis=1, keepdims=True)] = 0.0
-        blocks.append(sparse.csr_matrix(part))
-    matrix = sparse.vstack(blocks, format="csr")
-    blocks.clear()
+    first, columns, values = [0], [], []
+    for row in data.rows:
+        kept = np.flatnonzero(row >= TRUNCATED * row.max())
+        columns.append(kept.astype(np.int32))
+        values.append(row[kept])
+        first.append(first[-1] + len(kept))
+    joined = (np.concatenate(values), np.concatenate(columns), np.array(first))
+    values.clear()
+    columns.clear()
+    matrix = sparse.csr_matrix(joined, shape=data.rows.shape, copy=False)
     sensitivity = matrix.T @ data.live
     inverse = np.where(sensitivity > 0, 1 / np.where(sensitivity > 0, sensitivity, 1), 0).astype(np.float32)
 

@@ -306,6 +306,11 @@ def test_the_answer_is_the_application_s(page: dict[str, Any], folder: Path) -> 
     assert (maps.upper_limit_kbq > 0).all()
     on_grid = answer.uncertainty(VoxelGrid.aligned(below[0], 5.0, (2, 3, 4)), 0.9)
     assert on_grid.mda_kbq.shape == (4, 3, 2)
+    shown = answer.map
+    seen = np.flatnonzero(shown.examined)[:: max(int(shown.examined.sum()) // 20, 1)]
+    again = answer.uncertainty(shown.grid.points()[seen])
+    # The map's own rows are in half precision.
+    assert again.mda_kbq == pytest.approx(shown.mda_kbq.ravel()[seen], rel=5e-3)
     assert on_grid.mda_kbq[0, 0, 0] == pytest.approx(maps.mda_kbq[0], rel=1e-5)
 
 
