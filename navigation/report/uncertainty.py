@@ -14,7 +14,7 @@ BUDGET_WIDTHS = (2.4, 0.5, 1.1, 0.9, 1.0, 2.6)
 EXPLAINED = (
     "After JCGM 100 (GUM). All figures are relative standard uncertainties; type A from counted data, type B from "
     "anything else. Contributions add in squares; the interval is the coverage factor times the sum, on the logarithm. "
-    "Of a weak focus the counted part of the interval is taken from the likelihood itself and may be longer to one side. "
+    "Of a weak focus the counted part of the interval is the likelihood's own and may be longer to one side. "
     "An asterisk marks a figure that is assumed and was not stated for this case."
 )
 
