@@ -51,6 +51,11 @@ def score_pass(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None),
     out (b + 2, stride): linear^T A, then the sums of square_i A_ij^2 and of cube_i A_ij^3 over the rows i.
     """
 
+def read_through(packed: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int = 2) -> int:
+    """
+    Read all rows once and return the sum of their 64-bit words: what a pass is compared with.
+    """
+
 def use_instruction_set(name: str) -> bool:
     """
     Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. Results do not depend on it.

@@ -210,6 +210,11 @@ void score_pass(In<std::uint16_t, 2> packed, In<float, 1> scales, In<float, 2> l
                        {linear.data(), linear.shape(1), square.data(), cube.data()}, out.data(), threads);
 }
 
+std::uint64_t read_through(In<std::uint16_t, 2> packed, int threads) {
+    nb::gil_scoped_release release;
+    return gammanav::read_through(reinterpret_cast<const std::uint64_t*>(packed.data()), packed.size() / 4, threads);
+}
+
 bool use_instruction_set(const std::string& name) {
     const gammanav::Kernels* chosen = name.empty() ? nullptr : gammanav::kernels_named(name.c_str());
     if (!name.empty() && chosen == nullptr) return false;
@@ -249,6 +254,8 @@ NB_MODULE(_core, m) {
     m.def("score_pass", &score_pass, "packed"_a, "scales"_a, "linear"_a, "square"_a, "cube"_a, "out"_a,
           "threads"_a = 2,
           "out (b + 2, stride): linear^T A, then the sums of square_i A_ij^2 and of cube_i A_ij^3 over the rows i.");
+    m.def("read_through", &read_through, "packed"_a, "threads"_a = 2,
+          "Read all rows once and return the sum of their 64-bit words: what a pass is compared with.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a,
           "Run the kernels of this name from now on ('' for the best there is); False where the machine lacks them. "
           "Results do not depend on it.");

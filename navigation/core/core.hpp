@@ -81,6 +81,9 @@ void sum_rows(const std::uint16_t* packed, const float* scales, std::size_t n, s
 void project_many(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride,
                   const float* images, std::size_t n_images, float* out, int threads);
 
+// Reads n values once and returns their sum modulo 2^64: what the memory gives, to compare a pass with.
+std::uint64_t read_through(const std::uint64_t* values, std::size_t n, int threads);
+
 // A counter with dead time tau: m = n / (1 + n tau), or n exp(-n tau) when paralysable; beyond the true rate `limit`
 // (that of saturation) the recorded rate goes on along its tangent.
 struct Counter {

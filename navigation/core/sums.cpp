@@ -101,4 +101,21 @@ void project_many(const std::uint16_t* packed, const float* scales, std::size_t 
     });
 }
 
+std::uint64_t read_through(const std::uint64_t* values, std::size_t n, int threads) {
+    std::uint64_t total[kChunks];
+    for_chunks(threads, [&](std::size_t chunk) {
+        std::uint64_t lanes[8] = {};
+        std::size_t i = chunk_begin(chunk, n);
+        const std::size_t end = chunk_begin(chunk + 1, n);
+        for (; i + 8 <= end; i += 8)
+            for (std::size_t l = 0; l < 8; ++l) lanes[l] += values[i + l];
+        for (; i < end; ++i) lanes[0] += values[i];
+        total[chunk] = 0;
+        for (const std::uint64_t lane : lanes) total[chunk] += lane;
+    });
+    std::uint64_t sum = 0;
+    for (const std::uint64_t part : total) sum += part;
+    return sum;
+}
+
 }  // namespace gammanav
