@@ -74,7 +74,7 @@ def test_a_case_killed_in_mid_scan_goes_on_and_replays_as_one(simulator: Simulat
     assert first.say("stop") == "stopped"
     simulator.phase("scan-1", 14.0)
     assert first.say("scan").startswith("scanning scan-1")
-    until(lambda: ticks(record) >= 12, "no ticks in the record")
+    until(lambda: ticks(record) >= 40, "no ticks in the record")
     first.process.send_signal(signal.SIGKILL)
     first.process.communicate(timeout=DEADLINE_S)
     acknowledged = sum(1 for _ in Record(record).events())
