@@ -8,7 +8,8 @@
 
 namespace gammanav {
 namespace {
-constexpr Kernels kTable{"avx512", dot, axpy, axpy_two, add_powers, dots, pack, widen, respond, respond_each, trace_fan};
+constexpr Kernels kTable{"avx512", dot,   axpy,    axpy_two,     add_powers, dots,
+                         pack,      widen, respond, respond_each, trace_fan};
 }
 const Kernels* const kAvx512Kernels = &kTable;
 }  // namespace gammanav

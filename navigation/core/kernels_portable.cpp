@@ -5,7 +5,8 @@
 
 namespace gammanav {
 namespace {
-constexpr Kernels kTable{"portable", dot, axpy, axpy_two, add_powers, dots, pack, widen, respond, respond_each, trace_fan};
+constexpr Kernels kTable{"portable", dot,   axpy,    axpy_two,     add_powers, dots,
+                         pack,      widen, respond, respond_each, trace_fan};
 }
 const Kernels* const kPortableKernels = &kTable;
 }  // namespace gammanav

@@ -18,6 +18,33 @@ namespace {
 
 constexpr std::size_t kLanes = 16;
 
+#if defined(__AVX2__)
+
+// Four neighbours base[at[l]] .. of eight lanes, interpolated by `share` towards those `stride` floats on: one
+// vector each. Interpolating first halves what has to be transposed.
+GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, __m256 share,
+                                   __m256 out[4]) {
+    const auto four = [&](int l, __m256 s) {
+        const float *one = base + at[l], *two = base + at[l + 4];
+        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one)), _mm_loadu_ps(two), 1);
+        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one + stride)),
+                                                 _mm_loadu_ps(two + stride), 1);
+        return _mm256_add_ps(low, _mm256_mul_ps(s, _mm256_sub_ps(high, low)));
+    };
+    const __m256 z0 = four(0, _mm256_permute_ps(share, 0x00)), z1 = four(1, _mm256_permute_ps(share, 0x55));
+    const __m256 z2 = four(2, _mm256_permute_ps(share, 0xaa)), z3 = four(3, _mm256_permute_ps(share, 0xff));
+    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(z0, z1));
+    const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(z0, z1));
+    const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(z2, z3));
+    const __m256d t3 = _mm256_castps_pd(_mm256_unpackhi_ps(z2, z3));
+    out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
+    out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
+    out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
+    out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
+}
+
+#endif
+
 #if defined(__AVX512F__)
 
 struct Mask {
@@ -60,28 +87,6 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
                         _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// Four neighbours base[at[l]] .. of eight lanes, interpolated by `share` towards those `stride` floats on: one
-// vector each. Interpolating first halves what has to be transposed.
-GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, __m256 share,
-                                   __m256 out[4]) {
-    const auto four = [&](int l, __m256 s) {
-        const float *one = base + at[l], *two = base + at[l + 4];
-        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one)), _mm_loadu_ps(two), 1);
-        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one + stride)),
-                                                 _mm_loadu_ps(two + stride), 1);
-        return _mm256_add_ps(low, _mm256_mul_ps(s, _mm256_sub_ps(high, low)));
-    };
-    const __m256 z0 = four(0, _mm256_permute_ps(share, 0x00)), z1 = four(1, _mm256_permute_ps(share, 0x55));
-    const __m256 z2 = four(2, _mm256_permute_ps(share, 0xaa)), z3 = four(3, _mm256_permute_ps(share, 0xff));
-    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(z0, z1));
-    const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(z0, z1));
-    const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(z2, z3));
-    const __m256d t3 = _mm256_castps_pd(_mm256_unpackhi_ps(z2, z3));
-    out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
-    out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
-    out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
-    out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
-}
 GAMMANAV_INLINE __m512 joined(__m256 low, __m256 high) {
     return _mm512_castpd_ps(
         _mm512_insertf64x4(_mm512_castps_pd(_mm512_castps256_ps512(low)), _mm256_castps_pd(high), 1));
@@ -179,28 +184,6 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// Four neighbours base[at[l]] .. of eight lanes, interpolated by `share` towards those `stride` floats on: one
-// vector each. Interpolating first halves what has to be transposed.
-GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, __m256 share,
-                                   __m256 out[4]) {
-    const auto four = [&](int l, __m256 s) {
-        const float *one = base + at[l], *two = base + at[l + 4];
-        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one)), _mm_loadu_ps(two), 1);
-        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(one + stride)),
-                                                 _mm_loadu_ps(two + stride), 1);
-        return _mm256_add_ps(low, _mm256_mul_ps(s, _mm256_sub_ps(high, low)));
-    };
-    const __m256 z0 = four(0, _mm256_permute_ps(share, 0x00)), z1 = four(1, _mm256_permute_ps(share, 0x55));
-    const __m256 z2 = four(2, _mm256_permute_ps(share, 0xaa)), z3 = four(3, _mm256_permute_ps(share, 0xff));
-    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(z0, z1));
-    const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(z0, z1));
-    const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(z2, z3));
-    const __m256d t3 = _mm256_castps_pd(_mm256_unpackhi_ps(z2, z3));
-    out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
-    out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
-    out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
-    out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
-}
 GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, Lanes share,
                                    Lanes out[4]) {
     __m256 low[4], high[4];
@@ -322,21 +305,24 @@ GAMMANAV_INLINE void store_half(std::uint16_t* p, Lanes a) {
         p[i] = static_cast<std::uint16_t>(in[i] < 0x1p-14f ? small - 0x3f000000u : normal);
     }
 }
-// Four neighbours base[at[l]] .. of each lane, interpolated by `share` towards those `stride` floats on: one vector each.
+// Four neighbours base[at[l]] .. of each lane, interpolated by `share` towards those `stride` floats on.
 GAMMANAV_INLINE void quads_between(const float* base, const std::int32_t* at, std::size_t stride, Lanes share,
                                    Lanes out[4]) {
-    for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j)
-            for (int c = 0; c < 4; ++c) {
-                const float* low = base + at[4 * i + j] + c;
-                out[c].v[i][j] = low[0] + share.v[i][j] * (low[stride] - low[0]);
-            }
+    float outer[kLanes], value[4][kLanes];
+    store(outer, share);
+    for (std::size_t l = 0; l < kLanes; ++l)
+        for (int c = 0; c < 4; ++c) {
+            const float* low = base + at[l] + c;
+            value[c][l] = low[0] + outer[l] * (low[stride] - low[0]);
+        }
+    for (int c = 0; c < 4; ++c) out[c] = load(value[c]);
 }
 // The two neighbours base[at[l]], base[at[l] + 1] of each lane.
 GAMMANAV_INLINE void pairs(const float* base, const std::int32_t* at, Lanes out[2]) {
-    for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j)
-            for (int c = 0; c < 2; ++c) out[c].v[i][j] = base[at[4 * i + j] + c];
+    float value[2][kLanes];
+    for (std::size_t l = 0; l < kLanes; ++l)
+        for (int c = 0; c < 2; ++c) value[c][l] = base[at[l] + c];
+    for (int c = 0; c < 2; ++c) out[c] = load(value[c]);
 }
 
 #endif

@@ -27,7 +27,7 @@ GAMMANAV_INLINE Lanes decay(Lanes x) {
 
 GAMMANAV_INLINE Lanes between(Lanes low, Lanes high, Lanes share) { return low + share * (high - low); }
 
-// Two channels side by side, bilinear: cell at[l] and the next along the inner axis, `stride` floats on along the outer.
+// Two channels side by side, bilinear: cell at[l], the next along the inner axis, `stride` floats on along the outer.
 GAMMANAV_INLINE void two_channels(const float* base, const std::int32_t* at, std::size_t stride, Lanes inner,
                                   Lanes outer, Lanes out[2]) {
     Lanes edge[4];
@@ -225,7 +225,8 @@ GAMMANAV_INLINE PoseLanes spread(const Pose& pose) {
 }
 
 // row[0 .. m) = or += weight * value of the tile.
-GAMMANAV_INLINE void put(const Detector& d, float factor, bool add, const float* paths, const Tile& tile, std::size_t m, float* row) {
+GAMMANAV_INLINE void put(const Detector& d, float factor, bool add, const float* paths, const Tile& tile,
+                         std::size_t m, float* row) {
     const Lanes weight = splat(factor);
     for (std::size_t j = 0; j < m; j += kLanes) {
         const Lanes value = weight * counted(d, paths, tile, j);
