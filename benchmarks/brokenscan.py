@@ -110,11 +110,19 @@ def _organ(rng: Rng, body: Body) -> Content:
     return [_node(body, here, rng.uniform(14, 20), kbq)], [hot], 0.5
 
 
+def _site(rng: Rng, body: Body) -> Content:
+    here = rng.uniform(-10, 10, 2)
+    place = at_depth(body, _aside(rng, here, rng.uniform(25, 50)), rng.uniform(15, 25))
+    site = ellipsoid("site", place, np.full(3, rng.uniform(3, 6)), 10 ** rng.uniform(2.7, 3.7), 200)
+    return [_node(body, here, rng.uniform(12, 20), rng.uniform(40, 120))], [site], 0.3
+
+
 CONTENTS: dict[str, Callable[[Rng, Body], Content]] = {
     "occult": _occult,
     "lone": _lone,
     "pair": _pair,
     "organ": _organ,
+    "site": _site,
 }
 
 

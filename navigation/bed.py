@@ -66,4 +66,5 @@ class BedCheck:
     samples_saturated: int = 0
     given: Given | None = None  # administered activity at the reference time, where the case tells it
     saturated_fraction: float = 0.0  # share of the bed that saturated samples leave without any limit
+    shadowed_fraction: float = 0.0  # share of the bed whose limits rest on a strong source beside it
     records: tuple[RecordStamp, ...] = ()  # every calibration it rests on, the detector's first

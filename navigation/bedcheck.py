@@ -20,7 +20,7 @@ from navigation.profileinterval import activity_interval
 from navigation.reconstruction.live import ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
-from navigation.shadow import SHADOWED_GROWTH, shading
+from navigation.shadow import Shading, shading
 from navigation.spots import (
     Z95,
     Thresholds,
@@ -78,12 +78,13 @@ def check_bed(
     quantile = float(norm.ppf(confidence))
     response = state.setup.response
     inflate = 1.0 + quantile * float(np.hypot(SENSITIVITY_SYSTEMATIC, response.systematic_relative_sd))
-    growth = _shading(state, points, fit, {index for index, _ in significances})
-    blind, shadowed = _blinded(state, points), growth >= SHADOWED_GROWTH
-    lost = blind | shadowed
-    mda = np.where(lost, np.inf, scores.mda_kbq * inflate * growth)
-    limit = np.where(lost, np.inf, scores.upper_limit_kbq(quantile) * inflate * growth)
+    shade = _shading(state, points, fit, {index for index, _ in significances})
+    blind = _blinded(state, points)
+    lost, widened = blind | shade.untold, inflate * shade.error
+    mda = np.where(lost, np.inf, scores.mda_kbq * widened)
+    limit = np.where(lost, np.inf, scores.upper_limit_kbq(quantile) * widened)
     covered = (mda <= threshold_kbq) & (limit < threshold_kbq)
+    shadowed = shade.shadowed(covered) & ~blind
     share = float(covered.mean()) if len(covered) else 0.0
     widest = widest_patch(points, covered)
     reach = float(np.asarray(cKDTree(points).query(state.problem.readings.mid_poses[:, :3, 3])[0]).min())
@@ -134,8 +135,8 @@ def _blinded(state: ScanState, points: Array) -> NDArray[np.bool_]:
     return blinded(state.problem.rows(points), data)
 
 
-def _shading(state: ScanState, points: Array, fit: JointFit, suspected: set[int]) -> Array:
-    """By how much (m,) sources beside the bed widen what is open in it."""
+def _shading(state: ScanState, points: Array, fit: JointFit, suspected: set[int]) -> Shading:
+    """By how much sources beside the bed widen what is open in it."""
     beside = [s for i, s in enumerate(fit.sources) if i not in suspected]
     known = fit_sources(state.problem, beside, fit.background, state.found.precision, fixed=True)
     return shading(state.problem, known, state.found.precision, state.problem.rows(points))

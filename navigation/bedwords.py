@@ -55,7 +55,12 @@ def with_records(statement: str, records: tuple[RecordStamp, ...]) -> str:
 
 
 def reasons_of(
-    result: ScanResult, surface_source: str, share: float, out_of_reach: bool, blinded: float = 0.0
+    result: ScanResult,
+    surface_source: str,
+    share: float,
+    out_of_reach: bool,
+    blinded: float = 0.0,
+    shadowed: float = 0.0,
 ) -> tuple[str, ...]:
     """Doubts of the scan, and what of the bed is missing."""
     reasons = list(result.reasons)
@@ -66,6 +71,11 @@ def reasons_of(
     if blinded > 0.0:
         told = max(round(100 * blinded), 1)
         reasons.append(f"{told} % of the bed was seen by a saturated counter and is not assessable")
+    if shadowed > 0.0:
+        told = max(round(100 * shadowed), 1)
+        reasons.append(
+            f"{told} % of the bed lies in the shine of a strong source beside it and is not assessable"
+        )
     if share < 0.99:
         reasons.append(f"{100 - int(100 * share)} % of the bed is not examined to the threshold")
     return tuple(dict.fromkeys(reasons))

@@ -19,10 +19,10 @@ Array = NDArray[np.float64]
 # Tilt of the sensitive axis against the tracked one, rad; unevenness of the head to either side; drift of the gain over
 # a scan; error of the rate with the distance, per natural logarithm of it.
 TILT_RAD, UNEVEN, DRIFT, DISTANCE = 0.014, 0.02, 0.015, 0.02
-# Relative error of the response: within this angle of the axis, and straight beside the probe, where few counts come.
-BEAM, BEAM_DEG, TAIL = 0.02, 30.0, 0.15
-# Knots in degrees off the axis between which the response may err smoothly.
-ANGLES_DEG = (0.0, 15.0, 30.0, 45.0, 60.0, 90.0)
+# Angles off the axis in degrees between which the response may err smoothly, and its relative error there: a bench
+# scan settles the view to a percent; beside it few counts came, and the scan of the bench itself ends.
+ANGLES_DEG = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0)
+ANGLE_ERRORS = (0.015, 0.015, 0.02, 0.05, 0.15, 0.25, 0.35)
 # White error of a tracked place, per axis: what the tracker and the hand's path within an interval leave.
 PLACE_MM = 0.25
 WEAKEST = 1e-12
@@ -98,8 +98,8 @@ def linearised(problem: Problem, fit: JointFit, precision: Array) -> Linear:
     variance = np.maximum(expected + shaken + noise, WEAKEST)
     root = slope / np.sqrt(variance)
     residual = np.where(lost, 0.0, data.excess(fit.rate_cps) / np.sqrt(variance))
-    response = _response_errors(geometry)
-    errors = [*_common_errors(problem, fit, geometry), *response]
+    response = response_errors(geometry)
+    errors = [*common_errors(problem, fit, geometry), *response]
     q, weak = len(precision), np.tile(WEAK_PRECISION, len(fit.sources))
     prior = np.concatenate([precision, weak, np.ones(len(errors) + fit.latency_free)])
     errs = prior > 0.0
@@ -127,7 +127,7 @@ def geometry_of(problem: Problem, fit: JointFit) -> Geometry:
     )
 
 
-def _common_errors(problem: Problem, fit: JointFit, geometry: Geometry) -> list[Array]:
+def common_errors(problem: Problem, fit: JointFit, geometry: Geometry) -> list[Array]:
     """Columns (n,) in cps, one standard error each, that are common to all sources."""
     t = problem.readings.t_s
     span = (t - t.mean()) / max(float(np.ptp(t)) / 2.0, 1e-6)
@@ -140,15 +140,14 @@ def _common_errors(problem: Problem, fit: JointFit, geometry: Geometry) -> list[
     return [*tilts, DRIFT * span * fit.rate_cps, DRIFT * (span**2 - 1.0 / 3.0) * fit.rate_cps]
 
 
-def _response_errors(geometry: Geometry) -> list[Array]:
+def response_errors(geometry: Geometry) -> list[Array]:
     """Columns (n,) in cps of each source: an uneven head, a response that errs with angle and distance."""
     columns = []
     knots = np.array(ANGLES_DEG)
-    share = BEAM + (TAIL - BEAM) * np.clip((knots - BEAM_DEG) / (knots[-1] - BEAM_DEG), 0.0, 1.0)
     for k in range(geometry.rate.shape[1]):
         rate, local = geometry.rate[:, k], geometry.local[:, k] / geometry.distance[:, k : k + 1]
         columns += [UNEVEN * rate * local[:, 0], UNEVEN * rate * local[:, 1]]
-        for i, error in enumerate(share):
+        for i, error in enumerate(ANGLE_ERRORS):
             columns.append(error * rate * np.interp(geometry.angle_deg[:, k], knots, np.eye(len(knots))[i]))
         far = np.log(geometry.distance[:, k] / np.median(geometry.distance[:, k]))
         columns.append(DISTANCE * rate * far)

@@ -54,6 +54,7 @@ def residual_tests(problem: Problem, fit: JointFit, linear: Linear, own: Array) 
     for stretch in STRETCHES_S:
         tests.append(_sums(f"stretches of {stretch:g} s", np.floor((t - t[0]) / stretch), linear))
     tests.append(_sums("places", _cells(problem), linear))
+    tests.append(_level(t, fit, linear, own))
     if not fit.sources:
         return tests
     tests += [_moved(t, linear, own), _changed(t, linear, own), _response(linear), _width(problem, linear)]
@@ -138,6 +139,19 @@ def _moved(t: Array, linear: Linear, own: Array) -> Test:
 
 def _changed(t: Array, linear: Linear, own: Array) -> Test:
     return _stepped("changed", t, linear.geometry.rate, linear, own)
+
+
+def _level(t: Array, fit: JointFit, linear: Linear, own: Array) -> Test:
+    """Whether all counts rose or fell, as with a contaminated tip or a window that drifts."""
+    step = _stepped("level", t, fit.rate_cps[:, None], linear, own)
+
+    def words() -> str:
+        score = Score(fit.rate_cps[:, None] * (t >= np.median(t))[:, None], linear)
+        change = 100.0 * float(score.step(own)[0])
+        way = "rose" if change > 0 else "fell"
+        return f"all counts {way} by about {abs(change):.0f} % during the scan: is the probe contaminated or drifting?"
+
+    return replace(step, words=words)
 
 
 def _stepped(name: str, t: Array, directions: Array, linear: Linear, own: Array) -> Test:

@@ -142,6 +142,7 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
         "rules": check.rules,
         "samples": {"placed": check.samples_placed, "saturated": check.samples_saturated},
         "saturated_fraction": check.saturated_fraction,
+        "shadowed_fraction": check.shadowed_fraction,
         "research_use_only": True,
         **records_content(check.records),
     }
