@@ -19,7 +19,7 @@ from navigation.saturation import BOUND_SHARE, saturated_share
 from navigation.spotbudget import spot_budget
 from navigation.spotdepth import depth_of
 from navigation.spotquality import USABLE_LOG_SD, Looks, extrapolated_share, quality_of
-from navigation.spotsplit import best_split
+from navigation.spotsplit import best_split, possible_pair
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
@@ -429,8 +429,8 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     shift = _leakage(problem, found.fit, index)[0]
     # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
     covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
-    covariance = (covariance + covariance.T) / 2
-    bound = saturated_share(problem, source)
+    spread, doubt = _possible_pair(problem, found, index)
+    covariance = (covariance + covariance.T) / 2 + spread
     budget = budget_of(problem, found.fit, index, found.significance[index])
     activity, interval = source.activity_kbq, budget.interval(source.activity_kbq)
     if found.final:
@@ -440,18 +440,20 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
     quality, reasons = quality_of(
         problem, found.fit, index, looks, covariance, budget.relative_sd, None if depth is None else depth[0]
     )
-    if found.significance[index] < found.thresholds.report:
-        quality = "unusable"
-        reasons.append("not significant at 1 % over the whole field: a hint, not a finding")
+    bound = saturated_share(problem, source)
+    told = [doubt] if doubt else []
     if bound > BOUND_SHARE:
-        reasons.append(
+        told.append(
             f"lower bound: the counter was saturated for {100 * bound:.0f} % of its counts; it is at least"
             f" {interval[0]:.3g} kBq"
         )
     if source.known is not None:
-        reasons.append(f"{source.known.name}: uptake there may be physiological")
-    if (doubts or bound > BOUND_SHARE or source.known is not None) and quality == "ok":
+        told.append(f"{source.known.name}: uptake there may be physiological")
+    if (doubts or told) and quality == "ok":
         quality = "limited"
+    if found.significance[index] < found.thresholds.report:
+        quality = "unusable"
+        told.append("not significant at 1 % over the whole field: a hint, not a finding")
     return Spot(
         id=0,
         position_mm=source.position_mm,
@@ -462,11 +464,19 @@ def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -
         significance=found.significance[index],
         tbr=looks.tbr,
         quality=quality,
-        reasons=(*reasons, *doubts),
+        reasons=(*reasons, *told, *doubts),
         budget=budget,
         depth_below_surface_mm=None if depth is None else depth[0],
         depth_sd_mm=None if depth is None else depth[1],
     )
+
+
+def _possible_pair(problem: Problem, found: Found, index: int) -> tuple[Array, str]:
+    """What a source that may be two adds to its covariance (3, 3), and its words; nothing while the scan goes on."""
+    pair = None
+    if found.final and not _neighboured(found.fit, index):
+        pair = possible_pair(problem, found.fit, found.precision, index, found.significance[index])
+    return (np.zeros((3, 3)), "") if pair is None else pair
 
 
 def budget_of(problem: Problem, fit: JointFit, index: int, significance: float) -> Budget:

@@ -9,7 +9,7 @@ import pytest
 
 from navigation.likelihood import Counts
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
-from navigation.spotsplit import WIDEST_MM, best_split
+from navigation.spotsplit import POSSIBLE_GAIN, WIDEST_MM, best_split, possible_pair
 from tests.navigation.scan_model import problem_of, raster
 
 PAIR = ((-7.0, 2.0, -15.0), (7.0, 2.0, -15.0))
@@ -52,3 +52,18 @@ def test_a_single_focus_gains_nothing_by_being_two(empty: Problem) -> None:
     assert two is None or 2 * (two.objective - one.objective) < 18.5
     if two is not None:
         assert np.linalg.norm(two.sources[-1].position_mm - two.sources[-2].position_mm) <= WIDEST_MM
+
+
+def test_a_pair_that_is_not_sure_spreads_the_region_along_it(empty: Problem) -> None:
+    problem, one = merged(empty, (PAIR[0], 30.0), (PAIR[1], 25.0))
+    precision = problem.background.precision(0.2)
+    two = best_split(problem, one, precision, 0)
+    assert two is not None and 2 * (two.objective - one.objective) > POSSIBLE_GAIN
+    found = possible_pair(problem, one, precision, 0, significance=20.0)
+    assert found is not None
+    spread, words = found
+    # The true places lie 7 mm to either side along x: 49 mm2, as far as the counts tell where they are.
+    assert 20.0 < spread[0, 0] < 110.0
+    assert spread[1, 1] < 0.2 * spread[0, 0]
+    assert words.startswith("may be two foci")
+    assert possible_pair(problem, one, precision, 0, significance=5.0) is None
