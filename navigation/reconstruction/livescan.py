@@ -70,6 +70,8 @@ class LiveScan:
         self._stage: Stage | None = None
         self._covered: tuple[float, ...] = ()  # extent of the field in use or being made
         self._assessed: Assessment | None = None
+        self._counts: Counts | None = None  # of the readings so far, decided by this search
+        self._decided: Assessment | None = None
         self._pending: Future[Assessment] | None = None
         self._wider: Future[Stage | None] | None = None
 
@@ -157,6 +159,13 @@ class LiveScan:
     def _data(self) -> Counts:
         """The counts so far; what the last search decided of doubtful readings holds."""
         readings, assessed = self.readings, self._assessed
+        known = self._counts
+        if known is not None and len(known.counts) == len(readings) and self._decided is assessed:
+            return known
+        self._counts, self._decided = self._resolved(readings, assessed), assessed
+        return self._counts
+
+    def _resolved(self, readings: Readings, assessed: Assessment | None) -> Counts:
         data = Counts.of(readings.counts, readings.live_s, readings.t_s, self.setup.dead_time)
         if data.doubtful is None or assessed is None:
             return data
