@@ -23,8 +23,10 @@ TILT_RAD, UNEVEN, DRIFT, DISTANCE = 0.014, 0.02, 0.015, 0.02
 # scan settles the view to a percent; beside it few counts came, and the scan of the bench itself ends.
 ANGLES_DEG = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0)
 ANGLE_ERRORS = (0.015, 0.015, 0.02, 0.05, 0.15, 0.25, 0.35)
-# White error of a tracked place, per axis: what the tracker and the hand's path within an interval leave.
-PLACE_MM = 0.25
+# Error of the tip's tracked place per axis, white from reading to reading, and slow over SLOW_S: 0.3 degrees of noise
+# over 135 mm from marker to tip is 0.7 mm, of whose variance trackers leave a third to slow wander and a reading's
+# mean over its frames the rest.
+PLACE_MM, SLOW_MM, SLOW_S = 0.35, 0.35, 1.5
 WEAKEST = 1e-12
 # Prior of a source's place in mm and of its log activity: keeps an undetermined direction finite.
 WEAK_PRECISION = (1e-2, 1e-2, 1e-2, 1e-8)
@@ -68,6 +70,8 @@ class Linear:
     errs: NDArray[np.bool_]
     inverse: Array  # (c, c) covariance of the coefficients of the columns
     geometry: Geometry
+    t_s: Array
+    shaken: Array  # (n,) share of a standard deviation that is not counting
     n_response: int  # how many of the last columns are errors of the response
 
     def remainder(self, values: Array) -> Array:
@@ -83,6 +87,10 @@ class Linear:
         unit = np.where(seen, self.root / np.where(seen, self.slope, 1.0), 0.0)
         erring = rng.standard_normal((int(self.errs.sum()), replicates))
         drawn: Array = unit[:, None] * (counts - self.expected[:, None]) + self.columns[:, self.errs] @ erring
+        drawn += self.shaken[:, None] * rng.standard_normal(drawn.shape)
+        gradient = self.geometry.gradient.sum(axis=1)
+        for axis in range(3):
+            drawn += (SLOW_MM * self.root * gradient[:, axis])[:, None] * _wander(self.t_s, replicates, rng)
         return drawn
 
 
@@ -97,6 +105,7 @@ def linearised(problem: Problem, fit: JointFit, precision: Array) -> Linear:
     noise = 0.0 if data.known is None else (slope * data.known.noise_sd_cps) ** 2
     variance = np.maximum(expected + shaken + noise, WEAKEST)
     root = slope / np.sqrt(variance)
+    beside = np.where(lost, 0.0, np.sqrt((shaken + noise) / variance))
     residual = np.where(lost, 0.0, data.excess(fit.rate_cps) / np.sqrt(variance))
     response = response_errors(geometry)
     errors = [*common_errors(problem, fit, geometry), *response]
@@ -109,7 +118,20 @@ def linearised(problem: Problem, fit: JointFit, precision: Array) -> Linear:
     columns[:, errs] /= np.sqrt(prior[errs])
     prior[errs] = 1.0
     inverse = inverse_information(columns.T @ columns + np.diag(prior))
-    return Linear(residual, root, expected, slope, columns, errs, inverse, geometry, len(response))
+    t_s = problem.readings.t_s
+    return Linear(
+        residual, root, expected, slope, columns, errs, inverse, geometry, t_s, beside, len(response)
+    )
+
+
+def _wander(t_s: Array, replicates: int, rng: np.random.Generator) -> Array:
+    """(n, replicates): unit variance, correlated over SLOW_S (an Ornstein-Uhlenbeck process)."""
+    kept = np.exp(-np.maximum(np.diff(t_s, prepend=t_s[:1]), 0.0) / SLOW_S)
+    out: Array = rng.standard_normal((len(t_s), replicates))
+    fresh = np.sqrt(1.0 - kept**2)
+    for i in range(1, len(t_s)):
+        out[i] = kept[i] * out[i - 1] + fresh[i] * out[i]
+    return out
 
 
 def geometry_of(problem: Problem, fit: JointFit) -> Geometry:

@@ -16,8 +16,9 @@ from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, Spot
 from tracking.errors import InputError
 
-# Rows of older readings that a tick goes through again, and the fewest and most a budget may make of them.
-REPLAYED, FEWEST_REPLAYED, MOST_REPLAYED = 256, 32, 1024
+# Rows of older readings that a tick goes through again, and the fewest and most a budget may make of them: with half of
+# the fewest the map stays behind 50 steps of MLEM from scratch.
+REPLAYED, FEWEST_REPLAYED, MOST_REPLAYED = 256, 128, 1024
 MOST_PASSES = 8
 # The newest readings take part in every pass as they are: what was just looked at shows at once.
 NEWEST = 16

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from navigation.schedule import FEWEST_REPLAYED, REPLAYED, Progress, Work
 
 # What a tick may take; where it takes longer, fewer older readings are gone through again.
-TICK_BUDGET_S = 0.02
+TICK_BUDGET_S = 0.03
 LESS, MORE = 0.7, 1.2
 # Foci are sought as often as this and limits as often as that, unless that would be too much of a core.
 SEEK_EVERY_S, LIMITS_EVERY_S = 0.5, 1.0

@@ -23,9 +23,9 @@ PAD = 32
 CAP_BYTES = 4 << 30
 # Of so narrow or wide rows that the cap means nothing.
 FEWEST_ROWS, MOST_ROWS = 64, 1 << 18
-# A full store frees one row in so many, and leaves the newest one in so many of its rows as they are: a merge is a
-# few tens of milliseconds between two readings.
-FREED_SHARE, NEWEST_SHARE = 64, 4
+# A full store frees so many rows at once, and leaves the newest one in so many of its rows as they are. On the main
+# grid that takes some 50 ms, every 32 readings: more at once would keep the live map waiting.
+FREED_ROWS, NEWEST_SHARE = 32, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +123,7 @@ class RowStore:
             facts.radius_mm[old],
             facts.live_s[old],
             facts.kind[old],
-            max(self._capacity // FREED_SHARE, 1),
+            FREED_ROWS,
         )
         place = np.arange(n)
         place[old] = old[merge.label]

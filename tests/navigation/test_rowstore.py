@@ -172,7 +172,7 @@ def readings_at(path: np.ndarray) -> Readings:
 
 
 def test_twenty_thousand_readings_stay_below_the_cap() -> None:
-    cap, width = 8192 * STRIDE_BYTES, 20
+    cap, width = 1024 * STRIDE_BYTES, 20
     store = RowStore(width, cap_bytes=cap)
     path, rows = walk(20_000), np.random.default_rng(7).uniform(0, 1, (2000, width)).astype(np.float32)
     for low in range(0, 20_000, 2000):
