@@ -26,6 +26,8 @@ PATH_REFRESH = 50
 TISSUE_SNAP_MM = 60.0
 # A face farther than this from the touched surface is on its way, not scanning.
 LOOKING_MM = 30.0
+# Rows made at once: single precision for a few, never for a scan.
+ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
-"""The reconstruction of a scan while it goes on: add readings, ask for the map, ask for the spots.
+"""The exact reconstruction of readings: add them, ask for the map, the spots, or the final answer.
 
-Every answer is a pure function of the setup and the readings added so far. A live map therefore equals the offline
-map of the same readings, and a replay that asks at the same readings gets the same bits.
+Every answer is a pure function of the setup and the readings added so far. The live map (`livescan`) hurries towards
+it under a recorded schedule; a scan that ends is answered from here.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from navigation.reconstruction.geometry import (
     decayed,
     geometry_key,
     looking_poses,
-    rows_of,
 )
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, fine_uncertainty, prior_activity
-from navigation.reconstruction.osem import osem
-from navigation.reconstruction.rowstore import RowStore
+from navigation.reconstruction.osem import Told, osem
+from navigation.reconstruction.readinglog import GrowingArray
+from navigation.reconstruction.scanrows import ScanRows
 from navigation.reconstruction.setup import ImagingSetup
 from navigation.spots import (
     MOST_SOURCES,
@@ -62,8 +62,6 @@ LIVE_SOURCES = 4
 # The live threshold of the maximum statistic is renewed after so many readings: it changes slowly.
 THRESHOLD_REFRESH = 50
 LIVE_REPLICATES = 300
-# Rows made at once: single precision for a few, never for a scan.
-ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +87,6 @@ class LiveReconstruction:
         self._found: tuple[int, Problem, Found] | None = None
         self._thresholds: tuple[tuple[int, tuple[float, ...]], Thresholds] | None = None
         self._version = 0
-        self._search_rows: Array32 = np.zeros((0, 0), dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self._readings) + sum(len(p) for p in self._pending)
@@ -105,16 +102,13 @@ class LiveReconstruction:
         if len(readings) or readings.unplaced:
             self._pending.append(readings)
 
-    def rest_on(self, geometry: Geometry, store: RowStore, background_rows: Array) -> None:
+    def rest_on(self, rows: ScanRows) -> None:
         """Use rows of all readings that were made already, where their field is the one that the readings define."""
         self._absorb()
-        fits = geometry.key == geometry_key(self.setup, self._readings)
-        if not fits or len(store) != len(self._readings):
-            return
-        self._geometry, self._store, self._background_rows = geometry, store, background_rows
-        self._search_rows = geometry.projector.rows(
-            self._search_points(), decayed(self.setup, self._readings)
-        )
+        fits = rows.geometry.key == geometry_key(self.setup, self._readings)
+        if fits and not rows.merged and len(rows.store) == len(self._readings):
+            self._geometry, self._rows = rows.geometry, rows
+            self._searched = searched_rows(rows.geometry)
 
     def update(self) -> ActivityMap | None:
         """The map of the readings so far, or None while there are too few to say anything."""
@@ -154,15 +148,20 @@ class LiveReconstruction:
         problem, found = self._settled(
             problem, thresholds_of(problem, self._search_rows), most=MOST_SOURCES, prune=True
         )
-        nuisance = map_nuisance(problem, found)
         self._version += 1
-        maps = fine_uncertainty(
-            self._built(), self._store, nuisance, self._activity(problem, found), self._blinded(problem)
-        )
+        maps = self._final_maps(problem, found)
         fits = assess(problem, found.fit, found.precision, self.setup.surface_mm)
         result = silenced(judged(self._result(problem, found, maps), fits), problem.data)
         self.state = ScanState(self.setup, self._built(), problem, found, result)
         return result
+
+    def _final_maps(self, problem: Problem, found: Found) -> Maps:
+        """At full resolution; where the rows of a very long scan were merged, of the search points' own rows."""
+        nuisance, activity = map_nuisance(problem, found), self._activity(problem, found)
+        geometry, blinded = self._built(), self._blinded(problem)
+        if self._rows.merged:
+            return coarse_uncertainty(geometry, self._search_rows, nuisance, activity, blinded)
+        return fine_uncertainty(geometry, self._rows.store, nuisance, activity, blinded)
 
     def _too_few(self) -> str:
         near = len(looking_poses(self.setup, self.readings))
@@ -259,10 +258,9 @@ class LiveReconstruction:
             if len(self._geometry.field.active) == 0:
                 self._geometry = None
                 return None
-            self._store = RowStore(len(self._geometry.field.active) + 1)
-            self._background_rows = np.zeros((0, self._geometry.background.modes.shape[1]))
-            self._search_rows = np.zeros((0, len(self._geometry.field.search)), dtype=np.float32)
-        self._extend(self._geometry, self._readings.select(slice(len(self._store), None)))
+            self._rows = ScanRows(self.setup, self._geometry)
+            self._searched = searched_rows(self._geometry)
+        self._extend(self._geometry)
         return self._posed(self._geometry)
 
     def _posed(self, geometry: Geometry) -> Problem:
@@ -281,12 +279,21 @@ class LiveReconstruction:
             problem if self.setup.spill is None else with_known(problem, self.setup.spill.of(self._readings))
         )
 
-    def _extend(self, geometry: Geometry, fresh: Readings) -> None:
-        for low in range(0, len(fresh), ROWS_AT_ONCE):
-            rows, background = rows_of(self.setup, geometry, fresh.select(slice(low, low + ROWS_AT_ONCE)))
-            self._store.append(rows)
-            self._background_rows = np.concatenate([self._background_rows, background])
-            self._search_rows = np.concatenate([self._search_rows, rows[:, geometry.field.search]])
+    def _extend(self, geometry: Geometry) -> None:
+        self._rows.extend(self._readings)
+        self._background_rows = self._rows.background_rows
+        self._take_searched(geometry, self._readings)
+
+    def _take_searched(self, geometry: Geometry, readings: Readings) -> None:
+        """Bring the search points' rows up to date."""
+        fresh = readings.select(slice(len(self._searched.all), None))
+        if len(fresh):
+            self._searched.append(geometry.projector.rows(self._search_points(), decayed(self.setup, fresh)))
+
+    @property
+    def _search_rows(self) -> Array32:
+        """(n, points) of the search, a view."""
+        return np.asarray(self._searched.all, dtype=np.float32)
 
     def _activity(self, problem: Problem, found: Found) -> Array:
         """kBq/mL (m,) of the active voxels by EM whose prior mean is what background and sources say."""
@@ -294,7 +301,8 @@ class LiveReconstruction:
         level = max(float(found.fit.background[0]), SMALLEST_LEVEL)
         start = np.append(prior_activity(self._built(), found), level)
         start[:-1] *= voxel_ml
-        return osem(self._store, problem.data.own(found.fit.rate_cps), start)[:-1] / voxel_ml
+        told = self._rows.of_rows(Told.of(problem.data.own(found.fit.rate_cps)))
+        return osem(self._rows.store, told, start)[:-1] / voxel_ml
 
     def _blinded(self, problem: Problem) -> NDArray[np.bool_]:
         """Which active voxels (m,) saturated readings leave without a limit."""
@@ -303,6 +311,11 @@ class LiveReconstruction:
 
     def _search_points(self) -> Array:
         return self._built().field.points_mm[self._built().field.search]
+
+
+def searched_rows(geometry: Geometry) -> GrowingArray:
+    """Room for the rows (n, points) of the field's search points, none there yet."""
+    return GrowingArray(np.zeros((0, len(geometry.field.search)), dtype=np.float32))
 
 
 def _share(spot: Spot, given: Given) -> tuple[float, float, float]:

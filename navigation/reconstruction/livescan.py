@@ -132,7 +132,7 @@ class LiveScan:
         stage, self._stage = self._stage, None
         if stage is not None and not stage.merged:
             stage.extend(self.readings)
-            exact.rest_on(stage.geometry, stage.store, stage.background_rows)
+            exact.rest_on(stage)
         del stage  # its rows make room for the exact ones where they were merged
         self._search, self._pending, self._wider = Search(self.setup), None, None
         result = exact.finish()

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from navigation.lagscore import ALARMING_SIGMA, LagScore, score_lag
 from navigation.pointlayer import Problem, fit_sources
-from navigation.reconstruction.geometry import Geometry, decayed
-from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveReconstruction
+from navigation.reconstruction.geometry import Geometry
+from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveReconstruction, searched_rows
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, prior_activity
 from navigation.reconstruction.posebins import PoseBins
-from navigation.reconstruction.readinglog import GrowingArray
 from navigation.reconstruction.setup import ImagingSetup
 from navigation.spots import SMALLEST_LEVEL, Found, Thresholds, find, map_nuisance, thresholds_of
 from navigation.volume import Spot
@@ -66,25 +65,15 @@ class Search(LiveReconstruction):
         """Foci, and maps of uncertainty and limits where asked for, of the readings given."""
         if seen.geometry is not self._geometry:
             self._geometry = seen.geometry
-            self._seen_rows = GrowingArray(np.zeros((0, len(seen.geometry.field.search)), dtype=np.float32))
+            self._searched = searched_rows(seen.geometry)
             self._bins = PoseBins(len(seen.geometry.field.search))
         self._readings, self._background_rows = seen.readings, seen.background_rows
-        self._search_rows = self._rows_of(seen)
+        self._take_searched(seen.geometry, seen.readings)
         problem = self._posed(seen.geometry)
         if len(seen.readings) < MERGED_FROM or problem.data.n_saturated or problem.data.known is not None:
             problem, found = self._live_find(problem)
             return self._told(seen, problem, found, (self._search_rows, problem, found))
         return self._merged(seen, problem)
-
-    def _rows_of(self, seen: Seen) -> Array32:
-        """Response rows of the search points, those of new readings made now."""
-        fresh = seen.readings.select(slice(len(self._seen_rows.all), None))
-        if len(fresh):
-            self._seen_rows.append(
-                seen.geometry.projector.rows(self._search_points(), decayed(self.setup, fresh))
-            )
-        rows: Array32 = np.asarray(self._seen_rows.all, dtype=np.float32)
-        return rows
 
     def _merged(self, seen: Seen, problem: Problem) -> Assessment:
         """The search on merged readings, the fit on all of them at the middle of their paths."""

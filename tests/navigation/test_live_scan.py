@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from navigation.reconstruction import reconstruct
+from navigation.reconstruction.live import LiveReconstruction
 from navigation.reconstruction.livescan import AtOnce, LiveScan
 from navigation.reconstruction.posebins import MOST_BINS, PoseBins
 from navigation.reconstruction.readinglog import ReadingLog
@@ -218,7 +219,7 @@ def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, 
     whole.advance(Work())
     small.add(readings.head(120))
     cramped = partial(RowStore, cap_bytes=2 * 25_000 * 150)
-    monkeypatch.setattr("navigation.reconstruction.stage.RowStore", cramped)
+    monkeypatch.setattr("navigation.reconstruction.scanrows.RowStore", cramped)
     small.advance(Work(grow=True))
     for at in range(120, len(readings), 20):
         small.add(readings.select(slice(at, min(at + 20, len(readings)))))
@@ -238,6 +239,27 @@ def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, 
         exact.estimate.sensitivity, rel=2e-3, abs=1e-9
     )
     assert stage.estimate.sensitivity == pytest.approx(exact.estimate.sensitivity, rel=2e-3, abs=1e-9)
+
+
+def test_the_final_answer_of_a_scan_beyond_the_cap(monkeypatch: pytest.MonkeyPatch, readings: Readings) -> None:
+    """The foci are those of every reading as it is; only the picture comes from merged rows."""
+    exact, cramped = LiveReconstruction(setup()), LiveReconstruction(setup())
+    exact.add(readings)
+    whole = exact.finish()
+    monkeypatch.setattr(
+        "navigation.reconstruction.scanrows.RowStore", partial(RowStore, cap_bytes=2 * 25_000 * 150)
+    )
+    cramped.add(readings)
+    small = cramped.finish()
+    assert len(cramped._rows.store) < len(readings) == len(exact._rows.store)
+    assert [s.position_mm.tolist() for s in small.spots] == [s.position_mm.tolist() for s in whole.spots]
+    assert [s.activity_ci95_kbq for s in small.spots] == [s.activity_ci95_kbq for s in whole.spots]
+    seen = whole.map.examined & small.map.examined
+    assert seen.sum() > 0.9 * whole.map.examined.sum()
+    assert small.map.activity[seen].sum() == pytest.approx(whole.map.activity[seen].sum(), rel=0.02)
+    # Limits of the nearest search point: some millimetres off at the most.
+    ratio = small.map.mda_kbq[seen] / whole.map.mda_kbq[seen]
+    assert float(np.median(ratio)) == pytest.approx(1.0, abs=0.02)
 
 
 class FailsOnce(AtOnce):
