@@ -7,7 +7,7 @@ SEED   ?= 1
 SYSTEM ?= install
 
 bin    := $(VENV)/bin
-core   := $(wildcard navigation/core/*.cpp navigation/core/*.hpp tracking/core/*.cpp tracking/core/*.hpp)
+core   := $(foreach layer,navigation tracking calibration,$(wildcard $(layer)/core/*.cpp $(layer)/core/*.hpp $(layer)/core/*.inl))
 screen := xvfb-run -a -s "-screen 0 1600x1000x24"
 pip    := $(bin)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --use-pep517
 

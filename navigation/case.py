@@ -15,6 +15,7 @@
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
     sheath = "sheath.json"                    # optional: what covers the probe, as measured
     background_minutes = 30                   # a background check is due again after so long; 0: never
+    map = { voxel_mm = 2.0 }                  # optional: also box_mm, or centre_mm and extent_mm, in mm of Reference
     publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
 
     [tracker]                                 # also: [probe]

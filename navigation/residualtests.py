@@ -138,7 +138,8 @@ def _moved(t: Array, linear: Linear, own: Array) -> Test:
 
 
 def _changed(t: Array, linear: Linear, own: Array) -> Test:
-    return _stepped("changed", t, linear.geometry.rate, linear, own)
+    told = "the counts of a focus changed at about {} s of the scan: did the patient or the Reference move, or it?"
+    return _stepped("changed", t, linear.geometry.rate, linear, own, told)
 
 
 def _level(t: Array, fit: JointFit, linear: Linear, own: Array) -> Test:
@@ -154,7 +155,14 @@ def _level(t: Array, fit: JointFit, linear: Linear, own: Array) -> Test:
     return replace(step, words=words)
 
 
-def _stepped(name: str, t: Array, directions: Array, linear: Linear, own: Array) -> Test:
+def _stepped(
+    name: str,
+    t: Array,
+    directions: Array,
+    linear: Linear,
+    own: Array,
+    told: str = "the patient or the Reference seems to have moved at about {} s of the scan",
+) -> Test:
     scores = [(s, Score(directions * after[:, None], linear)) for s, after in _steps(t)]
 
     def of(residuals: Array) -> Array:
@@ -162,7 +170,7 @@ def _stepped(name: str, t: Array, directions: Array, linear: Linear, own: Array)
 
     def words() -> str:
         when = max(scores, key=lambda each: float(each[1].of(own[:, None])[0]))[0]
-        return f"the patient or the Reference seems to have moved at about {when - t[0]:.0f} s of the scan"
+        return told.format(f"{when - t[0]:.0f}")
 
     return Test(name, of, words)
 

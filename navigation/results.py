@@ -1,4 +1,4 @@
-"""Results as files: spots.json, the three volumes, bed_check.json, as the contract of commands and files has them."""
+"""Results as files: spots.json, the four volumes, bed_check.json, as the contract of commands and files has them."""
 
 from __future__ import annotations
 

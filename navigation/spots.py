@@ -61,8 +61,8 @@ ROUGH_MISFIT = 2.5
 NO_LEAKAGE = 0.25
 # So many times the error that no smooth one explains may make up a source beside a hot one.
 BEYOND_DOUBT = 2.0
-# Placement beyond counting, per axis: tip calibration and tracking (0.4 mm), an axis off by a degree seen over 25 mm
-# (0.44 mm), the touched surface (0.3 mm), added in squares.
+# Placement beyond the fit, per axis: tip calibration and touched surface. A tilted axis and the response's other
+# errors are part of the fit (`responseerror`).
 POSITION_SYSTEMATIC_MM = 0.25
 PLACE_SHARE = 0.5
 Z95 = 1.96

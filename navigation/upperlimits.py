@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 CONFIDENCE, Z_CONFIDENCE = 0.95, 1.6449
 # 95 % of a normal place in three dimensions: chi2(3).
 REGION = 7.815
-# Smallest standard deviation of a place in mm: tip calibration, tracking and surface, as in the spots' covariance.
+# Smallest standard deviation of a place in mm that a limit reckons with: tip calibration, tracking, axis and surface.
 LEAST_SD_MM = 0.7
 # A factor of a million says that nothing is known; beyond it single precision overflows.
 WIDEST_LOG = float(np.log(1e6))

@@ -100,4 +100,4 @@ def summary(result: ScanResult) -> list[str]:
             f"  {s.id}: ({x:.1f}, {y:.1f}, {z:.1f}) mm +- {s.sd_mm:.1f} mm, {s.activity_kbq:.1f} kBq"
             f" ({low:.1f} to {high:.1f}){share}, significance {s.significance:.1f}, {s.quality}"
         )
-    return lines
+    return lines + [f"  beware: {reason}" for reason in result.reasons]

@@ -241,7 +241,7 @@ def _settings(path: Path, record: Path, resume: bool) -> Settings:
 def _taken_up(case: LiveCase, restored: Restored) -> str:
     session = case.session
     doing = f"{session.mode} {session.current or ''}".strip()
-    same = {True: "its map is as recorded", False: "its map is NOT as recorded", None: "no map yet"}
+    same = {True: "its scan is as recorded", False: "its scan is NOT as recorded", None: "no map yet"}
     told = f"goes on after {restored.events} events: {doing}; {same[restored.same]}"
     if session.registration.unverified:
         return f"{told}; the registration is restored, unverified: check it, then `confirm`"

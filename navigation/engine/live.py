@@ -162,7 +162,7 @@ class LiveEngine:
         if restored.outcome is not None:
             self.viewer.show(restored.outcome)
         if restored.same is False:
-            self.viewer.fault("the map brought back is not the one that was shown before")
+            self.viewer.fault("the scan brought back is not the one that was recorded")
 
     def _on_raw(self, source: str, arrival_s: float, raw: bytes) -> None:
         self._inbox.put((EngineEvent(source, arrival_s, events.RAW, raw), None))

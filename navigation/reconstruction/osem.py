@@ -1,4 +1,4 @@
-"""Ordered-subsets EM over all readings so far: the published map is a pure function of them.
+"""Ordered-subsets EM over all readings: the final map is a pure function of them.
 
 Hudson & Larkin 1994 (DOI 10.1109/42.363108) on list-mode rows. Subsets are interleaved in time, so each sees the
 whole path; the schedule depends on the number of readings alone, which is what makes a replay exact.

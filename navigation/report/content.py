@@ -24,7 +24,6 @@ from navigation.report.document import (
     Statement,
     Table,
 )
-from navigation.report.geometry import depth_below_surface_mm
 from navigation.report.results import CaseReport, ScanReport
 from navigation.report.tipline import tip_text
 from navigation.report.uncertainty import injection_rows, uncertainty_part
@@ -151,13 +150,12 @@ def spot_part(scan: ScanReport, pictures: Pictures) -> Iterator[Block]:
 
 def spot_row(spot: Spot, scan: ScanReport) -> tuple[str, ...]:
     """One focus as the table shows it."""
-    depth = depth_below_surface_mm(spot.position_mm, scan.surface_mm)
     sd = w.sd_along_axes(spot)
     share = f"; {percent_injected(spot)}" if spot.percent_injected is not None else ""
     reasons = f"{spot.quality}: {'; '.join(spot.reasons)}" if spot.reasons else spot.quality
     return (
         str(spot.id),
-        "unknown" if depth is None else f"{depth:.0f} mm",
+        w.depth(spot, scan) or "unknown",
         ", ".join(f"{x:.1f}" for x in spot.position_mm),
         ", ".join(f"{x:.1f}" for x in sd),
         f"{kbq(spot.activity_kbq)} ({kbq_interval(spot.activity_ci95_kbq)}){share}",

@@ -43,12 +43,21 @@ def sd_along_axes(spot: Spot) -> NDArray[np.float64]:
 
 def spot_sentence(spot: Spot, scan: ScanReport) -> str:
     """One focus of activity: strength, depth, how sure."""
-    depth = depth_below_surface_mm(spot.position_mm, scan.surface_mm)
-    where = f"{depth:.0f} mm below the touched surface" if depth is not None else f"at {position(spot)}"
+    told = depth(spot, scan)
+    where = f"at {position(spot)}" if told is None else f"{told} below the touched surface"
     return (
         f"Focus {spot.id}: {kbq(spot.activity_kbq)} (95 % interval {kbq_interval(spot.activity_ci95_kbq)}), "
         f"{where}, position ± {spot.sd_mm:.1f} mm (standard deviation, worst direction)"
     )
+
+
+def depth(spot: Spot, scan: ScanReport) -> str | None:
+    """Depth below the surface with its standard deviation; of an older result from the points touched."""
+    if spot.depth_below_surface_mm is None:
+        mm = depth_below_surface_mm(spot.position_mm, scan.surface_mm)
+        return None if mm is None else f"{mm:.0f} mm"
+    sd = "" if spot.depth_sd_mm is None else f" ± {spot.depth_sd_mm:.0f}"
+    return f"{spot.depth_below_surface_mm:.0f}{sd} mm"
 
 
 def position(spot: Spot) -> str:

@@ -241,7 +241,9 @@ def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, 
     assert stage.estimate.sensitivity == pytest.approx(exact.estimate.sensitivity, rel=2e-3, abs=1e-9)
 
 
-def test_the_final_answer_of_a_scan_beyond_the_cap(monkeypatch: pytest.MonkeyPatch, readings: Readings) -> None:
+def test_the_final_answer_of_a_scan_beyond_the_cap(
+    monkeypatch: pytest.MonkeyPatch, readings: Readings
+) -> None:
     """The foci are those of every reading as it is; only the picture comes from merged rows."""
     exact, cramped = LiveReconstruction(setup()), LiveReconstruction(setup())
     exact.add(readings)

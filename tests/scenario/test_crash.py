@@ -97,7 +97,7 @@ def test_a_case_killed_in_mid_scan_goes_on_and_replays_as_one(simulator: Simulat
 
     second = Conversation(tmp_path, "--resume")
     told = second.hear()
-    assert re.fullmatch(r"goes on after \d+ events: scan scan-1; its map is as recorded", told), told
+    assert re.fullmatch(r"goes on after \d+ events: scan scan-1; its scan is as recorded", told), told
     assert second.hear().startswith("connected")
     simulator.wait_stop("scan-1", 14.0, lambda: None)
     assert second.say("stop").startswith("scan-1: ")
