@@ -118,7 +118,7 @@ def test_the_latency_of_the_sweep_is_the_simulators(demo: Demo) -> None:
     # The figure of the hazard table for a dedicated sweep is 5 ms; the short one here may reach its interval.
     found, true = demo.read("latency.json"), demo.read("truth.json")["count_latency_s"]
     half = (found["ci95_s"][1] - found["ci95_s"][0]) / 2
-    assert found["count_latency_s"] == pytest.approx(true, abs=max(0.010, 2 * half))
+    assert found["count_latency_s"] == pytest.approx(true, abs=max(0.015, 2 * half))
 
 
 @pytest.mark.slow
