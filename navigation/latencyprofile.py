@@ -26,6 +26,8 @@ Place = Callable[[float], Readings]
 # Latencies that are looked at: counters are late, but where the tracker's stamps are later still the lag is negative.
 LOWEST_S, HIGHEST_S, COARSE_STEP_S = -0.15, 0.45, 0.05
 COARSE_S = tuple(np.arange(LOWEST_S, HIGHEST_S + 1e-9, COARSE_STEP_S).round(6).tolist())
+# The background changes so little with the latency that its rows are made at every other of these, and interpolated.
+KNOTS_S = COARSE_S[::2]
 # Trials round the maximum in units of the half width expected there, and how often they are placed anew.
 NEAR, ROUNDS = (-1.8, -0.9, -0.4, 0.4, 0.9, 1.8), 2
 # What a perfect count would leave open: jitter of stamps, asymmetry of the response, drift of the tracker, SD in s.
@@ -105,6 +107,7 @@ class _Bench:
                 f" {FEWEST_READINGS} are needed"
             )
         self.fits: dict[float, tuple[JointFit, Problem]] = {}
+        self._background = _cubic([self._background_rows(s) for s in KNOTS_S])
 
     @property
     def best(self) -> float:
@@ -131,12 +134,19 @@ class _Bench:
         score = score_lag(problem, fit, self.state.found.precision)
         return COARSE_STEP_S if score is None else float(np.clip(1.96 * score.sd_s, 0.002, COARSE_STEP_S))
 
-    def _problem(self, latency_s: float) -> Problem:
+    def _placed(self, latency_s: float) -> Readings:
+        """The windows that every latency places, at this one."""
         readings = self.place(latency_s)
-        readings = _chosen(readings, np.isin(_stamps(readings, latency_s), self.common))
-        setup, geometry = self.state.setup, self.state.geometry
+        return _chosen(readings, np.isin(_stamps(readings, latency_s), self.common))
+
+    def _background_rows(self, latency_s: float) -> Array:
+        geometry = self.state.geometry
+        return geometry.background.rows(geometry.projector, self._placed(latency_s))
+
+    def _problem(self, latency_s: float) -> Problem:
+        readings, setup = self._placed(latency_s), self.state.setup
         decay = setup.nuclide.decay_factor(readings.t_s - setup.reference_offset_s)
-        rows = geometry.background.rows(geometry.projector, readings) * decay[:, None]
+        rows = self._background(latency_s) * decay[:, None]
         data = Counts.of(readings.counts, readings.live_s, readings.t_s, setup.dead_time)
         problem = replace(
             self.state.problem,
@@ -149,6 +159,24 @@ class _Bench:
         if setup.spill is None:
             return problem
         return with_known(problem, replace(setup.spill, latency_s=latency_s).of(readings))
+
+
+def _cubic(knots: list[Array]) -> Callable[[float], Array]:
+    """Rows (n, q) at any latency from those at KNOTS_S, by a cubic through the four nearest.
+
+    A hand moves 5 mm from knot to knot, the rows change over some 20 mm: less than 1e-3 of a row is left.
+    """
+    at = np.array(KNOTS_S)
+
+    def of(latency_s: float) -> Array:
+        first = int(np.clip(np.searchsorted(at, latency_s) - 2, 0, len(at) - 4))
+        near = at[first : first + 4]
+        weights = [
+            np.prod([(latency_s - other) / (own - other) for other in near if other != own]) for own in near
+        ]
+        return np.asarray(sum(w * knots[first + i] for i, w in enumerate(weights)))
+
+    return of
 
 
 def _stamps(readings: Readings, latency_s: float) -> Array:
