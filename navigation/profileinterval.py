@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 DROP, NEAR = 1.96, 0.04
 # Standard error of the log activity by counting above which the parabola is not trusted: it errs by its square.
 POOR_LOG_SD = 0.1
-# Trials to a side, and the longest step to the next in times the last.
-TRIALS, LONGEST = 5, 2.5
+# Trials to a side, the longest first step in log units, and the longest step to the next in times the last.
+TRIALS, LONGEST_FIRST, LONGEST = 5, 3.0, 2.5
 
 
 def activity_interval(
@@ -63,7 +63,7 @@ def _counting_alone(problem: Problem, fit: JointFit, precision: Array, index: in
 
 def _reach(problem: Problem, fit: JointFit, precision: Array, index: int, first: float) -> float:
     """How far (> 0) the log activity may go to the side of `first` before the likelihood has fallen by DROP^2 / 2."""
-    side, step = np.sign(first), abs(first)
+    side, step = np.sign(first), min(abs(first), LONGEST_FIRST)
     known = [(0.0, 0.0)]  # steps and signed roots, rising
     sources, background = list(fit.sources), fit.background
     for _ in range(TRIALS):
