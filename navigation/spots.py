@@ -19,6 +19,7 @@ from navigation.saturation import BOUND_SHARE, saturated_share
 from navigation.spotbudget import spot_budget
 from navigation.spotdepth import depth_of
 from navigation.spotquality import USABLE_LOG_SD, Looks, extrapolated_share, quality_of
+from navigation.spotridge import climbed, ridge_of, weaker
 from navigation.spotsplit import best_split, possible_pair
 from navigation.uncertainty import (
     LEAST_INFORMATION,
@@ -51,6 +52,8 @@ SIZE_GAIN = 10.8
 BORDERLINE, ON_GRID_MM = 1.15, 12.0
 # Half of what the refinement is worth on average: a true source is refined as well.
 OFF_GRID = 1.02
+# Standard error of the log activity from which on the ridge along it may be bent.
+BENT_LOG_SD = 0.1
 # Two fitted sources this close are one, unless the likelihood insists.
 NEIGHBOUR_MM = 25.0
 # Significance that an organ of the study must have to be part of the model: its place is no search.
@@ -192,6 +195,8 @@ def find(
         fit = _sized(problem, grown, precision, SIZE_SIGNIFICANCE if prune else LIVE_SIZE_SIGNIFICANCE)
     significance = tuple(gains)
     if prune:
+        for pair in _close_pairs(fit):
+            fit = climbed(problem, fit, precision, weaker(fit, pair))
         fit, significance = _prune(problem, fit, precision, thresholds)
         significance = tuple(
             _on_grid(problem, fit, precision, i, points_mm, rows)
@@ -414,7 +419,8 @@ def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tu
 
     A source that is neither significant nor placed stays in the model and out of the report.
     """
-    spots = [_spot(problem, found, i, doubts) for i in range(len(found.fit.sources))]
+    places = _places(problem, found)
+    spots = [_spot(problem, found, i, place, doubts) for i, place in enumerate(places)]
     spots = [
         s
         for s in spots
@@ -424,11 +430,45 @@ def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tu
     return tuple(replace(s, id=i + 1) for i, s in enumerate(spots))
 
 
-def _spot(problem: Problem, found: Found, index: int, doubts: tuple[str, ...]) -> Spot:
-    source, block = found.fit.sources[index], found.fit.block(index)
+def _places(problem: Problem, found: Found) -> list[Array]:
+    """Covariance (3, 3) of each source's place; of a weak one, and of two that are close, bent as their ridge is."""
+    fit = found.fit
+    places = [fit.block(i)[:3, :3] for i in range(len(fit.sources))]
+    if not found.final:
+        return places
+    pairs = _close_pairs(fit)
+    paired = {i for pair in pairs for i in pair}
+    alone = [(i, (i,)) for i in _points(fit) if i not in paired]
+    for held, moved in [*alone, *((weaker(fit, pair), pair) for pair in pairs)]:
+        if fit.block(held)[3, 3] <= BENT_LOG_SD**2:
+            continue
+        ridge = ridge_of(problem, fit, found.precision, held)
+        for i in moved:
+            places[i] = ridge.covariance(fit, i)
+    return places
+
+
+def _points(fit: JointFit) -> list[int]:
+    return [i for i, s in enumerate(fit.sources) if s.known is None and s.radius_mm == 0.0]
+
+
+def _close_pairs(fit: JointFit) -> list[tuple[int, int]]:
+    """Points that may take each other's counts, the farthest apart first."""
+    places = [s.position_mm for s in fit.sources]
+    points = _points(fit)
+    apart = {
+        (i, k): float(np.linalg.norm(places[i] - places[k]))
+        for n, i in enumerate(points)
+        for k in points[n + 1 :]
+    }
+    return sorted((pair for pair, mm in apart.items() if mm < NEIGHBOUR_MM), key=lambda pair: -apart[pair])
+
+
+def _spot(problem: Problem, found: Found, index: int, place: Array, doubts: tuple[str, ...]) -> Spot:
+    source = found.fit.sources[index]
     shift = _leakage(problem, found.fit, index)[0]
     # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
-    covariance = block[:3, :3] * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
+    covariance = place * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
     spread, doubt = _possible_pair(problem, found, index)
     covariance = (covariance + covariance.T) / 2 + spread
     budget = budget_of(problem, found.fit, index, found.significance[index])

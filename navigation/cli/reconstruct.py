@@ -52,7 +52,11 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.argument("scan", type=click.Path(path_type=Path))
 @scan_options
-@click.option("--ct", type=click.Path(path_type=Path), help="Study with a CT (needs --registration).")
+@click.option(
+    "--ct",
+    type=click.Path(path_type=Path),
+    help="Study with a CT (needs --registration); its SPECT or PET tells where hot organs are.",
+)
 def command(
     scan: Path,
     probe: Path,
