@@ -1,6 +1,7 @@
 // Background rows: rays from the crystal through the tissue, spread over a lattice of hats.
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "core.hpp"
 #include "parallel.hpp"
@@ -61,24 +62,43 @@ inline void add_to_lattice(const Lattice& g, const float x[3], float value, floa
     }
 }
 
+// A place on a ray as the tip sees it, the same for every pose: where, how far from the face, and the response there.
+struct Stop {
+    float x, y, z, along;
+    Parts response;
+};
+
+// The stops of all rays, `per_ray` each, from the face outwards.
+std::vector<Stop> stops_of(const Detector& d, const float* directions, std::size_t q, float step, float reach,
+                           std::size_t per_ray) {
+    std::vector<Stop> stops;
+    stops.reserve(q * per_ray);
+    for (std::size_t j = 0; j < q; ++j) {
+        const float* u = directions + 3 * j;
+        const float start = d.recess / u[2];  // distance from the crystal at which the ray leaves the face
+        const float sine = std::sqrt(u[0] * u[0] + u[1] * u[1]);
+        for (float along = 0.5f * step; along < reach; along += step) {
+            const float rho = start + along, z = u[2] * rho - d.recess;
+            stops.push_back({u[0] * rho, u[1] * rho, z, along, look_up(d, sine * rho, z)});
+        }
+    }
+    return stops;
+}
+
 // One ray of the background: marched from the face outwards, tissue path and attenuation as it goes.
-void trace_background(const Detector& d, const TissueGrid& tissue, const Pose& pose, const float u[3],
-                      float solid, float step, float reach, const Lattice& lattice, float* row) {
-    const float start = d.recess / u[2];  // distance from the crystal at which the ray leaves the face
-    const float sine = std::sqrt(u[0] * u[0] + u[1] * u[1]);
+void trace_background(const Detector& d, const TissueGrid& tissue, const Pose& pose, const Stop* stops,
+                      std::size_t n, float solid, float step, const Lattice& lattice, float* row) {
     float path = 0.0f;
-    for (float along = 0.5f * step; along < reach; along += step) {
-        const float rho = start + along;
-        const float px = u[0] * rho, py = u[1] * rho, z = u[2] * rho - d.recess;
+    for (const Stop* at = stops; at != stops + n; ++at) {
         float x[3];
         for (int i = 0; i < 3; ++i)
-            x[i] = pose.t[i] + pose.r[3 * i] * px + pose.r[3 * i + 1] * py + pose.r[3 * i + 2] * z;
+            x[i] = pose.t[i] + pose.r[3 * i] * at->x + pose.r[3 * i + 1] * at->y + pose.r[3 * i + 2] * at->z;
         const float density = tissue.values == nullptr ? 1.0f : lerp_grid(tissue, x[0], x[1], x[2]);
         const float middle = path + 0.5f * step * density;
         path += step * density;
         if (density <= 0.0f) continue;
-        const Parts g = look_up(d, sine * rho, z);
-        const float value = (g.primary + g.scatter * middle / along) * std::exp(-d.mu * middle);
+        const Parts g = at->response;
+        const float value = (g.primary + g.scatter * middle / at->along) * std::exp(-d.mu * middle);
         add_to_lattice(lattice, x, value * density * step * solid * 1e-3f, row);
     }
 }
@@ -89,14 +109,17 @@ void background_rows(const double* poses, std::size_t n, const float* directions
                      std::size_t q, float step, float reach, const Detector& detector,
                      const TissueGrid& tissue, const Lattice& lattice, float* out, int threads) {
     const std::size_t k = lattice.nx * lattice.ny * lattice.nz;
+    std::size_t per_ray = 0;
+    for (float along = 0.5f * step; along < reach; along += step) ++per_ray;
+    const std::vector<Stop> stops = stops_of(detector, directions, q, step, reach, per_ray);
     for_chunks(threads, [&](std::size_t chunk) {
         for (std::size_t i = chunk_begin(chunk, n); i < chunk_begin(chunk + 1, n); ++i) {
             const Pose pose = to_pose(poses + 16 * i);
             float* row = out + i * k;
             std::fill(row, row + k, 0.0f);
             for (std::size_t j = 0; j < q; ++j)
-                trace_background(detector, tissue, pose, directions + 3 * j, solid[j], step, reach, lattice,
-                                 row);
+                trace_background(detector, tissue, pose, stops.data() + j * per_ray, per_ray, solid[j], step,
+                                 lattice, row);
         }
     });
 }
