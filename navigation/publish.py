@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from navigation.engine.snapshot import Snapshot, ToolState
 from navigation.engine.words import bed_check_words, spots_words, status_words
+from navigation.nothingtold import unexamined
 from navigation.volume import NOT_EXAMINED, ActivityMap, Spot
 from tracking.igtl import names
 from tracking.igtl.codec import Message, encode
@@ -98,6 +99,11 @@ class Publisher:
             self._map, self._map_s = snapshot.map, snapshot.t_s
             for message in [*spot_messages(snapshot), *map_messages(snapshot.map, snapshot)]:
                 self._send(message)
+        if snapshot.recomputing is not None and self._map is not None:
+            # What viewers hold rests on something else by now: nothing of it stays examined.
+            for message in [*spot_messages(snapshot), *map_messages(unexamined(self._map), snapshot)]:
+                self._send(message)
+            self._map = None
         if snapshot.t_s - self._heartbeat_s >= HEARTBEAT_S:
             self._heartbeat_s = snapshot.t_s
             for message in heartbeat_messages(snapshot):

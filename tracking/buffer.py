@@ -19,8 +19,8 @@ from tracking.sample import PoseSample, PoseStatus
 from tracking.transform import invert_rigid, rigidity_fault
 from tracking.validity import Usable, bracket, covered, decided, usable_frames
 
-# About nine minutes at 60 Hz, 6 MB; a scan takes one.
-DEFAULT_CAPACITY = 32768
+# Half an hour at 60 Hz, 20 MB: a whole scan is placed anew when its latency is found to be another.
+DEFAULT_CAPACITY = 1 << 17
 SMALLEST_ALLOCATION = 256
 # Live questions are about the last seconds: only so many frames are judged anew for them.
 RECENT_FRAMES = 2048

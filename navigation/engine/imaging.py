@@ -174,9 +174,16 @@ class Imager:
             raise InputError(f"{name}: no map was asked for while it was scanned")
         return self._scans[name]
 
+    def _current(self, basis: ScanBasis) -> ScanImaging:
+        """The scan on the basis that is asked for, never on the one before."""
+        found = self._known(basis.scan)
+        if self._revisions[basis.scan] != basis.revision:
+            raise InputError(f"{basis.scan}: its map is being made anew; ask again when it is there")
+        return found
+
     def _analyze(self, job: AnalyzeJob) -> Outcome:
         basis = job.basis
-        found = self._known(basis.scan).finish()
+        found = self._current(basis).finish()
         result = replace(
             found,
             samples_total=job.samples_total,
@@ -190,7 +197,7 @@ class Imager:
 
     def _check(self, job: BedJob) -> Outcome:
         before = None if job.before is None else self._known(job.before)
-        check = self._known(job.basis.scan).check_bed(job.bed, job.threshold_kbq, job.confidence, before)
+        check = self._current(job.basis).check_bed(job.bed, job.threshold_kbq, job.confidence, before)
         check = without_absence(check, job.blocked)
         return Outcome(job, bed_check=check, digest={"finding": check.finding, "mda_kbq": check.mda_kbq})
 

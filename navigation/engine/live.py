@@ -206,7 +206,10 @@ class LiveEngine:
             self._deferred.popleft()
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
-            self._on_snapshot(self.viewer.snapshot(now))
+            try:
+                self._on_snapshot(self.viewer.snapshot(now))
+            except Exception as error:  # noqa: BLE001 - a picture that cannot be drawn must not end the recording
+                self._refuse(error, None)
 
     def _planned(self, scan: str, now_s: float) -> dict[str, Any]:
         """The next tick: which scan, and what is to be done. The reconstruction rests meanwhile."""
@@ -285,7 +288,11 @@ class LiveEngine:
             self._failed(job, error, future)
             return
         outcome = withheld(outcome, self._recorder.state)
-        self._report(outcome)
+        try:
+            self._report(outcome)
+        except Exception as error:  # noqa: BLE001 - what cannot be told or kept must not end the reconstruction
+            self._failed(job, error, future)
+            return
         if future is not None:
             future.set_result(outcome)
 

@@ -35,11 +35,12 @@ class Imaging:
         self._setup = setup
         self._live = LiveScan(setup)
         self._scratch: LiveReconstruction | None = None
+        self._finished = 0  # readings that the full analysis is of
 
     @property
     def state(self) -> ScanState:
-        """What a bed check needs; the full analysis is done now if it was not before."""
-        if self._live.state is None:
+        """What a bed check needs; the full analysis is done now if it was not, or if readings came since."""
+        if self._live.state is None or self._finished != len(self._live):
             self.finish()
         assert self._live.state is not None
         return self._live.state
@@ -84,6 +85,7 @@ class Imaging:
     def finish(self) -> ScanResult:
         """The full analysis. Raises InputError when too few readings were placed."""
         try:
+            self._finished = len(self._live)
             return self._live.finish()
         except ValueError as error:
             raise InputError(str(error)) from error

@@ -6,6 +6,7 @@ minute. The map is compared with the digest that the live engine wrote down; ful
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,6 +24,8 @@ from navigation.schedule import LAST_WORK
 from tracking.errors import GammanavError, InputError
 from tracking.recording import Event, Record
 from tracking.sample import Readings
+
+logger = logging.getLogger(__name__)
 
 # What leads up to a scan: a tracker's interval is judged over 1024 frames, 51 s of a slow one.
 LEAD_S = 60.0
@@ -76,7 +79,7 @@ def restore(record: Record, session: Session, imager: Imager) -> Restored:
     outcome, same = None, None
     for scan, ticks in played.ticks.items():
         if scan == newest:
-            outcome, same = _rebuild(ticks, imager, played.recorded)
+            outcome, same = _rebuilt(ticks, imager, played.recorded)
         else:
             for tick in ticks:
                 imager.load(tick)
@@ -108,6 +111,17 @@ def _play(record: Record, session: Session) -> _Played:
         for job in jobs:
             played.take(job)
     return played
+
+
+def _rebuilt(
+    ticks: list[TickJob], imager: Imager, recorded: dict[Key, dict[str, Any]]
+) -> tuple[Outcome | None, bool | None]:
+    """The newest map, or none where it cannot be made: the case goes on, and its next tick tells why."""
+    try:
+        return _rebuild(ticks, imager, recorded)
+    except Exception:  # as live, where a tick that fails ends nothing
+        logger.exception("the map of %s cannot be brought back", ticks[-1].basis.scan)
+        return None, None
 
 
 def _rebuild(

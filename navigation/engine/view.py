@@ -49,6 +49,7 @@ class Viewer:
         self._map_revision = 0
         self._bed_check: BedCheck | None = None
         self._bed_scan: str | None = None
+        self._bed_revision = 0
         self.lag_watch = LagWatch()
         self._reach_watch = ReachWatch(session.settings.sheath)
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
@@ -60,6 +61,7 @@ class Viewer:
             if outcome.bed_check is not None:
                 self._bed_check = outcome.bed_check
                 self._bed_scan = outcome.job.basis.scan
+                self._bed_revision = outcome.job.basis.revision
             if outcome.map is None:
                 return
             job = outcome.job
@@ -112,7 +114,7 @@ class Viewer:
                 spots_t_s=self._spots_of[0],
                 spots_readings=self._spots_of[1],
                 recomputing=recomputing,
-                bed_check=self._told_bed(session.blocked or self._lag_of_bed()),
+                bed_check=self._told_bed(session.blocked or self._old_basis_of_bed() or self._lag_of_bed()),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
                 registration=session.registration,
@@ -138,6 +140,13 @@ class Viewer:
         if scan is None or self._map is None or scan.revision == self._map_revision:
             return None
         return scan.why
+
+    def _old_basis_of_bed(self) -> str | None:
+        """Why the bed check rests on something else than its scan does by now."""
+        scan = self._session.scans.get(self._bed_scan or "")
+        if scan is None or scan.revision == self._bed_revision:
+            return None
+        return f"{scan.why} since this check: check the bed anew"
 
     def _lag_of_bed(self) -> str | None:
         """What the counts of the scan behind the bed check say against its latency."""

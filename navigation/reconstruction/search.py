@@ -66,6 +66,7 @@ class Search(LiveReconstruction):
         if seen.geometry is not self._geometry:
             self._geometry = seen.geometry
             self._searched = searched_rows(seen.geometry)
+            self._found = None  # of the old field's background
             self._bins = PoseBins(len(seen.geometry.field.search))
         self._readings, self._background_rows = seen.readings, seen.background_rows
         self._take_searched(seen.geometry, seen.readings)

@@ -9,11 +9,13 @@ import pytest
 
 from navigation.engine.events import COMMAND, RESUME, TICK, EngineEvent, json_event
 from navigation.engine.imaging import Imager
-from navigation.engine.jobs import AnalyzeJob, TickJob
+from navigation.engine.jobs import AnalyzeJob, BedJob, TickJob
 from navigation.engine.session import Session
 from navigation.engine.view import Viewer
+from navigation.publish import Publisher
 from navigation.schedule import LAST_WORK, Work
 from tests.navigation.engine.fakes import EPOCH_S, build, settings, stream
+from tracking.errors import InputError
 
 LATENCY = {"do": "latency", "count_latency_s": 0.05, "ci95_s": [0.04, 0.06], "determined": True}
 ONE_PASS = Work()
@@ -142,3 +144,59 @@ def test_after_a_crash_the_running_scan_begins_anew() -> None:
     assert anew.basis.revision == 1
     assert len(anew.batch) == len(first.batch)
     assert (anew.batch.poses == first.batch.poses).all()
+
+
+def bed_job(session: Session) -> BedJob:
+    outline = {"do": "points", "what": "bed", "points_mm": SURFACE}
+    session.handle(command(**outline))
+    content = {"do": "check_bed", "scan": "scan-1", "depth_mm": 8.0, "threshold_kbq": 4.0, "confidence": 0.95}
+    (job,) = session.handle(command(**content))
+    assert isinstance(job, BedJob)
+    return job
+
+
+def test_a_bed_check_on_an_old_basis_says_nothing_of_absence() -> None:
+    session, first = scanning()
+    viewer, imager = Viewer(session), Imager(build)
+    viewer.show(imager.run(first))
+    session.handle(command(do="points", what="bed", points_mm=SURFACE))
+    viewer.show(imager.run(next_tick(session)))
+    viewer.show(imager.run(bed_job(session)))
+    told = viewer.snapshot(EPOCH_S).bed_check
+    assert told is not None
+    assert told.finding == "partly-assessed"
+    session.handle(command(**LATENCY))
+    since = viewer.snapshot(EPOCH_S).bed_check
+    assert since is not None
+    assert since.finding == "not-assessed"
+    assert "the count latency has changed since this check" in since.statement
+
+
+def test_nothing_is_analysed_on_the_basis_before() -> None:
+    session, first = scanning()
+    imager = Imager(build)
+    imager.run(first)
+    session.handle(command(**LATENCY))
+    (job,) = session.handle(command(do="analyze", scan="scan-1"))
+    with pytest.raises(InputError, match="scan-1: its map is being made anew"):
+        imager.run(job)
+    imager.run(next_tick(session))
+    assert imager.run(job).result is not None
+
+
+def test_viewers_are_told_that_nothing_is_examined_while_a_map_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, first = scanning()
+    viewer, imager, publisher = Viewer(session), Imager(build), Publisher(0)
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(publisher.server, "publish", lambda _first, _second, key, _keep: sent.append(key))
+    viewer.show(imager.run(first))
+    publisher._publish(viewer.snapshot(EPOCH_S))
+    sent.clear()
+    session.handle(command(**LATENCY))
+    for _ in range(2):
+        publisher._publish(viewer.snapshot(EPOCH_S + 0.1))
+    names = [device.removesuffix("_Reference") for kind, device in sent if kind == "IMAGE"]
+    assert names == ["Activity", "RelSd", "Coverage"]
+    assert any(kind == "POINT" for kind, _ in sent)

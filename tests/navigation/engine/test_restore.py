@@ -23,7 +23,8 @@ from navigation.engine.restore import LEAD_S, Restored, restore, stretches_of
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Registration
-from navigation.volume import Spot
+from navigation.schedule import Frame, Work
+from navigation.volume import ActivityMap, Spot
 from tests.navigation.engine.fakes import (
     EPOCH_S,
     Devices,
@@ -322,3 +323,21 @@ def test_a_signed_record_is_signed_after_a_crash_too(tmp_path: Path) -> None:
     assert verify(path, key).signed
     with pytest.raises(InputError, match="not signed with this key"):
         verify(path, b"another key, as long")
+
+
+class Failing(SumImaging):
+    def advance(self, work: Work) -> Frame:
+        raise ArithmeticError("singular")
+
+    def update(self) -> ActivityMap:
+        raise ArithmeticError("singular")
+
+
+def test_a_map_that_cannot_be_brought_back_ends_no_case(tmp_path: Path) -> None:
+    recorded(tmp_path / "r", a_case(5.0))
+    session, imager = Session(registered()), Imager(Failing)
+    restored = restore(Record(tmp_path / "r"), session, imager)
+    assert (session.mode, session.current) == ("scan", "scan-2")
+    assert restored.outcome is None
+    assert restored.same is None
+    assert len(session.scans["scan-2"].intervals) > 0
