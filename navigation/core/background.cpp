@@ -10,11 +10,14 @@
 namespace gammanav {
 namespace {
 
+// Where a place lies on an axis, in nodes from 0 to `top`; what is no number lies at 0.
+inline float along_axis(float nodes, float top) { return nodes > 0.0f ? std::min(nodes, top) : 0.0f; }
+
 inline float lerp_grid(const TissueGrid& g, float x, float y, float z) {
     const float inv = 1.0f / g.spacing;
-    const float fx = std::clamp((x - g.origin[0]) * inv, 0.0f, static_cast<float>(g.nx - 1) - 1e-3f);
-    const float fy = std::clamp((y - g.origin[1]) * inv, 0.0f, static_cast<float>(g.ny - 1) - 1e-3f);
-    const float fz = std::clamp((z - g.origin[2]) * inv, 0.0f, static_cast<float>(g.nz - 1) - 1e-3f);
+    const float fx = along_axis((x - g.origin[0]) * inv, static_cast<float>(g.nx - 1) - 1e-3f);
+    const float fy = along_axis((y - g.origin[1]) * inv, static_cast<float>(g.ny - 1) - 1e-3f);
+    const float fz = along_axis((z - g.origin[2]) * inv, static_cast<float>(g.nz - 1) - 1e-3f);
     const int ix = static_cast<int>(fx), iy = static_cast<int>(fy), iz = static_cast<int>(fz);
     const float ax = fx - ix, ay = fy - iy, az = fz - iz;
     const float* v = g.values + (static_cast<std::size_t>(iz) * g.ny + iy) * g.nx + ix;
@@ -51,7 +54,7 @@ inline void add_to_lattice(const Lattice& g, const float x[3], float value, floa
     std::size_t low[3];
     float a[3];
     for (int i = 0; i < 3; ++i) {
-        const float f = std::clamp((x[i] - g.origin[i]) / g.spacing, 0.0f, static_cast<float>(n[i] - 1));
+        const float f = along_axis((x[i] - g.origin[i]) / g.spacing, static_cast<float>(n[i] - 1));
         low[i] = std::min(static_cast<std::size_t>(f), n[i] - 2);
         a[i] = f - static_cast<float>(low[i]);
     }

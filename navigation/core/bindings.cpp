@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <cmath>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -70,10 +71,12 @@ void background_rows(In<double, 3> poses, In<float, 2> directions, In<float, 1> 
                      In<std::int64_t, 1> lattice_size, In<float, 1> lattice_origin, float lattice_spacing,
                      Out<float, 2> out, int threads) {
     need(poses.shape(1) == 4 && poses.shape(2) == 4, "poses must be (n, 4, 4)");
+    for (std::size_t i = 0; i < poses.size(); ++i) need(std::isfinite(poses.data()[i]), "poses must be finite");
     need(directions.shape(1) == 3 && solid.shape(0) == directions.shape(0), "directions must be (q, 3)");
     need(table.shape(2) == 2 && table.shape(0) > 1 && table.shape(1) > 1, "table must be (w, v, 2)");
     need(lattice_size.shape(0) == 3 && lattice_origin.shape(0) == 3, "lattice must be three-dimensional");
     need(step > 0 && lattice_spacing > 0, "step and lattice spacing must be positive");
+    need(std::isfinite(reach), "reach must be finite");
     gammanav::Lattice lattice{};
     std::size_t n[3];
     for (int i = 0; i < 3; ++i) {
@@ -99,8 +102,9 @@ void pack_rows(In<float, 2> rows, Out<std::uint16_t, 2> packed, Out<float, 1> sc
     check_store(rows.shape(0), packed.shape(1), scales.shape(0));
     need(packed.shape(0) == rows.shape(0) && packed.shape(1) >= rows.shape(1), "packed is too small");
     nb::gil_scoped_release release;
-    gammanav::pack_rows(rows.data(), rows.shape(0), rows.shape(1), packed.data(), packed.shape(1),
-                        scales.data(), threads);
+    need(gammanav::pack_rows(rows.data(), rows.shape(0), rows.shape(1), packed.data(), packed.shape(1),
+                             scales.data(), threads),
+         "rows must be finite");
 }
 
 void merge_rows(Out<std::uint16_t, 2> packed, Out<float, 1> scales, In<std::int64_t, 1> members,

@@ -49,8 +49,9 @@ void background_rows(const double* poses, std::size_t n, const float* directions
                      std::size_t q, float step, float reach, const Detector& detector,
                      const TissueGrid& tissue, const Lattice& lattice, float* out, int threads);
 
-// Float16 storage: row i = scales[i] * half(packed[i, :]); stride is the padded row length.
-void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
+// Float16 storage: row i = scales[i] * half(packed[i, :]); stride is the padded row length. A row whose
+// values are all below 1e-30 is packed as zeros; so is one that is not finite, and then the answer is false.
+bool pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed,
                std::size_t stride, float* scales, int threads);
 
 // Row `target` becomes the sum of weights[r] row members[r] over k rows.

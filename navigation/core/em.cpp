@@ -1,6 +1,9 @@
 // Float16 rows: packing, projections and list-mode EM. Rows are handled in groups: the dot products bring them into
 // the cache, the sums take them from there.
 #include <algorithm>
+#include <atomic>
+#include <bit>
+#include <optional>
 #include <vector>
 
 #include "core.hpp"
@@ -92,23 +95,39 @@ void em_rows(const EmData& d, std::size_t offset, std::size_t step, std::size_t 
     }
 }
 
-// Returns the row's scale.
-float pack_row(const float* row, std::size_t m, std::uint16_t* target) {
-    float top = 0.0f;
-    for (std::size_t j = 0; j < m; ++j) top = row[j] > top ? row[j] : top;
-    kernels().pack(row, top > 0.0f ? kHalfTop / top : 0.0f, target, m);
-    return top > 0.0f ? top / kHalfTop : 0.0f;
+// Rows that rise no higher say nothing, and their factor would overflow.
+constexpr float kLeastTop = 1e-30f;
+constexpr std::uint32_t kInfinite = 0x7f800000, kMagnitude = 0x7fffffff;
+
+// The row's scale; nothing where a value is not finite. As integers the bits of positive floats have their order.
+std::optional<float> pack_row(const float* row, std::size_t m, std::uint16_t* target) {
+    std::int32_t highest = 0;
+    std::uint32_t farthest = 0;
+    for (std::size_t j = 0; j < m; ++j) {
+        const auto bits = std::bit_cast<std::uint32_t>(row[j]);
+        highest = std::max(highest, static_cast<std::int32_t>(bits));
+        farthest = std::max(farthest, bits & kMagnitude);
+    }
+    if (farthest >= kInfinite) return std::nullopt;
+    const float top = std::bit_cast<float>(highest);
+    const bool blank = !(top > kLeastTop);
+    kernels().pack(row, blank ? 0.0f : kHalfTop / top, target, m);
+    return blank ? 0.0f : top / kHalfTop;
 }
 
 }  // namespace
 
-void pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed, std::size_t stride,
+bool pack_rows(const float* rows, std::size_t n, std::size_t m, std::uint16_t* packed, std::size_t stride,
                float* scales, int threads) {
+    std::atomic<bool> finite{true};
     for_parts(threads, n, [&](std::size_t i) {
         std::uint16_t* target = packed + i * stride;
-        scales[i] = pack_row(rows + i * m, m, target);
-        std::fill(target + m, target + stride, std::uint16_t{0});
+        const std::optional<float> scale = pack_row(rows + i * m, m, target);
+        if (!scale) finite.store(false, std::memory_order_relaxed);
+        scales[i] = scale.value_or(0.0f);
+        std::fill(target + (scale ? m : 0), target + stride, std::uint16_t{0});
     });
+    return finite.load();
 }
 
 void merge_rows(std::uint16_t* packed, float* scales, std::size_t stride, const std::int64_t* members,
@@ -119,7 +138,7 @@ void merge_rows(std::uint16_t* packed, float* scales, std::size_t stride, const 
         const float factor = weights[r] * scales[members[r]];
         kernels().axpy(&row, &factor, 1, sum.data(), stride);
     }
-    scales[target] = pack_row(sum.data(), stride, packed + target * stride);
+    scales[target] = pack_row(sum.data(), stride, packed + target * stride).value_or(0.0f);
 }
 
 void project(const std::uint16_t* packed, const float* scales, std::size_t n, std::size_t stride, const float* x,
