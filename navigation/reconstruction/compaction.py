@@ -19,8 +19,9 @@ Index = NDArray[np.intp]
 LEVER_MM = 30.0
 # Pose distance within which rows are merged first, and the factor by which it grows while a store is still full.
 FIRST_MM, GROWTH = 0.25, 2.0
-# A third of the narrowest view of a probe: a store that had to merge farther apart has lost resolution.
-FINE_MM = 4.0
+# A third of the narrowest view of a probe: a store that had to merge farther apart has lost resolution, and users are
+# to be told. Farther apart than the widest such distance rows see different places: then the store outgrows its cap.
+FINE_MM, WIDEST_MM = 4.0, 16.0
 # Neighbours looked at per row and round.
 NEIGHBOURS = 4
 # Farther than any scan reaches.
@@ -50,11 +51,11 @@ def merges(centre: Array, radius_mm: Array, weight: Array, kind: NDArray[np.int6
     """Merge rows at `centre` (n, 6) until `surplus` are gone; only rows of one `kind` (n,) join.
 
     `radius_mm` (n,) is how far the readings of a row already lie from its centre, `weight` (n,) its live time. Fewer
-    rows go where no two of a kind are left.
+    rows go where no two of a kind fit within WIDEST_MM.
     """
     state = _State(np.arange(len(centre)), centre.copy(), radius_mm.copy(), weight.copy(), kind)
     distance = FIRST_MM
-    while surplus > 0 and state.mergeable():
+    while surplus > 0 and distance <= WIDEST_MM and state.mergeable():
         gone = state.merge_within(distance, surplus)
         surplus -= gone
         if gone == 0:

@@ -45,7 +45,8 @@ class RowStore:
 
     Memory is reserved for `cap_bytes` at once and taken as rows arrive; nothing is ever copied to grow. A full store
     merges old rows of nearly equal pose (`compaction`), a function of the rows and their order alone; `append` tells
-    where every row went. Rows that came without a pose are never merged: then the store outgrows its cap.
+    where every row went. Rows that came without a pose are never merged, nor are those farther apart than
+    `compaction.WIDEST_MM`: then the store outgrows its cap.
     """
 
     def __init__(self, width: int, cap_bytes: int = CAP_BYTES) -> None:
@@ -127,15 +128,16 @@ class RowStore:
         )
         place = np.arange(n)
         place[old] = old[merge.label]
-        if (place == np.arange(n)).all():
-            self._outgrow()
-            return place
         for head in np.unique(place[place != np.arange(n)]):
             members = np.flatnonzero(place == head)
             facts.merge(head, members, self._packed)
         at = old[merge.label]
         facts.centre[at], facts.radius_mm[at] = merge.centre[merge.label], merge.radius_mm[merge.label]
-        return self._close_gaps(place)
+        place = self._close_gaps(place)
+        if n - self._n < FREED_ROWS:
+            # What is left lies too far apart: it would be sought anew for every few rows.
+            self._outgrow()
+        return place
 
     def _close_gaps(self, place: Index) -> Index:
         kept = np.flatnonzero(place == np.arange(len(place)))

@@ -7,8 +7,8 @@ import pytest
 
 from navigation import _core
 from navigation.projector import Projector
-from navigation.reconstruction.compaction import FINE_MM, LEVER_MM, merges, placed
-from navigation.reconstruction.rowstore import RowStore, merged
+from navigation.reconstruction.compaction import FINE_MM, LEVER_MM, WIDEST_MM, merges, placed
+from navigation.reconstruction.rowstore import FREED_ROWS, RowStore, merged
 from tests.navigation.scan_model import response
 from tracking.sample import Readings
 
@@ -117,6 +117,46 @@ def test_rows_of_different_kinds_never_join() -> None:
     # One row of each kind is left, though more were to go.
     assert sorted(np.unique(merge.label)) == [0, 1, 2, 3]
     assert (kind[merge.label] == kind).all()
+
+
+def test_rows_that_see_different_places_never_join() -> None:
+    # Four plain rows 129 mm apart among rows that stay alone: nothing may go, whatever is asked.
+    tips = np.column_stack([129.0 * np.arange(100), np.zeros((100, 2))])
+    kind = np.where(np.arange(100) % 25 == 0, 0, 1 + np.arange(100))
+    tips[kind == 0, 0] = 129.0 * np.arange(4)
+    merge = merges(placed(poses(tips)), np.zeros(100), np.ones(100), kind, FREED_ROWS)
+    assert (merge.label == np.arange(100)).all()
+
+
+def test_pairs_join_up_to_the_widest_distance_and_no_farther() -> None:
+    # Pairs of equal weight: each of the two lies half their distance from the common centre.
+    apart = 2 * WIDEST_MM * np.array([0.1, 0.5, 0.99, 1.01, 2.0])
+    tips = np.zeros((10, 3))
+    tips[:, 0] = np.repeat(1000.0 * np.arange(5), 2)
+    tips[1::2, 0] += apart
+    merge = merges(placed(poses(tips)), np.zeros(10), np.ones(10), np.zeros(10, dtype=np.int64), 10)
+    assert (merge.label[1::2] == merge.label[::2]).tolist() == [True, True, True, False, False]
+    assert WIDEST_MM / 2 < merge.radius_mm[merge.label].max() <= WIDEST_MM
+
+
+def test_a_store_of_rows_far_apart_outgrows_its_cap_and_stays_a_function_of_its_rows() -> None:
+    # Every tenth row is plain and wanders over a metre; the others stay alone.
+    n = 900
+    rng = np.random.default_rng(4)
+    path = poses(np.column_stack([rng.uniform(0, 1000, (n, 2)), np.zeros(n)]))
+    kind = np.where(np.arange(n) % 10 == 0, 0, 1 + np.arange(n))
+    rows, live = rng.uniform(0.1, 1, (n, 20)).astype(np.float32), rng.uniform(0.05, 0.2, n)
+    stores = [RowStore(20, cap_bytes=200 * STRIDE_BYTES) for _ in range(2)]
+    t = merged(stores[0].append(rows, path, live, kind), live)
+    for low in range(0, n, 7):
+        part = slice(low, low + 7)
+        stores[1].append(rows[part], path[part], live[part], kind[part])
+    assert stores[0].packed.tobytes() == stores[1].packed.tobytes()
+    assert stores[0].scales.tobytes() == stores[1].scales.tobytes()
+    assert 0.9 * n < len(stores[0]) <= n
+    assert stores[0].merged_mm <= WIDEST_MM
+    expected = (rows * live[:, None]).sum(axis=0, dtype=float)
+    assert t @ stores[0].unpacked() == pytest.approx(expected, rel=2.0**-10)
 
 
 def test_the_newest_rows_stay_as_they_are() -> None:
