@@ -163,6 +163,11 @@ class Counts:
         return (expected - self.lowest + 0.5) / sd, sd
 
 
+def least_doubtful_cps(dead_time: DeadTime) -> float:
+    """Recorded rate in cps below which a reading of a paralysable counter is never doubtful; inf without dead time."""
+    return float(dead_time.expected(MOST_PARALYSED / dead_time.tau_s)) if dead_time.tau_s > 0.0 else np.inf
+
+
 def _folded(
     recorded_cps: Array, t_s: Array, saturated: NDArray[np.bool_], dead_time: DeadTime
 ) -> NDArray[np.bool_] | None:
@@ -170,7 +175,7 @@ def _folded(
     doubtful = np.zeros(len(recorded_cps), dtype=bool)
     for first, second in pairwise(np.flatnonzero(saturated)):
         doubtful[first + 1 : second] = t_s[second] - t_s[first] <= FOLDED_WITHIN_S
-    doubtful &= recorded_cps >= dead_time.expected(MOST_PARALYSED / dead_time.tau_s)
+    doubtful &= recorded_cps >= least_doubtful_cps(dead_time)
     return doubtful if doubtful.any() else None
 
 

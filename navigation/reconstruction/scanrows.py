@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.likelihood import FOLDED_WITHIN_S, least_doubtful_cps
 from navigation.reconstruction.geometry import ROWS_AT_ONCE, Geometry, rows_of
 from navigation.reconstruction.osem import Told
 from navigation.reconstruction.readinglog import GrowingArray
@@ -24,6 +25,7 @@ class ScanRows:
         self.store = RowStore(len(geometry.field.active) + 1)
         self._background = GrowingArray(np.zeros((0, geometry.background.modes.shape[1])))
         self._place = np.zeros(0, dtype=np.intp)  # of each reading's row in the store
+        self._saturated_s = -np.inf  # when the last saturated reading ended
 
     def extend(self, readings: Readings) -> int:
         """Make the rows of the readings (n of the whole scan) that have none yet; returns how many these are."""
@@ -39,15 +41,31 @@ class ScanRows:
 
     def _kinds(self, part: Readings, first: int) -> NDArray[np.int64]:
         """Rows of one kind may be merged: plain ones. What is a bound, or may turn out to be one, stays alone."""
-        dead = self.setup.dead_time
-        alone = 1 + first + np.arange(len(part))
+        dead, recorded = self.setup.dead_time, part.counts / part.live_s
+        alone = saturated = dead.saturated(recorded)
         if dead.paralysable:
-            return alone
-        return np.where(dead.saturated(part.counts / part.live_s), alone, 0)
+            alone = saturated | self._can_be_doubtful(part.t_s, recorded, saturated)
+        return np.where(alone, 1 + first + np.arange(len(part)), 0)
+
+    def _can_be_doubtful(
+        self, t_s: Array, recorded_cps: Array, saturated: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which readings (n,) a saturated one to come may make doubtful: enough of them soon after another."""
+        before = np.maximum.accumulate(np.append(self._saturated_s, np.where(saturated, t_s, -np.inf)))
+        self._saturated_s = float(before[-1])
+        soon = t_s - before[1:] <= FOLDED_WITHIN_S
+        return np.asarray(soon & (recorded_cps >= least_doubtful_cps(self.setup.dead_time)))
 
     def newest(self, number: int) -> NDArray[np.intp]:
-        """Rows of the newest readings."""
-        return self._place[len(self._place) - number :]
+        """Rows of the newest readings, of all where there are fewer."""
+        return self._place[max(len(self._place) - number, 0) :]
+
+    @property
+    def merged_mm(self) -> float:
+        """How far a reading's pose lies from that of its row, in mm, at most; beyond `compaction.FINE_MM` users are to
+        be told that the picture is coarser.
+        """
+        return self.store.merged_mm
 
     @property
     def merged(self) -> bool:
