@@ -94,20 +94,24 @@ class Progress:
 LAST_WORK = Work(passes=MOST_PASSES, settle=True)
 
 
-def sample(n: int, replay: int, turn: int) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
+def sample(
+    n: int, replay: int, turn: int, newest: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
     """Rows (k,) of n that a pass goes through, the rows (k,) each stands for, and the step it may take.
 
-    The NEWEST as they are and `replay` older ones, one of each stratum of equal length; other ones in the next
-    `turn`.
+    The `newest` (the last NEWEST unless told) as they are and `replay` older ones, one of each stratum of equal length;
+    other ones in the next `turn`.
     """
-    older = max(n - NEWEST, 0)
+    newest = np.arange(max(n - NEWEST, 0), n) if newest is None else np.unique(newest)
+    older = n - len(newest)
     if older <= replay:
         return np.arange(n, dtype=np.int64), np.ones(n, dtype=np.float32), 1.0
-    newest = np.arange(older, n, dtype=np.int64)
+    newest = newest.astype(np.int64)
     if replay == 0:
         return newest, np.ones(len(newest), dtype=np.float32), min(1.0, STEP_SHARE * len(newest) / n)
     shift = turn * GOLDEN % 1.0
     strata = ((np.arange(replay) + shift) * (older / replay)).astype(np.int64)
     weights = np.concatenate([np.full(replay, older / replay), np.ones(len(newest))])
-    rows = np.concatenate([np.minimum(strata, older - 1), newest])
+    others = np.delete(np.arange(n, dtype=np.int64), newest)
+    rows = np.concatenate([others[np.minimum(strata, older - 1)], newest])
     return rows, weights.astype(np.float32), min(1.0, STEP_SHARE * len(rows) / n)

@@ -58,11 +58,15 @@ class LiveEstimate:
         seen = self.sensitivity[: self._width - 1]
         self.strength = LIVE_PRIOR_SHARE * float(np.quantile(seen, WELL_SEEN_QUANTILE))
 
-    def advance(self, store: RowStore, told: Told, replay: int, passes: int) -> int:
-        """Go through rows; returns how many were read."""
+    def advance(
+        self, store: RowStore, told: Told, replay: int, passes: int, newest: NDArray[np.intp] | None = None
+    ) -> int:
+        """Go through rows; returns how many were read. `newest` are the rows of the last readings, the store's last
+        ones unless it has merged any.
+        """
         read, dead = 0, told.dead_time
         for _ in range(passes):
-            rows, weights, step = sample(len(store), replay, self._turn)
+            rows, weights, step = sample(len(store), replay, self._turn, newest)
             self._turn += 1
             read += len(rows)
             _core.em_sample(

@@ -26,7 +26,7 @@ from navigation.reconstruction.regrid import regridded, values_at
 from navigation.reconstruction.search import Assessment, Search
 from navigation.reconstruction.setup import ImagingSetup
 from navigation.reconstruction.stage import Stage, stage_over
-from navigation.schedule import Frame, Progress, Work
+from navigation.schedule import NEWEST, Frame, Progress, Work
 from navigation.volume import ScanResult
 from tracking.sample import Readings
 
@@ -83,6 +83,11 @@ class LiveScan:
         """All readings added so far, as views."""
         return self._log.all
 
+    @property
+    def merged_mm(self) -> float:
+        """How far the live map holds a reading from where it was taken, in mm, at most; 0 where none was merged."""
+        return 0.0 if self._stage is None else self._stage.merged_mm
+
     def add(self, readings: Readings) -> None:
         """Take more readings, in order of time."""
         if len(readings) or readings.unplaced:
@@ -118,7 +123,8 @@ class LiveScan:
             self._settle(stage)
         told = stage.of_rows(self._told())
         stage.estimate.take(stage.store, told.live, stage.newest(newest))
-        read = stage.estimate.advance(stage.store, told, work.replay, work.passes)
+        looked = stage.newest(NEWEST)
+        read = stage.estimate.advance(stage.store, told, work.replay, work.passes, looked)
         if work.grow and self._wider is None:
             self._grow(stage)
         if work.seek and self._pending is None:

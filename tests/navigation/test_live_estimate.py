@@ -120,6 +120,27 @@ def test_a_sample_stands_for_every_reading_once() -> None:
     assert step == pytest.approx(STEP_SHARE * 272 / 5000)
 
 
+def test_the_newest_rows_are_in_the_sample_wherever_they_lie() -> None:
+    newest = np.array([3, 400, 17, 4999, *range(100, 112)])
+    for turn in range(40):
+        rows, weights, step = sample(5000, 256, turn, newest)
+        assert len(rows) == len(np.unique(rows)) == 256 + NEWEST
+        assert sorted(rows[-NEWEST:]) == sorted(newest)
+        assert (weights[-NEWEST:] == 1.0).all()
+        assert weights.sum() == pytest.approx(5000.0)
+        assert step == pytest.approx(STEP_SHARE * 272 / 5000)
+
+
+@pytest.mark.parametrize("n", [5, 16, 200, 272, 273, 3000])
+@pytest.mark.parametrize("replay", [0, 1, 256])
+def test_the_last_rows_are_the_newest_unless_told(n: int, replay: int) -> None:
+    told = sample(n, replay, 5, np.arange(max(n - NEWEST, 0), n))
+    untold = sample(n, replay, 5)
+    assert told[0].tobytes() == untold[0].tobytes()
+    assert told[1].tobytes() == untold[1].tobytes()
+    assert told[2] == untold[2]
+
+
 def test_all_readings_come_in_turn() -> None:
     seen = np.concatenate([sample(2000, 100, turn)[0] for turn in range(60)])
     # 60 turns of 100 strata of 19.84 readings: shifts by the golden ratio leave no gap wider than 2.7 / 60.

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from navigation.reconstruction import reconstruct
+from navigation.reconstruction.compaction import WIDEST_MM
 from navigation.reconstruction.live import LiveReconstruction
 from navigation.reconstruction.livescan import AtOnce, LiveScan
 from navigation.reconstruction.posebins import MOST_BINS, PoseBins
 from navigation.reconstruction.readinglog import ReadingLog
 from navigation.reconstruction.rowstore import RowStore
-from navigation.schedule import LAST_WORK, Frame, Work
+from navigation.schedule import LAST_WORK, NEWEST, Frame, Work, sample
 from navigation.volume import NOT_EXAMINED, ActivityMap
 from tests.navigation.scan_model import filled, problem_of, raster, setup
 from tracking.sample import Readings
@@ -239,6 +240,34 @@ def test_a_full_store_stands_for_every_reading(monkeypatch: pytest.MonkeyPatch, 
         exact.estimate.sensitivity, rel=2e-3, abs=1e-9
     )
     assert stage.estimate.sensitivity == pytest.approx(exact.estimate.sensitivity, rel=2e-3, abs=1e-9)
+
+
+def test_the_newest_readings_are_in_every_update_of_a_full_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = filled(raster(400, half_mm=15.0), [(SOURCE, 80.0)], 0.4, seed=2)
+    drawn: list[np.ndarray] = []
+
+    def watched(*args: Any) -> tuple[np.ndarray, np.ndarray, float]:
+        found = sample(*args)
+        drawn.append(found[0])
+        return found
+
+    monkeypatch.setattr("navigation.reconstruction.estimate.sample", watched)
+    monkeypatch.setattr(
+        "navigation.reconstruction.scanrows.RowStore", partial(RowStore, cap_bytes=2 * 25_000 * 100)
+    )
+    scan, moved = LiveScan(setup()), 0
+    for at in range(0, len(readings), 20):
+        scan.add(readings.select(slice(at, min(at + 20, len(readings)))))
+        drawn.clear()
+        if scan.advance(Work(replay=16, passes=3)).map is None or scan._stage is None or not drawn:
+            continue
+        newest = scan._stage.newest(NEWEST)
+        assert len(np.unique(newest)) == NEWEST
+        assert all(np.isin(newest, rows).all() for rows in drawn)
+        moved += int((newest < len(scan._stage.store) - NEWEST).any())
+    # Otherwise the last rows of the store would have done.
+    assert moved > 0
+    assert 0.0 < scan.merged_mm <= WIDEST_MM
 
 
 def test_the_final_answer_of_a_scan_beyond_the_cap(
