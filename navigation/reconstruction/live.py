@@ -25,6 +25,7 @@ from navigation.lagscore import (
 from navigation.likelihood import Counts
 from navigation.nothingtold import silenced, unexamined, why_nothing
 from navigation.pointlayer import Problem, with_known
+from navigation.reconstruction.compaction import FINE_MM
 from navigation.reconstruction.geometry import (
     ORIENTING_READINGS,
     Geometry,
@@ -188,12 +189,20 @@ class LiveReconstruction:
                 *self.setup.reasons,
                 *self._doubts(problem, found),
                 *_told(saturation.words(problem.data)),
+                *_told(self._coarse()),
             ),
             simulated=self.setup.simulated,
             given=self.setup.given,
             records=self.setup.records,
             samples_saturated=problem.data.n_saturated,
         )
+
+    def _coarse(self) -> str | None:
+        """What the map of a very long scan lost; foci and limits are of every reading."""
+        if self._rows.merged_mm <= FINE_MM:
+            return None
+        apart = f"{self._rows.merged_mm:.0f} mm apart"
+        return f"a long scan: the picture of the activity takes readings up to {apart} for one"
 
     def _live_find(self, problem: Problem) -> tuple[Problem, Found]:
         n = len(self._readings)

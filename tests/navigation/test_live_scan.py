@@ -283,6 +283,9 @@ def test_the_final_answer_of_a_scan_beyond_the_cap(
     cramped.add(readings)
     small = cramped.finish()
     assert len(cramped._rows.store) < len(readings) == len(exact._rows.store)
+    coarse = [reason for reason in small.reasons if "takes readings up to" in reason]
+    assert len(coarse) == (cramped._rows.merged_mm > 4.0)
+    assert not [reason for reason in whole.reasons if "takes readings up to" in reason]
     assert [s.position_mm.tolist() for s in small.spots] == [s.position_mm.tolist() for s in whole.spots]
     assert [s.activity_ci95_kbq for s in small.spots] == [s.activity_ci95_kbq for s in whole.spots]
     seen = whole.map.examined & small.map.examined
