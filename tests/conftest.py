@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import navigation  # noqa: F401 - before numpy: how BLAS computes is decided when numpy is loaded
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 VARIABLE = "GAMMANAV_TEST_DATA"
 
