@@ -17,6 +17,7 @@ from navigation.engine.events import EngineEvent
 from navigation.engine.jobs import TickJob
 from navigation.engine.reconstruct import build_imaging
 from navigation.engine.session import Session
+from navigation.simulate.devices import JITTER_S
 from tests.scenario.processes import free_ports, members, start
 from tracking.errors import GammanavError
 from tracking.igtl.codec import Message, decode
@@ -115,10 +116,10 @@ def test_the_bed_check_says_one_of_its_four_things(demo: Demo) -> None:
 
 @pytest.mark.slow
 def test_the_latency_of_the_sweep_is_the_simulators(demo: Demo) -> None:
-    # The figure of the hazard table for a dedicated sweep is 5 ms; the short one here may reach its interval.
+    # Short sweeps scatter by some 6 ms about the truth with its mean jitter; the figure of the hazard table, 5 ms, is for
+    # a dedicated one.
     found, true = demo.read("latency.json"), demo.read("truth.json")["count_latency_s"]
-    half = (found["ci95_s"][1] - found["ci95_s"][0]) / 2
-    assert found["count_latency_s"] == pytest.approx(true, abs=max(0.015, 2 * half))
+    assert found["count_latency_s"] == pytest.approx(true + JITTER_S, abs=0.02)
 
 
 @pytest.mark.slow
