@@ -116,8 +116,8 @@ def test_the_bed_check_says_one_of_its_four_things(demo: Demo) -> None:
 
 @pytest.mark.slow
 def test_the_latency_of_the_sweep_is_the_simulators(demo: Demo) -> None:
-    # Short sweeps scatter by some 6 ms about the truth with its mean jitter; the figure of the hazard table, 5 ms, is for
-    # a dedicated one.
+    # Short sweeps scatter by some 6 ms about the truth with its mean jitter; the figure of the hazard table, 5 ms, is
+    # for a dedicated one.
     found, true = demo.read("latency.json"), demo.read("truth.json")["count_latency_s"]
     assert found["count_latency_s"] == pytest.approx(true + JITTER_S, abs=0.02)
 
