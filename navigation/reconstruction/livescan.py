@@ -207,6 +207,7 @@ class LiveScan:
             old = assessed.geometry.field
             mean = values_at(old.volume(mean, assessed.level), old.grid, stage.points_mm, assessed.level)
         stage.estimate.draw_to(stage.mean_of(mean, assessed.level))
+        stage.estimate.relax()
         if same and assessed.maps is not None:
             self._show_limits(stage, assessed)
 
