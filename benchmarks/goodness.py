@@ -44,6 +44,7 @@ def _breathing(seed: int, mm: float) -> Break:
 # What is wrong, by seed. A uniform error of the scale is there to show that no scan can show it.
 KINDS: dict[str, Callable[[int], Break]] = {
     "sound": lambda seed: Break(),
+    "rough 1.5": lambda seed: Break(rough=1.5),
     "latency 300 ms": lambda seed: Break(late_s=0.3 if seed % 2 else -0.3),
     "latency 150 ms": lambda seed: Break(late_s=0.15 if seed % 2 else -0.15),
     "moved 15-20 mm": lambda seed: _moved(seed, 15.0, 20.0),

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.mismatch import drawn_mismatch
 from benchmarks.redrawprobes import detector_of, physics_of
 from calibration.physics.nuclide import nuclide as nuclide_by_name
 from navigation.simulate import hand
 from navigation.simulate.body import Body
 from navigation.simulate.chance import random_rotation, rigid, small_rotation, stream, wave
-from navigation.simulate.rates import Background, Mismatch, RateModel, Source
+from navigation.simulate.rates import Background, RateModel, Source
 from tracking.scanfolder import TIP_POSES, CountTable, PoseTable, Scan, write_scan
 
 Array = NDArray[np.float64]
@@ -69,7 +70,7 @@ def draw(patient: Patient, instruments: Instruments, duration_s: float, seed: in
     """Write one scan of a patient to `folder`."""
     rng = stream(seed, "redraw")
     with physics_of(instruments.nuclide):
-        model = RateModel(detector_of(instruments.nuclide, instruments.probe), _mismatch(rng))
+        model = RateModel(detector_of(instruments.nuclide, instruments.probe), drawn_mismatch(rng))
         path = hand.scan(patient.body, patient.centre, hand.SCAN_HALF_MM, duration_s, rng)
         begin = INTERVAL_S * np.arange(round(duration_s / INTERVAL_S), dtype=np.float64)
         rate = _Rate(model, patient, path, begin, instruments)
@@ -160,20 +161,6 @@ class _Rate:
             moved = Source(source.name, source.points + way * step, source.shares, source.activity_kbq)
             both.append(self.expected([*self.each[:index], self._of(moved), *self.each[index + 1 :]]))
         return both[0] - both[1]
-
-
-def _mismatch(rng: np.random.Generator) -> Mismatch:
-    """An axis off by up to 0.8 degrees, a head uneven by 2 %, a drift of 1.5 %: what no bench has seen."""
-    tilt, turn = np.radians(rng.uniform(0.0, 0.8)), rng.uniform(0, 2 * np.pi)
-    return Mismatch(
-        float(tilt * np.cos(turn)),
-        float(tilt * np.sin(turn)),
-        rng.uniform(0.0, 0.02),
-        rng.uniform(0, 2 * np.pi),
-        rng.uniform(0.0, 0.015),
-        rng.uniform(200.0, 600.0),
-        rng.uniform(0, 2 * np.pi),
-    )
 
 
 def _noise(rng: np.random.Generator, t_s: Array) -> Array:

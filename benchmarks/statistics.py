@@ -4,7 +4,7 @@ Each shard is one file of JSON lines in the folder; a run makes those that are m
 time. Counts are drawn from the simulator's own rates (statistics and model together) and from the model itself, its
 background by its own prior (statistics alone).
 
-Run: python -m benchmarks.statistics [--null N] [--positive N] [--foci N] [--out DIR] [--report]
+Run: python -m benchmarks.statistics [--null N] [--positive N] [--foci N] [--beside N] [--out DIR] [--report]
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from scipy.stats import beta, norm
 
 from benchmarks.machine import machine
 from benchmarks.redrawable import Redrawable, redrawable
+from navigation.besidefoci import Beside
 from navigation.pointlayer import Problem
-from navigation.spots import Found, Thresholds, find, fit_background, spots_of
-from navigation.uncertainty import Nuisance, ScoreMap, field_thresholds, score_map
-from navigation.volume import Spot
+from navigation.spotreport import described, spots_of
+from navigation.spots import Found, background_alone, find, fit_background
+from navigation.uncertainty import Nuisance, ScoreMap, Thresholds, field_thresholds, score_map
+from navigation.upperlimits import total_limit
+from navigation.volume import NO_LIMIT_KBQ, Spot
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -34,7 +37,7 @@ Record = dict[str, Any]
 
 GEOMETRIES = 12
 # Scans in one shard: some seconds of work each.
-SHARD = {"null": 100, "mda": 100, "focus": 10}
+SHARD = {"null": 100, "mda": 100, "focus": 10, "beside": 10}
 # The thresholds of a geometry move by a hundredth or two from scan to scan: farther from them they need no reckoning.
 NEAR_THRESHOLD = 0.03
 # Scores are made with the geometry's own information first; exactly where they come so near their largest.
@@ -46,6 +49,8 @@ SEEN_KBQ = 60.0
 MULTIPLES = (1.0, 0.3, 1.0, 3.0)
 FOCUS_MULTIPLES = (2.0, 10.0)
 NEAR_MM = 15.0
+# A second focus beside a strong one: multiples of the MDA that the place had without it, and how far.
+STRONG_MULTIPLES, BESIDE_MULTIPLES, BESIDE_MM = (10.0, 100.0), (1.0, 3.0, 10.0), (8.0, 30.0)
 # A bed stands for the small field: so many of the best seen places.
 BED_PLACES = 80
 Z95 = float(norm.ppf(0.95))
@@ -209,12 +214,44 @@ def focus_scan(case: Case, rng: np.random.Generator) -> Record:
     return record | (_judged(near, position, activity) if near else {})
 
 
-def _place(case: Case, rng: np.random.Generator) -> tuple[Array, float]:
-    """A place (3,) in tissue between the search points, and the MDA beside it."""
+def beside_scan(case: Case, rng: np.random.Generator) -> Record:
+    """A second focus 8 to 30 mm beside a strong one, and the limit that the whole chain's map has for its place."""
+    position, stated = _place(case, rng)
+    low, high = np.log(STRONG_MULTIPLES)
+    strong = float(np.exp(rng.uniform(low, high))) * stated
+    hidden, alone = _place(case, rng, position)
+    multiple = BESIDE_MULTIPLES[int(rng.integers(len(BESIDE_MULTIPLES)))]
+    activity = multiple * alone
+    problem = case.draw(rng, strong * case.of_point(position) + activity * case.of_point(hidden))
+    found = _found(case, problem)
+    told = described(problem, found)
+    voxel_mm = float(case.scan.geometry.field.grid.spacing_mm[0])
+    foci = tuple(t.bound(voxel_mm) for t in told)
+    beside = Beside.of(problem, found.fit, found.precision, foci)
+    row = problem.rows(hidden[None]).astype(np.float32)
+    scores = score_map(row, background_alone(problem, found)).dimmed(beside.share(hidden[None], row))
+    systematic = problem.projector.response.systematic_relative_sd
+    limit = total_limit(hidden[None], scores.upper_limit_kbq(Z95), foci, systematic)[0]
+    near = [s for s in told if np.linalg.norm(s.spot.position_mm - hidden) <= 0.5 * BESIDE_MM[0]]
+    return {
+        "strong": strong,
+        "multiple": multiple,
+        "away_mm": float(np.linalg.norm(hidden - position)),
+        "limit": min(float(limit), NO_LIMIT_KBQ) / activity,
+        "found": bool(near),
+    }
+
+
+def _place(case: Case, rng: np.random.Generator, beside: Array | None = None) -> tuple[Array, float]:
+    """A place (3,) in tissue between the search points, BESIDE_MM from another if there is one, and its lone MDA."""
     tissue = case.scan.geometry.projector.tissue
     assert tissue is not None
+    asked = case.seen
+    if beside is not None:
+        away = np.linalg.norm(case.scan.search_mm[case.seen] - beside, axis=1)
+        asked = case.seen[(away > BESIDE_MM[0] + 4.0) & (away < BESIDE_MM[1])]
     while True:
-        at = int(rng.choice(case.seen))
+        at = int(rng.choice(asked))
         position = case.scan.search_mm[at] + rng.uniform(-3.0, 3.0, 3)
         if tissue.at(position[None])[0] > 0.5:
             row = case.scan.search_rows[:, [at]]
@@ -243,7 +280,7 @@ def scans(kind: str, case: Case, rng: np.random.Generator) -> list[Record]:
     """The scans of one shard."""
     if kind == "null":
         return null_scans(case, rng, SHARD[kind])
-    one = mda_scan if kind == "mda" else focus_scan
+    one = {"mda": mda_scan, "focus": focus_scan, "beside": beside_scan}[kind]
     return [one(case, rng) for _ in range(SHARD[kind])]
 
 
@@ -328,6 +365,12 @@ def _rows(out: Path, source: str, regime: str) -> Iterator[tuple[str, str]]:
             share(sum(r["limit"] >= 1.0 for r in some), len(some)),
         )
     yield from _foci(list(records(out, "focus", source, regime)))
+    beside = list(records(out, "beside", source, regime))
+    for name, low, high in (("8 to 16", 0.0, 16.0), ("16 to 30", 16.0, np.inf)):
+        some = [r for r in beside if low <= r["away_mm"] < high]
+        holds = share(sum(r["limit"] >= 1.0 for r in some), len(some))
+        median = f", median {np.median([r['limit'] * r['multiple'] for r in some]):.1f} MDA" if some else ""
+        yield f"95 % upper limit {name} mm beside a strong focus", holds + median
 
 
 def _foci(foci: list[Record]) -> Iterator[tuple[str, str]]:
@@ -357,11 +400,13 @@ def main() -> None:
         "--positive", type=int, default=2400, help="scans with a source of a multiple of the MDA"
     )
     parser.add_argument("--foci", type=int, default=120, help="scans that go through the whole search")
+    parser.add_argument("--beside", type=int, default=120, help="scans with a focus beside a strong one")
     parser.add_argument("--out", type=Path, default=Path("build/statistics"))
     parser.add_argument("--report", action="store_true", help="only the table of what is there")
     options = parser.parse_args()
     if not options.report:
-        run({"null": options.null, "mda": options.positive, "focus": options.foci}, options.out)
+        wanted = {"null": options.null, "mda": options.positive, "focus": options.foci}
+        run(wanted | {"beside": options.beside}, options.out)
     report(options.out)
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from navigation.breathing import NAME as BREATHING
 from navigation.breathing import Oscillation
-from navigation.modelerror import linearised
+from navigation.lagscore import LONGEST_STEP_S
+from navigation.modelerror import Linear, linearised
 from navigation.modelfit import NEVER_SEEN, Goodness
 from navigation.pointlayer import JointFit, Problem
 from navigation.residualtests import Test, lay_words, residual_tests
-from navigation.volume import ScanResult
+from navigation.volume import ScanResult, Spot
 
 Array = NDArray[np.float64]
 
@@ -27,11 +28,15 @@ LEVEL = 0.02
 REPLICATES, SEED = 999, 20260117
 # A cause is named where its own test is beyond so many standard deviations.
 NAMED_SIGMA = 2.5
-# Counts are too even below this share of the least scatter of a thousand redrawn scans; where the counter loses a
+# Counts are too even below this share of the least scatter of some redrawn scans; where the counter loses a
 # larger share than that to its dead time, less scatter is its own.
-EVEN_SHARE, EVEN_LOSS = 0.8, 0.1
+EVEN_SHARE, EVEN_LOSS, EVEN_REPLICATES = 0.8, 0.1, 200
 # Fewer readings, or fewer counts, tell nothing about the model.
-FEWEST_READINGS, FEWEST_COUNTS = 40, 100.0
+FEWEST_READINGS, FEWEST_COUNTS = 15, 100.0
+# What is said of a focus that a broken model may have made.
+SCATTER = "no more than the model misses elsewhere: a hint, not a finding"
+# What counts of long intervals cannot show.
+SLOW = "counts this slow do not show a wrong count latency"
 
 
 def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array | None = None) -> Goodness:
@@ -52,14 +57,14 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
     p, statistic, each = combined(values)
     likely = _likely(tests, values, each) if p <= LEVEL else None
     cause = (_words(likely),) if p <= LEVEL else ()
-    told = (*cause, *contradicted, *_too_even(problem, residuals))
+    told = (*cause, *contradicted, *_too_even(problem, linear, own))
     return Goodness(
         p,
         statistic,
         bool(told),
         told,
         tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
-        (*_unseen(fit, tests), NEVER_SEEN),
+        (*_unseen(problem, fit, tests), NEVER_SEEN),
         swinging.told(own) if likely is not None and likely.name == BREATHING else None,
     )
 
@@ -103,26 +108,37 @@ def _words(likely: Test | None) -> str:
     return "the model does not fit these counts" if likely is None or likely.words is None else likely.words()
 
 
-def _too_even(problem: Problem, residuals: Array) -> tuple[str, ...]:
-    """Counts that scatter less than events can were smoothed or repeated by whoever told them."""
+def _too_even(problem: Problem, linear: Linear, own: Array) -> tuple[str, ...]:
+    """Counts that scatter less than events can were smoothed or repeated by whoever told them.
+
+    Less than counting alone makes them: a tracker or a calibration better than assumed is no fault.
+    """
     if problem.data.dead_time.tau_s * float(np.max(problem.data.counts / problem.data.live_s)) > EVEN_LOSS:
         return ()
-    spread = np.einsum("nb,nb->b", residuals, residuals)
-    if spread[0] >= EVEN_SHARE * float(spread[1:].min()):
+    drawn = linear.remainder(linear.counted(EVEN_REPLICATES, SEED))
+    if own @ own >= EVEN_SHARE * float(np.einsum("nb,nb->b", drawn, drawn).min()):
         return ()
     return ("the counts scatter less than counted events can: are they smoothed, or one value repeated?",)
 
 
-def _unseen(fit: JointFit, tests: list[Test]) -> tuple[str, ...]:
+def _quality(spot: Spot, needed: float) -> str:
+    if spot.significance < needed:
+        return "unusable"
+    return "limited" if spot.quality == "ok" else spot.quality
+
+
+def _unseen(problem: Problem, fit: JointFit, tests: list[Test]) -> tuple[str, ...]:
     if not fit.sources:
         return ("without a focus neither a wrong latency nor a patient who moved would show",)
-    return tuple(t.unseen for t in tests if t.unseen is not None)
+    slow = float(np.median(np.diff(problem.readings.t_s))) > LONGEST_STEP_S
+    return (*(t.unseen for t in tests if t.unseen is not None), *((SLOW,) if slow else ()))
 
 
-def judged(result: ScanResult, goodness: Goodness) -> ScanResult:
+def judged(result: ScanResult, goodness: Goodness, needed: float = 0.0) -> ScanResult:
     """The result with what the fit says of it: where the model is flagged, no spot is better than limited.
 
-    A target that breathes is as uncertain as it moves.
+    A target that breathes is as uncertain as it moves. A focus below the significance `needed`, which is that of a
+    finding among counts that scatter as these do about the model, is no finding.
     """
     if not goodness.flagged:
         return replace(result, goodness=goodness)
@@ -131,8 +147,8 @@ def judged(result: ScanResult, goodness: Goodness) -> ScanResult:
         replace(
             s,
             covariance_mm2=s.covariance_mm2 + moving,
-            quality="limited" if s.quality == "ok" else s.quality,
-            reasons=(*s.reasons, *goodness.reasons),
+            quality=_quality(s, needed),
+            reasons=(*s.reasons, *goodness.reasons, *(() if s.significance >= needed else (SCATTER,))),
         )
         for s in result.spots
     )

@@ -79,14 +79,27 @@ class Linear:
         result: Array = values - self.columns @ (self.inverse @ (self.columns.T @ values))
         return result
 
+    def counted(self, replicates: int, seed: int) -> Array:
+        """(n, replicates): residuals by counting alone, of scans whose model and tracker are perfect."""
+        rng = np.random.default_rng(seed)
+        counts = rng.poisson(self.expected, (replicates, len(self.expected))).T
+        return self._unit[:, None] * (counts - self.expected[:, None])
+
+    @property
+    def _unit(self) -> Array:
+        """(n,): standard deviations per count."""
+        seen = self.slope > 0.0
+        result: Array = np.where(seen, self.root / np.where(seen, self.slope, 1.0), 0.0)
+        return result
+
     def draws(self, replicates: int, seed: int) -> Array:
         """(n, replicates): residuals of sound scans like this one, before anything is fitted to them."""
         rng = np.random.default_rng(seed)
         counts = rng.poisson(self.expected, (replicates, len(self.expected))).T
-        seen = self.slope > 0.0
-        unit = np.where(seen, self.root / np.where(seen, self.slope, 1.0), 0.0)
         erring = rng.standard_normal((int(self.errs.sum()), replicates))
-        drawn: Array = unit[:, None] * (counts - self.expected[:, None]) + self.columns[:, self.errs] @ erring
+        drawn: Array = (
+            self._unit[:, None] * (counts - self.expected[:, None]) + self.columns[:, self.errs] @ erring
+        )
         drawn += self.shaken[:, None] * rng.standard_normal(drawn.shape)
         gradient = self.geometry.gradient.sum(axis=1)
         for axis in range(3):

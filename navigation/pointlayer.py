@@ -7,6 +7,7 @@ covariance of one source carries what all others, the background and the count l
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,18 @@ from navigation.background import Background
 from navigation.likelihood import Counts, KnownRate, inverse_information
 from navigation.projector import Projector
 from navigation.responseerror import COMMON, PER_SOURCE, STRONG, common_errors, factor, relative_errors
+from navigation.surface import TissueMap
 from tracking.sample import Readings
 
 Array = NDArray[np.float64]
 
 # Half step of the numerical derivative along each axis: well inside the probe's resolution.
 DERIVATIVE_MM = 0.5
+# Points that stand for a ball: so far apart, and at least so many on so many shells. A ball that comes near the probe
+# is lumps to it where they are farther apart than it resolves.
+BALL_SPACING_MM, FEWEST_IN_BALL, FEWEST_SHELLS = 6.0, 24, 3
+# A place this far from the study's, in standard deviations squared: by chance in 0.3 % of organs (chi2(3)).
+CHI2_CONTRADICTED = 13.9
 # Longest move of a source, and largest change of its log activity, in one iteration.
 LONGEST_STEP_MM, LARGEST_LOG_STEP = 6.0, 1.0
 ITERATIONS = 40
@@ -33,6 +40,8 @@ BEAM_ERROR, TAIL_ERROR, TAIL = 0.05, 0.25, 0.05
 UNMODELLED = 0.3
 # Tissue share below which a source may not lie: activity is in the patient, not in the air.
 LEAST_TISSUE = 0.25
+# Nor a ball of which less than this is tissue.
+LEAST_BALL_TISSUE = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +78,13 @@ class Source:
         """Points (k, 3) in Reference that stand for the source, and their shares (k,) of it."""
         if self.known is not None:
             return self.position_mm + self.known.offsets_mm, self.known.shares
-        offsets = self.radius_mm * (_ball() if self.radius_mm > 0 else np.zeros((1, 3)))
+        offsets = _ball(self.radius_mm) if self.radius_mm > 0 else np.zeros((1, 3))
         return self.position_mm + offsets, np.full(len(offsets), 1.0 / len(offsets))
+
+    def in_tissue(self, tissue: TissueMap) -> float:
+        """Share of the source that lies in tissue."""
+        points, shares = self.spread()
+        return float(shares @ tissue.at(points))
 
     @property
     def misplaced(self) -> Array:
@@ -79,6 +93,11 @@ class Source:
             return np.zeros(3)
         away: Array = (self.position_mm - self.known.place_mm) / self.known.place_sd_mm
         return away
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the counts put an organ where the study does not have it."""
+        return float(self.misplaced @ self.misplaced) > CHI2_CONTRADICTED
 
     @property
     def place_precision(self) -> float:
@@ -380,7 +399,7 @@ class _State:
         for i, source in enumerate(before[0]):
             part = step[q + 4 * i : q + 4 * i + 4]
             moved = source.position_mm + part[:3]
-            if tissue is not None and tissue.at(moved[None])[0] < LEAST_TISSUE:
+            if tissue is not None and not _stays_in(tissue, source, moved):
                 moved = source.position_mm
             self.sources.append(
                 replace(
@@ -416,16 +435,28 @@ def _axis_pairs() -> Array:
     return out
 
 
-def _ball() -> Array:
-    """(24, 3) points of equal weight in the unit ball: spirals on shells of equal volume."""
+def _stays_in(tissue: TissueMap, source: Source, moved_mm: Array) -> bool:
+    """Whether a source may go to a place (3,): a ball no farther out of the tissue than it is."""
+    if tissue.at(moved_mm[None])[0] < LEAST_TISSUE:
+        return False
+    if source.radius_mm == 0.0 or source.known is not None:
+        return True
+    there = replace(source, position_mm=moved_mm).in_tissue(tissue)
+    return there >= LEAST_BALL_TISSUE or there >= source.in_tissue(tissue)
+
+
+@cache
+def _ball(radius_mm: float) -> Array:
+    """(k, 3) points of equal weight in a ball: spirals on shells of equal thickness, closer than a probe resolves."""
+    count = max(FEWEST_IN_BALL, round(4.0 / 3.0 * np.pi * (radius_mm / BALL_SPACING_MM) ** 3))
+    shells = max(FEWEST_SHELLS, round(radius_mm / BALL_SPACING_MM))
+    edges = np.arange(shells + 1.0) / shells
+    share = np.diff(edges**3)
     points = []
-    for shell, count in ((0.41, 4), (0.72, 8), (0.93, 12)):
-        i = np.arange(count) + 0.5
-        polar, azimuth = np.arccos(1 - 2 * i / count), np.pi * (1 + 5**0.5) * i
-        points.append(
-            shell
-            * np.stack(
-                [np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1
-            )
-        )
+    for number, radius in zip(np.round(count * share), 0.75 * np.diff(edges**4) / share, strict=True):
+        number = max(int(number), 1)
+        i = np.arange(number) + 0.5
+        polar, azimuth = np.arccos(1 - 2 * i / number), np.pi * (1 + 5**0.5) * i
+        around = [np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)]
+        points.append(radius_mm * radius * np.stack(around, axis=1))
     return np.concatenate(points)

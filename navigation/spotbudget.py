@@ -24,9 +24,12 @@ LEAST_VARIANCE = 1e-18
 
 
 def spot_budget(
-    problem: Problem, fit: JointFit, index: int, leaked: float = 0.0, beyond: float = 0.0
+    problem: Problem, fit: JointFit, index: int, leaked: float = 0.0, beyond: float = 0.0, size: float = 0.0
 ) -> Budget:
-    """Of one source's activity: `leaked` is the relative error by its neighbours, `beyond` its extrapolated share."""
+    """Of one source's activity: `leaked` is the relative error by its neighbours, `beyond` its extrapolated share.
+
+    `size` is what the choice among the sizes that fit its counts adds.
+    """
     counting, place, latency = shares_of_fit(fit, index)
     response = problem.projector.response
     probe = f"calibration {response.probe_id}"
@@ -35,6 +38,7 @@ def spot_budget(
         [
             Component("counting, with the background", "A", counting, "joint fit", distribution="Poisson"),
             Component("place and depth of the focus", "A", place, "joint fit"),
+            Component("size of the focus", "A", size, "joint fits"),
             Component("count latency", "A", latency, "joint fit"),
             Component("scale of the calibration", "B", bare, probe),
             Component("sterile sheath", "B", response.sheath_relative_sd, "counts with and without it"),

@@ -11,26 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.physics.budget import Budget
 from navigation.likelihood import LinearFit, fit_linear
+from navigation.neighbours import close_pairs, guarded_significance, needed_gain, neighboured
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
-from navigation.profileinterval import activity_interval
-from navigation.saturation import BOUND_SHARE, saturated_share
-from navigation.spotbudget import spot_budget
-from navigation.spotdepth import depth_of
-from navigation.spotquality import USABLE_LOG_SD, Looks, extrapolated_share, quality_of
-from navigation.spotridge import climbed, ridge_of, weaker
-from navigation.spotsplit import best_split, possible_pair
+from navigation.spotquality import USABLE_LOG_SD
+from navigation.spotridge import climbed, weaker
+from navigation.spotsize import LIVE_SIZE_SIGNIFICANCE, SIZE_SIGNIFICANCE, sized
+from navigation.spotsplit import best_split
 from navigation.uncertainty import (
     LEAST_INFORMATION,
     REPLICATES,
     Nuisance,
-    ScoreMap,
+    Thresholds,
     field_thresholds,
     score_map,
 )
-from navigation.upperlimits import bounds_of
-from navigation.volume import Spot
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -41,53 +36,20 @@ MODEL_LEVEL, REPORT_LEVEL = 0.05, 0.01
 # Stretches of this many readings are ranked for the quiet level, and the share of them that is taken for quiet.
 QUIET_READINGS, QUIET_QUANTILE = 10, 0.25
 SMALLEST_LEVEL = 1e-3
-# Radii that a source significant enough to show its size may take, in mm.
-RADII_MM = (0.0, 5.0, 8.0, 12.0, 16.0, 22.0)
-# While the scan goes on only a hot organ is worth the time that sizes take.
-SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 30.0, 120.0
-# Gain in log-likelihood (twice) that a size must bring: the 0.1 % quantile of chi2 with one degree of freedom.
-SIZE_GAIN = 10.8
 # So much above the threshold of what is reported a source may owe its place there to having been refined off the
 # search points, and how far from it these are asked.
 BORDERLINE, ON_GRID_MM = 1.15, 12.0
 # Half of what the refinement is worth on average: a true source is refined as well.
 OFF_GRID = 1.02
-# Standard error of the log activity from which on the ridge along it may be bent.
-BENT_LOG_SD = 0.1
-# Two fitted sources this close are one, unless the likelihood insists.
-NEIGHBOUR_MM = 25.0
 # Significance that an organ of the study must have to be part of the model: its place is no search.
 ORGAN_SIGNIFICANCE = 3.0
+# An organ no larger than this may be foci that the camera blurred into one. These instead of it must gain so much
+# (twice the log-likelihood) for each source that they are more, and once at least: 95 % of chi2(4).
+LARGEST_FOCI_MM, INSTEAD_GAIN = 24.0, 9.49
 # Misfit per reading above which the model without more sources explains too little to trust its score.
 ROUGH_MISFIT = 2.5
-# Shift of the significance by other sources' model error below which a source stands alone.
-NO_LEAKAGE = 0.25
-# So many times the error that no smooth one explains may make up a source beside a hot one.
-BEYOND_DOUBT = 2.0
-# Placement beyond the fit, per axis: tip calibration and touched surface. A tilted axis and the response's other
-# errors are part of the fit (`responseerror`).
-POSITION_SYSTEMATIC_MM = 0.25
-PLACE_SHARE = 0.5
-Z95 = 1.96
 # Prior precision of a place (1/mm2) and of an activity (1/kBq2): keeps what is undetermined finite.
 WEAK_PLACE, WEAK_ACTIVITY = 1e-2, 1e-8
-
-
-def map_nuisance(problem: Problem, found: Found) -> Nuisance:
-    """Of the MDA map: the background is free, the sources only make the counts they make.
-
-    With the sources free as well, their own places would be the worst seen of all.
-    """
-    foci = bounds_of(found.fit)
-    return Nuisance(problem.data, problem.background_rows, found.precision, found.fit.rate_cps, foci)
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Significances that enter the model and that are reported: field-wise MODEL_LEVEL and REPORT_LEVEL."""
-
-    model: float
-    report: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +61,7 @@ class Found:
     thresholds: Thresholds
     null: LinearFit
     precision: Array
+    elsewhere: tuple[Source, ...] = ()  # organs of the study that the counts put in another place
     final: bool = (
         False  # the answer, whose intervals are worth the time of a profile, not a state of the display
     )
@@ -115,6 +78,11 @@ class Found:
             return nuisance_of(problem, self.fit, self.precision)
         fit = fit_sources(problem, kept, self.fit.background, self.precision, fixed=True)
         return nuisance_of(problem, fit, self.precision)
+
+
+def background_alone(problem: Problem, found: Found) -> Nuisance:
+    """The background as all that is open, the sources where they are and as active as they are."""
+    return Nuisance(problem.data, problem.background_rows, found.precision, found.fit.rate_cps)
 
 
 def fit_background(problem: Problem) -> tuple[LinearFit, Array]:
@@ -180,8 +148,26 @@ def find(
 ) -> Found:
     """Sources in the field of the candidate points (m, 3) with rows (n, m) float32, decay included.
 
-    Without `prune` the significance of a source is its gain when it was added: quicker, and all the display needs.
+    Without `prune` the significance of a source is its gain when it was added: quicker, and all the display needs; nor
+    is it asked then whether a small organ of the study is foci that its camera saw as one.
     """
+    found = _found(problem, points_mm, rows, thresholds, most, prune)
+    elsewhere = tuple(s for s in found.fit.sources if s.contradicted)
+    for organ in problem.organs if prune else ():
+        if not any(s.known is organ and s.radius_mm <= LARGEST_FOCI_MM for s in found.fit.sources):
+            continue
+        rest = replace(problem, organs=tuple(o for o in problem.organs if o is not organ))
+        other = _found(rest, points_mm, rows, thresholds, most, prune)
+        more = max(len(other.fit.sources) - len(found.fit.sources), 1)
+        if 2 * (other.fit.objective - found.fit.objective) > INSTEAD_GAIN * more:
+            problem, found = rest, other
+    return replace(found, elsewhere=elsewhere)
+
+
+def _found(
+    problem: Problem, points_mm: Array, rows: Array32, thresholds: Thresholds, most: int, prune: bool
+) -> Found:
+    """The same with every organ of the study that the scan sees."""
     null, precision = fit_background(problem)
     fit, gains = _organs_first(problem, null, precision)
     while len(fit.sources) < most + len(problem.organs):
@@ -192,15 +178,15 @@ def find(
             break
         gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
         precision = problem.background.precision(max(float(grown.background[0]), SMALLEST_LEVEL))
-        fit = _sized(problem, grown, precision, SIZE_SIGNIFICANCE if prune else LIVE_SIZE_SIGNIFICANCE)
+        fit = sized(problem, grown, precision, SIZE_SIGNIFICANCE if prune else LIVE_SIZE_SIGNIFICANCE)
     significance = tuple(gains)
     if prune:
-        for pair in _close_pairs(fit):
+        for pair in close_pairs(fit):
             fit = climbed(problem, fit, precision, weaker(fit, pair))
         fit, significance = _prune(problem, fit, precision, thresholds)
         significance = tuple(
             _on_grid(problem, fit, precision, i, points_mm, rows)
-            if thresholds.report <= s < BORDERLINE * thresholds.report and not _neighboured(fit, i)
+            if thresholds.report <= s < BORDERLINE * thresholds.report and not neighboured(fit, i)
             else s
             for i, s in enumerate(significance)
         )
@@ -301,75 +287,6 @@ def misfit(problem: Problem, rate_cps: Array) -> float:
     return float(np.mean(problem.data.excess(rate_cps) ** 2 / expected))
 
 
-def needed_gain(problem: Problem, fit: JointFit, index: int, thresholds: Thresholds) -> float:
-    """Twice the log-likelihood that a source must be worth beside others whose counts the model may get wrong."""
-    bias, inflation = _leakage(problem, fit, index)
-    bias *= BEYOND_DOUBT
-    beside = bias > NO_LEAKAGE
-    return ((thresholds.report if beside else thresholds.model) * inflation + bias * inflation) ** 2
-
-
-def _leakage(problem: Problem, fit: JointFit, index: int) -> tuple[float, float]:
-    """What the model error of the other sources does to the significance of one.
-
-    First the shift if the error were the same in all readings, then the factor on the standard deviation if it were
-    independent from reading to reading; the truth lies between, so both are asked for.
-    """
-    rows = problem.source_rows(list(fit.sources))[:, ::7]
-    own = rows[:, index]
-    error = np.delete(problem.unmodelled_error(list(fit.sources), rows), index % len(fit.sources), axis=1)
-    _, information = problem.data.weights(fit.rate_cps)
-    strength = float(information @ own**2)
-    if strength <= LEAST_INFORMATION:
-        return np.inf, np.inf
-    shift = float((information * own) @ error.sum(axis=1)) / float(np.sqrt(strength))
-    spread = float((information**2 * own**2) @ (error**2).sum(axis=1)) / strength
-    return shift, float(np.sqrt(1.0 + spread))
-
-
-def guarded_significance(problem: Problem, scores: ScoreMap, fit: JointFit, rows: Array32) -> Array:
-    """Score statistic with the model error of strong sources in its variance."""
-    if not fit.sources:
-        return scores.significance
-    _, information = problem.data.weights(fit.rate_cps)
-    sources = list(fit.sources)
-    error = problem.unmodelled_error(sources, problem.source_rows(sources)[:, ::7])
-    excess = information**2 * (error**2).sum(axis=1)
-    extra = np.einsum("nm,nm->m", rows, rows * excess.astype(np.float32)[:, None], dtype=np.float64)
-    return scores.guarded(extra)
-
-
-def _sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
-    """Let strong sources grow or shrink by a step while the likelihood gains enough."""
-    for index in range(len(fit.sources)):
-        if fit.sources[index].known is not None or _strength(problem, fit, index) < significance:
-            continue
-        for direction in (1, -1):
-            fit = _resized(problem, fit, precision, index, direction)
-    return fit
-
-
-def _strength(problem: Problem, fit: JointFit, index: int) -> float:
-    """In how many standard deviations the counts of one source show, were all else known."""
-    own = problem.source_rows([fit.sources[index]])[:, 0] * fit.sources[index].activity_kbq
-    return float(np.sqrt(problem.data.weights(fit.rate_cps)[1] @ own**2))
-
-
-def _resized(problem: Problem, fit: JointFit, precision: Array, index: int, direction: int) -> JointFit:
-    """The best radius in one direction, as long as each step gains; to be a ball at all must pay SIZE_GAIN."""
-    start = RADII_MM.index(fit.sources[index].radius_mm)
-    best = fit
-    for radius in RADII_MM[start + 1 :] if direction > 0 else RADII_MM[:start][::-1]:
-        sources = list(best.sources)
-        sources[index] = replace(sources[index], radius_mm=radius)
-        trial = fit_sources(problem, sources, best.background, precision)
-        if trial.objective <= best.objective:
-            break
-        best = trial
-    needed = SIZE_GAIN if start == 0 else 0.0
-    return best if 2 * (best.objective - fit.objective) > needed else fit
-
-
 def _prune(
     problem: Problem, fit: JointFit, precision: Array, thresholds: Thresholds
 ) -> tuple[JointFit, tuple[float, ...]]:
@@ -388,17 +305,10 @@ def _prune(
 def _without(problem: Problem, fit: JointFit, precision: Array, index: int) -> JointFit:
     """The best model without one source; neighbours may move to take its place."""
     kept = [s for i, s in enumerate(fit.sources) if i != index]
-    near = _neighboured(fit, index)
+    near = neighboured(fit, index)
     trial = fit_sources(problem, kept, fit.background, precision, fixed=not near)
     # Two foci may be one that is extended.
-    return _sized(problem, trial, precision, SIZE_SIGNIFICANCE) if near else trial
-
-
-def _neighboured(fit: JointFit, index: int) -> bool:
-    """Whether another source is near enough to take a part of this one's counts."""
-    place = fit.sources[index].position_mm
-    others = [s for i, s in enumerate(fit.sources) if i != index]
-    return any(np.linalg.norm(s.position_mm - place) < NEIGHBOUR_MM + s.radius_mm for s in others)
+    return sized(problem, trial, precision, SIZE_SIGNIFICANCE) if near else trial
 
 
 def _on_grid(
@@ -412,114 +322,3 @@ def _on_grid(
         return gain
     scores = score_map(rows[:, near], nuisance_of(problem, without, precision))
     return min(gain, OFF_GRID * float(guarded_significance(problem, scores, without, rows[:, near]).max()))
-
-
-def spots_of(problem: Problem, found: Found, doubts: tuple[str, ...] = ()) -> tuple[Spot, ...]:
-    """What is reported of each source, the most active first.
-
-    A source that is neither significant nor placed stays in the model and out of the report.
-    """
-    places = _places(problem, found)
-    spots = [_spot(problem, found, i, place, doubts) for i, place in enumerate(places)]
-    spots = [
-        s
-        for s in spots
-        if len(s.reasons) < 2 or s.quality != "unusable" or s.significance >= found.thresholds.report
-    ]
-    spots.sort(key=lambda s: -s.activity_kbq)
-    return tuple(replace(s, id=i + 1) for i, s in enumerate(spots))
-
-
-def _places(problem: Problem, found: Found) -> list[Array]:
-    """Covariance (3, 3) of each source's place; of a weak one, and of two that are close, bent as their ridge is."""
-    fit = found.fit
-    places = [fit.block(i)[:3, :3] for i in range(len(fit.sources))]
-    if not found.final:
-        return places
-    pairs = _close_pairs(fit)
-    paired = {i for pair in pairs for i in pair}
-    alone = [(i, (i,)) for i in _points(fit) if i not in paired]
-    for held, moved in [*alone, *((weaker(fit, pair), pair) for pair in pairs)]:
-        if fit.block(held)[3, 3] <= BENT_LOG_SD**2:
-            continue
-        ridge = ridge_of(problem, fit, found.precision, held)
-        for i in moved:
-            places[i] = ridge.covariance(fit, i)
-    return places
-
-
-def _points(fit: JointFit) -> list[int]:
-    return [i for i, s in enumerate(fit.sources) if s.known is None and s.radius_mm == 0.0]
-
-
-def _close_pairs(fit: JointFit) -> list[tuple[int, int]]:
-    """Points that may take each other's counts, the farthest apart first."""
-    places = [s.position_mm for s in fit.sources]
-    points = _points(fit)
-    apart = {
-        (i, k): float(np.linalg.norm(places[i] - places[k]))
-        for n, i in enumerate(points)
-        for k in points[n + 1 :]
-    }
-    return sorted((pair for pair, mm in apart.items() if mm < NEIGHBOUR_MM), key=lambda pair: -apart[pair])
-
-
-def _spot(problem: Problem, found: Found, index: int, place: Array, doubts: tuple[str, ...]) -> Spot:
-    source = found.fit.sources[index]
-    shift = _leakage(problem, found.fit, index)[0]
-    # A hot neighbour's model error moves the place as well, by about half as many standard deviations as the activity.
-    covariance = place * (1.0 + (PLACE_SHARE * shift) ** 2) + POSITION_SYSTEMATIC_MM**2 * np.eye(3)
-    spread, doubt = _possible_pair(problem, found, index)
-    covariance = (covariance + covariance.T) / 2 + spread
-    budget = budget_of(problem, found.fit, index, found.significance[index])
-    activity, interval = source.activity_kbq, budget.interval(source.activity_kbq)
-    if found.final:
-        interval = activity_interval(problem, found.fit, found.precision, index, budget)
-    looks = Looks.of(problem, found.fit, index)
-    depth = depth_of(problem.projector.tissue, source.position_mm, covariance)
-    quality, reasons = quality_of(
-        problem, found.fit, index, looks, covariance, budget.relative_sd, None if depth is None else depth[0]
-    )
-    bound = saturated_share(problem, source)
-    told = [doubt] if doubt else []
-    if bound > BOUND_SHARE:
-        told.append(
-            f"lower bound: the counter was saturated for {100 * bound:.0f} % of its counts; it is at least"
-            f" {interval[0]:.3g} kBq"
-        )
-    if source.known is not None:
-        told.append(f"{source.known.name}: uptake there may be physiological")
-    if (doubts or told) and quality == "ok":
-        quality = "limited"
-    if found.significance[index] < found.thresholds.report:
-        quality = "unusable"
-        told.append("not significant at 1 % over the whole field: a hint, not a finding")
-    return Spot(
-        id=0,
-        position_mm=source.position_mm,
-        covariance_mm2=covariance,
-        extent_mm=2.0 * source.radius_mm,
-        activity_kbq=activity,
-        activity_ci95_kbq=interval,
-        significance=found.significance[index],
-        tbr=looks.tbr,
-        quality=quality,
-        reasons=(*reasons, *told, *doubts),
-        budget=budget,
-        depth_below_surface_mm=None if depth is None else depth[0],
-        depth_sd_mm=None if depth is None else depth[1],
-    )
-
-
-def _possible_pair(problem: Problem, found: Found, index: int) -> tuple[Array, str]:
-    """What a source that may be two adds to its covariance (3, 3), and its words; nothing while the scan goes on."""
-    pair = None
-    if found.final and not _neighboured(found.fit, index):
-        pair = possible_pair(problem, found.fit, found.precision, index, found.significance[index])
-    return (np.zeros((3, 3)), "") if pair is None else pair
-
-
-def budget_of(problem: Problem, fit: JointFit, index: int, significance: float) -> Budget:
-    """What the interval of one source's activity is made of, its neighbours and its place in the response included."""
-    leaked = _leakage(problem, fit, index)[0] / max(significance, 1.0)
-    return spot_budget(problem, fit, index, leaked, extrapolated_share(problem, fit.sources[index]))

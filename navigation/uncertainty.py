@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from navigation.likelihood import Counts, inverse_information
 from navigation.tails import activity_at, count_excess, detectable, largest_quantiles, normal_equivalent
-from navigation.upperlimits import FocusBound
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -32,16 +31,20 @@ BLOCK = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuisance:
-    """What is fitted besides the source: design (n, q), prior precision (q,), at a fitted rate (n,).
-
-    `foci` are sources whose counts are part of the rate and not of the design: an upper limit has to add them.
-    """
+    """What is fitted besides the source: design (n, q), prior precision (q,), at a fitted rate (n,)."""
 
     data: Counts
     design: Array
     precision: Array
     rate_cps: Array
-    foci: tuple[FocusBound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Significances that enter the model and that are reported: field-wise MODEL_LEVEL and REPORT_LEVEL."""
+
+    model: float
+    report: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,15 @@ class ScoreMap:
     def seen(self) -> NDArray[np.bool_]:
         """(m,): where the scan says anything."""
         return self.information > LEAST_INFORMATION
+
+    def at(self, index: NDArray[np.intp]) -> ScoreMap:
+        """The same of some of the voxels."""
+        return ScoreMap(self.score[index], self.information[index], self.third[index], self.absorbed[index])
+
+    def dimmed(self, share: Array) -> ScoreMap:
+        """With a share (m,) of the information left, the skewness of the score as it was; unseen where it is 0."""
+        bend = share**1.5
+        return ScoreMap(self.score, self.information * share, self.third * bend, self.absorbed * bend)
 
     @property
     def significance(self) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.physics.injection import Given
 from navigation import saturation
+from navigation.besidefoci import Beside
 from navigation.goodness import assess, judged
 from navigation.lagscore import (
     ALARMING_SIGMA,
@@ -24,7 +25,7 @@ from navigation.lagscore import (
 )
 from navigation.likelihood import Counts
 from navigation.nothingtold import silenced, unexamined, why_nothing
-from navigation.pointlayer import Problem, with_known
+from navigation.pointlayer import Problem, Source, with_known
 from navigation.reconstruction.compaction import FINE_MM
 from navigation.reconstruction.geometry import (
     ORIENTING_READINGS,
@@ -39,16 +40,17 @@ from navigation.reconstruction.osem import Told, osem
 from navigation.reconstruction.readinglog import GrowingArray
 from navigation.reconstruction.scanrows import ScanRows
 from navigation.reconstruction.setup import ImagingSetup
+from navigation.spotreport import Described, described, reported, spots_of
 from navigation.spots import (
     MOST_SOURCES,
     SMALLEST_LEVEL,
     Found,
-    Thresholds,
+    background_alone,
     find,
-    map_nuisance,
-    spots_of,
+    misfit,
     thresholds_of,
 )
+from navigation.uncertainty import Thresholds
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -73,6 +75,7 @@ class ScanState:
     geometry: Geometry
     problem: Problem
     found: Found
+    beside: Beside
     result: ScanResult
 
 
@@ -117,9 +120,14 @@ class LiveReconstruction:
         if problem is None:
             return None
         problem, found = self._live_find(problem)
-        nuisance = map_nuisance(problem, found)
+        beside = self._beside(problem, found, described(problem, found))
         maps = coarse_uncertainty(
-            self._built(), self._search_rows, nuisance, self._activity(problem, found), self._blinded(problem)
+            self._built(),
+            self._search_rows,
+            background_alone(problem, found),
+            beside,
+            self._activity(problem, found),
+            self._blinded(problem),
         )
         self._version += 1
         shown = maps.published(self._version, self._readings)
@@ -150,19 +158,35 @@ class LiveReconstruction:
             problem, thresholds_of(problem, self._search_rows), most=MOST_SOURCES, prune=True
         )
         self._version += 1
-        maps = self._final_maps(problem, found)
+        told = described(problem, found, self._doubts(problem, found))
+        beside = self._beside(problem, found, told)
+        maps = self._final_maps(problem, found, beside)
         fits = assess(problem, found.fit, found.precision, self.setup.surface_mm)
-        result = silenced(judged(self._result(problem, found, maps), fits), problem.data)
-        self.state = ScanState(self.setup, self._built(), problem, found, result)
+        spots = self._given(reported(told, found))
+        result = silenced(
+            judged(self._result(problem, found, spots, maps), fits, self._needed(problem, found)),
+            problem.data,
+        )
+        self.state = ScanState(self.setup, self._built(), problem, found, beside, result)
         return result
 
-    def _final_maps(self, problem: Problem, found: Found) -> Maps:
+    def _needed(self, problem: Problem, found: Found) -> float:
+        """Significance that a focus must have for its counts to be more than what the model misses elsewhere."""
+        return found.thresholds.report * float(np.sqrt(max(misfit(problem, found.fit.rate_cps), 1.0)))
+
+    def _final_maps(self, problem: Problem, found: Found, beside: Beside) -> Maps:
         """At full resolution; where the rows of a very long scan were merged, of the search points' own rows."""
-        nuisance, activity = map_nuisance(problem, found), self._activity(problem, found)
-        geometry, blinded = self._built(), self._blinded(problem)
+        nuisance, activity = background_alone(problem, found), self._activity(problem, found)
+        geometry, blinded, searched = self._built(), self._blinded(problem), self._search_rows
         if self._rows.merged:
-            return coarse_uncertainty(geometry, self._search_rows, nuisance, activity, blinded)
-        return fine_uncertainty(geometry, self._rows.store, nuisance, activity, blinded)
+            return coarse_uncertainty(geometry, searched, nuisance, beside, activity, blinded)
+        return fine_uncertainty(geometry, self._rows.store, searched, nuisance, beside, activity, blinded)
+
+    def _beside(self, problem: Problem, found: Found, told: tuple[Described, ...]) -> Beside:
+        """What could hide beside the sources of `found`, each of which is described."""
+        voxel_mm = float(self._built().field.grid.spacing_mm[0])
+        foci = tuple(t.bound(voxel_mm) for t in told)
+        return Beside.of(problem, found.fit, found.precision, foci)
 
     def _too_few(self) -> str:
         near = len(looking_poses(self.setup, self.readings))
@@ -173,12 +197,12 @@ class LiveReconstruction:
             return "there is no tissue in the field of view: the surface and the probe do not fit together"
         return f"{len(self)} placed readings are too few for a reconstruction"
 
-    def _result(self, problem: Problem, found: Found, maps: Maps) -> ScanResult:
+    def _result(self, problem: Problem, found: Found, spots: tuple[Spot, ...], maps: Maps) -> ScanResult:
         latency = max(self.setup.latency_s + found.fit.latency_shift_s, 0.0)
         sd = found.fit.latency_sd_s
         return ScanResult(
             map=maps.published(self._version, self._readings),
-            spots=self._spots(problem, found),
+            spots=spots,
             background_kbq_per_ml=float(found.fit.background[0]),
             count_latency_s=latency,
             count_latency_ci95_s=None if sd == 0.0 else (max(latency - 1.96 * sd, 0.0), latency + 1.96 * sd),
@@ -242,6 +266,7 @@ class LiveReconstruction:
         if 1.96 * found.fit.latency_sd_s * HAND_SPEED_MM_S > LATENCY_BLUR_MM:
             doubts.append(f"count latency is known to {1000 * found.fit.latency_sd_s:.0f} ms only")
         doubts += _told(why_nothing(problem.data))
+        doubts += [_misplaced(s) for s in found.elsewhere]
         if self._geometry is not None and self._geometry.surface_source == "path":
             doubts.append("depth rests on a surface estimated from the probe's path")
         if self.setup.spill is not None and self.setup.spill.doubt is not None:
@@ -249,7 +274,11 @@ class LiveReconstruction:
         return tuple(doubts)
 
     def _spots(self, problem: Problem, found: Found, sigma: float = REJECTING_SIGMA) -> tuple[Spot, ...]:
-        spots, given = spots_of(problem, found, self._doubts(problem, found, sigma)), self.setup.given
+        return self._given(spots_of(problem, found, self._doubts(problem, found, sigma)))
+
+    def _given(self, spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
+        """With the share of what was administered, where the case tells that."""
+        given = self.setup.given
         return spots if given is None else tuple(replace(s, percent_injected=_share(s, given)) for s in spots)
 
     def _absorb(self) -> None:
@@ -325,6 +354,12 @@ class LiveReconstruction:
 def searched_rows(geometry: Geometry) -> GrowingArray:
     """Room for the rows (n, points) of the field's search points, none there yet."""
     return GrowingArray(np.zeros((0, len(geometry.field.search)), dtype=np.float32))
+
+
+def _misplaced(source: Source) -> str:
+    assert source.known is not None
+    away = float(np.linalg.norm(source.position_mm - source.known.place_mm))
+    return f"{source.known.name} lies {away:.0f} mm from where the study has it: is the registration right?"
 
 
 def _share(spot: Spot, given: Given) -> tuple[float, float, float]:

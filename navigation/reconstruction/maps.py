@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from navigation.besidefoci import Beside
 from navigation.reconstruction.geometry import Geometry
 from navigation.reconstruction.rowstore import RowStore
 from navigation.spots import Found
@@ -37,6 +38,7 @@ BLOCK = 4096
 class Maps:
     """Values (m,) of the active voxels: kBq/mL, SD of a point source in kBq, MDA and upper limit in kBq.
 
+    `looked_kbq` is the MDA of a lone focus, all else being known: how well the scan looked there.
     At `blinded` voxels (m,) saturated readings looked: no limit is told there, and what is hot among them is shown
     however little the other readings saw of it.
     """
@@ -44,6 +46,7 @@ class Maps:
     geometry: Geometry
     activity: Array
     sd_kbq: Array
+    looked_kbq: Array
     mda_kbq: Array
     limit_kbq: Array
     blinded: NDArray[np.bool_]
@@ -52,7 +55,7 @@ class Maps:
         """The frozen map of these values."""
         field = self.geometry.field
         hot = self.activity >= SHOWN_SHARE * float(self.activity.max(initial=0.0))
-        examined = examined_mask(self.mda_kbq) | (self.blinded & hot)
+        examined = examined_mask(self.looked_kbq) | (self.blinded & hot)
         volume = field.volume(self.activity, 0.0)
         width = max(round(RESOLUTION_MM / float(field.grid.spacing_mm[0])), 1)
         held = uniform_filter(volume, width, mode="constant") * width**3 * field.grid.voxel_ml
@@ -60,8 +63,10 @@ class Maps:
         known = examined & np.isfinite(self.sd_kbq)
         relative = np.where(known, np.where(known, self.sd_kbq, 0.0) / held_active, NOT_EXAMINED)
         mda, limit = (
-            np.where(examined, np.where(self.blinded, NO_LIMIT_KBQ, values), NOT_EXAMINED)
-            for values in (self.mda_kbq, np.minimum(self.limit_kbq, NO_LIMIT_KBQ))
+            np.where(
+                examined, np.where(self.blinded, NO_LIMIT_KBQ, np.minimum(values, NO_LIMIT_KBQ)), NOT_EXAMINED
+            )
+            for values in (self.mda_kbq, self.limit_kbq)
         )
         arrays = (
             field.volume(np.where(examined, self.activity, 0.0), 0.0),
@@ -88,26 +93,55 @@ def coarse_uncertainty(
     geometry: Geometry,
     search_rows: Array32,
     nuisance: Nuisance,
+    beside: Beside,
     activity: Array,
     blinded: NDArray[np.bool_],
 ) -> Maps:
-    """On the search points, each voxel takes its nearest: cheap enough for every published map."""
+    """On the search points, each voxel takes its nearest: cheap enough for every published map.
+
+    `nuisance` is the background alone, with the foci where they are; what they leave open is `beside` them.
+    """
     scores = score_map(search_rows, nuisance)
-    sd, mda, hidden = (values[geometry.nearest] for values in _figures(scores))
-    return Maps(geometry, activity, sd, mda, _limit(geometry, nuisance, hidden), blinded)
+    points, nearest = geometry.field.points_mm, geometry.nearest
+    share = beside.share(points[geometry.field.search], search_rows)
+    mda, hidden = (values[nearest] for values in _figures(scores.dimmed(share)))
+    near = np.flatnonzero(beside.near(points))
+    closer = scores.at(nearest[near]).dimmed(beside.share_at(points[near]))
+    mda[near], hidden[near] = _figures(closer)
+    sd, looked = scores.sd_kbq[nearest], scores.mda_kbq[nearest]
+    return Maps(geometry, activity, sd, looked, mda, _limit(geometry, beside, hidden), blinded)
 
 
 def fine_uncertainty(
-    geometry: Geometry, store: RowStore, nuisance: Nuisance, activity: Array, blinded: NDArray[np.bool_]
+    geometry: Geometry,
+    store: RowStore,
+    search_rows: Array32,
+    nuisance: Nuisance,
+    beside: Beside,
+    activity: Array,
+    blinded: NDArray[np.bool_],
 ) -> Maps:
-    """At full resolution, in blocks of columns."""
-    m = len(geometry.field.active)
-    sd, mda, hidden = np.empty(m), np.empty(m), np.empty(m)
-    for low in range(0, m, BLOCK):
-        high = min(low + BLOCK, m)
-        scores = score_map(store.unpacked(slice(low, high)), nuisance)
-        sd[low:high], mda[low:high], hidden[low:high] = _figures(scores)
-    return Maps(geometry, activity, sd, mda, _limit(geometry, nuisance, hidden), blinded)
+    """At full resolution, in blocks of columns; what the foci leave open far from them, on the search points."""
+    share = _open_share(geometry, search_rows, beside)
+    sd, looked, mda, hidden = np.empty((4, len(geometry.field.active)))
+    for low in range(0, len(sd), BLOCK):
+        block = slice(low, min(low + BLOCK, len(sd)))
+        scores = score_map(store.unpacked(block), nuisance)
+        sd[block], looked[block] = scores.sd_kbq, scores.mda_kbq
+        mda[block], hidden[block] = looked[block], scores.upper_limit_kbq(Z_CONFIDENCE)
+        less = np.flatnonzero(share[block] < 1.0)
+        if len(less):
+            mda[low + less], hidden[low + less] = _figures(scores.at(less).dimmed(share[block][less]))
+    return Maps(geometry, activity, sd, looked, mda, _limit(geometry, beside, hidden), blinded)
+
+
+def _open_share(geometry: Geometry, search_rows: Array32, beside: Beside) -> Array:
+    """Share (m,) of each voxel's information that the foci leave."""
+    points = geometry.field.points_mm
+    share = beside.share(points[geometry.field.search], search_rows)[geometry.nearest]
+    near = np.flatnonzero(beside.near(points))
+    share[near] = beside.share_at(points[near])
+    return share
 
 
 def prior_activity(geometry: Geometry, found: Found) -> Array:
@@ -135,11 +169,11 @@ def prior_activity(geometry: Geometry, found: Found) -> Array:
     return total
 
 
-def _figures(scores: ScoreMap) -> tuple[Array, Array, Array]:
-    """SD, MDA and limit beyond the model (m,) in kBq; inf where nothing is seen."""
-    return scores.sd_kbq, scores.mda_kbq, scores.upper_limit_kbq(Z_CONFIDENCE)
+def _figures(scores: ScoreMap) -> tuple[Array, Array]:
+    """MDA and limit beyond the model (m,) in kBq; inf where nothing is seen."""
+    return scores.mda_kbq, scores.upper_limit_kbq(Z_CONFIDENCE)
 
 
-def _limit(geometry: Geometry, nuisance: Nuisance, hidden_kbq: Array) -> Array:
+def _limit(geometry: Geometry, beside: Beside, hidden_kbq: Array) -> Array:
     systematic = geometry.projector.response.systematic_relative_sd
-    return total_limit(geometry.field.points_mm, hidden_kbq, nuisance.foci, systematic)
+    return total_limit(geometry.field.points_mm, hidden_kbq, beside.foci, systematic)

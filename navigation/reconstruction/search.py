@@ -17,7 +17,9 @@ from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveRe
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, prior_activity
 from navigation.reconstruction.posebins import PoseBins
 from navigation.reconstruction.setup import ImagingSetup
-from navigation.spots import SMALLEST_LEVEL, Found, Thresholds, find, map_nuisance, thresholds_of
+from navigation.spotreport import described
+from navigation.spots import SMALLEST_LEVEL, Found, background_alone, find, thresholds_of
+from navigation.uncertainty import Thresholds
 from navigation.volume import Spot
 from tracking.sample import Readings
 
@@ -94,8 +96,9 @@ class Search(LiveReconstruction):
         if seen.limits:
             rows, searched, sources = limits_of
             nothing = np.zeros(len(geometry.field.active))
-            nuisance = map_nuisance(searched, sources)
-            maps = coarse_uncertainty(geometry, rows, nuisance, nothing, self._blinded(problem))
+            nuisance = background_alone(searched, sources)
+            beside = self._beside(searched, sources, described(searched, sources))
+            maps = coarse_uncertainty(geometry, rows, nuisance, beside, nothing, self._blinded(problem))
         return Assessment(
             geometry,
             seen.readings,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from navigation.neighbours import guarded_significance
 from navigation.reconstruction.live import ScanState
 from navigation.results import write_scan_result
-from navigation.spots import map_nuisance
-from navigation.uncertainty import ScoreMap, score_map
+from navigation.spots import background_alone
+from navigation.uncertainty import score_map
 from navigation.volume import ActivityMap, ScanResult, Spot, VoxelGrid
 from tracking.errors import InputError
 
@@ -69,7 +70,7 @@ class Answer:
         shape = where.shape if isinstance(where, VoxelGrid) else (len(points),)
         z = float(ndtri(confidence))
         parts = [
-            _figures(self._scores(points[low : low + POINTS_AT_ONCE]), z)
+            self._figures(points[low : low + POINTS_AT_ONCE], z)
             for low in range(0, len(points), POINTS_AT_ONCE)
         ]
         significance, sd, mda, limit = (
@@ -81,10 +82,11 @@ class Answer:
         """spots.json and the volumes, as `gammanav reconstruct` writes them. Raises OSError."""
         write_scan_result(self.result, Path(folder))
 
-    def _scores(self, points_mm: Array) -> ScoreMap:
+    def _figures(self, points_mm: Array, z: float) -> tuple[Array, Array, Array, Array]:
         problem, found = self.state.problem, self.state.found
-        return score_map(problem.rows(points_mm).astype(np.float32), map_nuisance(problem, found))
-
-
-def _figures(scores: ScoreMap, z: float) -> tuple[Array, Array, Array, Array]:
-    return scores.significance, scores.sd_kbq, scores.mda_kbq, scores.upper_limit_kbq(z)
+        rows = problem.rows(points_mm).astype(np.float32)
+        more = score_map(rows, found.nuisance(problem))
+        significance = guarded_significance(problem, more, found.fit, rows)
+        share = self.state.beside.share(points_mm, rows)
+        beside = score_map(rows, background_alone(problem, found)).dimmed(share)
+        return significance, beside.sd_kbq, beside.mda_kbq, beside.upper_limit_kbq(z)

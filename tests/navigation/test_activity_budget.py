@@ -22,7 +22,7 @@ from navigation.offline import decay_between
 from navigation.reconstruction import LiveReconstruction, ScanState, reconstruct
 from navigation.results import bed_content, spots_content
 from navigation.spotbudget import shares_of_fit, spot_budget
-from navigation.spots import spots_of
+from navigation.spotreport import spots_of
 from tests.navigation.scan_model import filled, flat_surface, raster, setup
 from tracking.errors import InputError
 from tracking.scanfolder import CountTable, PoseTable, Scan, write_scan

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from navigation.bed import Bed, BedCheck
-from navigation.bedcheck import bed_voxels, check_bed, widest_patch
+from navigation.bedcheck import check_bed
+from navigation.bedplaces import bed_voxels, widest_patch
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.results import bed_content
 from tests.navigation.scan_model import filled, raster, response, setup
@@ -17,6 +18,7 @@ from tracking.errors import InputError
 from tracking.jsonfile import to_json
 
 CENTRE = (4.0, 2.0, -4.0)
+CENTRE_OF_BALL = (29.0, 0.0, -24.0)
 
 
 def bed(half_mm: float = 14.0) -> Bed:
@@ -56,6 +58,51 @@ def test_a_remnant_is_suspected_whatever_the_threshold(remnant: ScanState) -> No
     residual = check.residuals[0]
     assert np.linalg.norm(residual.position_mm - np.array(CENTRE)) < 5.0
     assert residual.ci95_kbq[0] < 12.0 < residual.ci95_kbq[1]
+
+
+def test_where_a_suspected_one_lies_is_not_covered_below_its_activity(remnant: ScanState) -> None:
+    check = check_bed(remnant, bed(), 10.0)
+    told, place = check.bed_map, np.array(check.residuals[0].position_mm)
+    away = np.linalg.norm(told.points_mm - place, axis=1)
+    upper = check.residuals[0].ci95_kbq[1]
+    assert (told.upper_limit_kbq[away < 2.0] >= upper).all()
+    assert not told.covered[away < 2.0].any()
+    # Elsewhere the bed is as covered as it was, and above what may be there all of it is.
+    assert told.covered[away > 15.0].mean() > 0.95
+    assert check_bed(remnant, bed(), upper + 10.0).bed_map.covered.mean() > 0.99
+
+
+def test_the_rim_of_an_extended_source_belongs_to_the_bed() -> None:
+    # A ball of 22 mm radius whose centre lies 25 mm from the nearest place of the bed: its rim is 3 mm from it.
+    axis = np.arange(-22.0, 23.0, 4.0)
+    offsets = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    offsets = offsets[np.linalg.norm(offsets, axis=1) <= 22.0]
+    centre = np.array([CENTRE_OF_BALL])
+    ball = [((float(x), float(y), float(z)), 3000.0 / len(offsets)) for x, y, z in offsets + centre]
+    seen = state(ball, seed=6)
+    nearest = np.linalg.norm(bed_voxels(seen, bed(8.0)) - centre, axis=1).min()
+    assert 24.0 < nearest < 26.0
+    check = check_bed(seen, bed(8.0), 100.0)
+    assert check.finding == "residual-suspected"
+    assert max(r.activity_kbq for r in check.residuals) > 1000.0
+
+
+def test_too_few_counts_to_test_the_model_allow_no_statement_on_absence() -> None:
+    scan = filled(raster(600), [], 0.2, seed=3)
+    thinned = np.random.default_rng(1).binomial(scan.counts.astype(int), 0.04).astype(float)
+    assert 20.0 < thinned.sum() < 100.0
+    check = check_bed(reconstruct(setup(), replace(scan, counts=thinned)), bed(), 1e6)
+    assert check.finding == "not-assessed"
+    assert "too few counts" in check.statement or "counts a second" in check.statement
+
+
+def test_a_loose_cable_allows_no_statement_however_long_the_scan() -> None:
+    scan = raster(3000)
+    counts = np.random.default_rng(2).poisson(0.035, len(scan)).astype(float)
+    assert counts.sum() >= 95.0
+    check = check_bed(reconstruct(setup(), replace(scan, counts=counts + (np.arange(3000) < 20))), bed(), 3.0)
+    assert check.finding == "not-assessed"
+    assert "counts a second" in check.statement
 
 
 def test_below_what_the_scan_can_notice_nothing_is_claimed(quiet: ScanState) -> None:

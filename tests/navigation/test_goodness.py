@@ -19,7 +19,7 @@ from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.reconstruction import reconstruct
 from navigation.reconstruction.geometry import build_geometry
 from navigation.reconstruction.setup import ImagingSetup
-from tests.navigation.scan_model import filled, flat_surface, problem_of, raster
+from tests.navigation.scan_model import filled, flat_surface, problem_of, raster, setup
 from tracking.sample import Readings
 
 NODE = ((3.0, -4.0, -18.0), 150.0)
@@ -112,6 +112,49 @@ def test_a_weak_focus_says_that_a_wrong_latency_would_not_show() -> None:
     start[0] = LEVEL
     fit = fit_sources(problem, [Source(np.array(weak[0]), weak[1])], start, precision, fixed=True)
     assert any("latency" in words for words in assess(problem, fit, precision).unseen)
+
+
+def test_a_strong_source_seen_by_a_perfect_tracker_is_not_too_even() -> None:
+    # At 130,000 counts the tracker's assumed noise is most of the assumed scatter; this one has none.
+    hot = [((3.0, -4.0, -22.0), 5000.0)]
+    goodness = reconstruct(setup(), filled(raster(600), hot, 0.2, seed=1)).result.goodness
+    assert goodness is not None and not goodness.flagged
+
+
+def slow_scan(n: int, sources: list[tuple[tuple[float, float, float], float]], seed: int) -> Readings:
+    """A reading a second, over the path of ten."""
+    fast = filled(raster(10 * n), sources, LEVEL, seed)
+    return Readings(
+        fast.t_s[5::10],
+        fast.counts.reshape(n, 10).sum(axis=1),
+        np.full(n, 1.0),
+        fast.poses,
+        np.ones(10 * n),
+        np.arange(0, 10 * n + 1, 10),
+    )
+
+
+def test_a_minute_of_a_slow_counter_is_tested_and_says_what_it_cannot_show() -> None:
+    goodness = assess(*fitted(slow_scan(38, [NODE], 4)))
+    assert goodness.p is not None and not goodness.flagged
+    assert any("slow" in words for words in goodness.unseen)
+    # A patient who moves by 12 mm half way is told from as few.
+    moved = slow_scan(38, [NODE], 4)
+    first = slow_scan(38, [((NODE[0][0] + 14.0, NODE[0][1], NODE[0][2]), NODE[1])], 4)
+    counts = np.where(np.arange(38) < 19, first.counts, moved.counts)
+    assert assess(*fitted(replace(moved, counts=counts))).flagged
+
+
+def test_in_a_flagged_scan_what_its_misfit_could_make_is_no_finding(sound: Readings) -> None:
+    good = reconstruct(setup(), sound).result
+    spot = good.spots[0]
+    bad = Goodness(0.001, 9.0, True, ("the model does not fit these counts",))
+    (kept,) = judged(good, bad, 0.9 * spot.significance).spots[:1]
+    (lost,) = judged(good, bad, 1.1 * spot.significance).spots[:1]
+    assert (kept.quality, lost.quality) == ("limited", "unusable")
+    assert "hint" in lost.reasons[-1] and not any("hint" in reason for reason in kept.reasons)
+    # In a scan whose model holds nothing changes.
+    assert judged(good, replace(bad, flagged=False), 1e9).spots == good.spots
 
 
 def test_too_few_counts_tell_nothing() -> None:
