@@ -6,12 +6,13 @@ covariance of one source carries what all others, the background and the count l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.anchors import Anchors
 from navigation.background import Background
 from navigation.likelihood import Counts, KnownRate, inverse_information
 from navigation.projector import Projector
@@ -25,7 +26,7 @@ Array = NDArray[np.float64]
 DERIVATIVE_MM = 0.5
 # Points that stand for a ball: so far apart, and at least so many on so many shells. A ball that comes near the probe
 # is lumps to it where they are farther apart than it resolves.
-BALL_SPACING_MM, FEWEST_IN_BALL, FEWEST_SHELLS = 6.0, 24, 3
+BALL_SPACING_MM, FEWEST_IN_BALL, FEWEST_SHELLS = 7.0, 24, 3
 # A place this far from the study's, in standard deviations squared: by chance in 0.3 % of organs (chi2(3)).
 CHI2_CONTRADICTED = 13.9
 # Longest move of a source, and largest change of its log activity, in one iteration.
@@ -81,6 +82,11 @@ class Source:
         offsets = _ball(self.radius_mm) if self.radius_mm > 0 else np.zeros((1, 3))
         return self.position_mm + offsets, np.full(len(offsets), 1.0 / len(offsets))
 
+    @property
+    def shape_key(self) -> tuple[float, object]:
+        """Equal for sources of the same size and shape."""
+        return self.radius_mm, self.known
+
     def in_tissue(self, tissue: TissueMap) -> float:
         """Share of the source that lies in tissue."""
         points, shares = self.spread()
@@ -117,6 +123,7 @@ class Problem:
     decay: Array
     latency_sd_s: float = 0.0
     organs: tuple[Known, ...] = ()  # hot organs of a registered study
+    anchors: Anchors = field(default_factory=Anchors)
 
     def head(self, n: int) -> Problem:
         """The same scan up to its n-th reading."""
@@ -139,6 +146,18 @@ class Problem:
 
     def source_rows(self, sources: list[Source]) -> Array:
         """(n, 7 k): for each source the row itself, then minus and plus along x, y, z."""
+        known = [self.anchors.near(self.readings, s.shape_key, s.position_mm, DERIVATIVE_MM) for s in sources]
+        fresh = [i for i, rows in enumerate(known) if rows is None]
+        for i, rows in zip(fresh, self._made([sources[i] for i in fresh]), strict=True):
+            known[i] = rows
+            if sources[i].radius_mm > 0.0:
+                self.anchors.keep(self.readings, sources[i].shape_key, sources[i].position_mm, rows)
+        return np.concatenate([rows for rows in known if rows is not None], axis=1)
+
+    def _made(self, sources: list[Source]) -> list[Array]:
+        """Rows (n, 7) of each source, point by point."""
+        if not sources:
+            return []
         offsets = np.concatenate([np.zeros((1, 3)), DERIVATIVE_MM * _axis_pairs()])
         points, owners = [], []
         for source in sources:
@@ -153,7 +172,7 @@ class Problem:
             # einsum and not BLAS: a row must not depend on how many rows are made at once.
             out.append(np.einsum("npk,k->np", mine, shares, optimize=False))
             at += 7 * size
-        return np.concatenate(out, axis=1)
+        return out
 
     def model_error(self, sources: list[Source], rows: Array) -> Array:
         """Rate in cps (n, k) by which the counts of each source may be wrong; rows (n, k) at the reference time."""

@@ -191,25 +191,30 @@ class LiveEngine:
 
     def _on_time(self) -> None:
         now = self.clock()
+        for step in (self._tick, self._catch_up, self._picture):
+            try:
+                step(now)
+            except Exception as error:  # noqa: BLE001 - a picture that cannot be drawn must not end the recording
+                self._refuse(error, None)
+
+    def _tick(self, now: float) -> None:
         session = self.session
-        if (
-            session.mode == SCAN
-            and session.current
-            and self._asked == self._done
-            and now >= self._next_tick_s
-        ):
+        due = self._asked == self._done and now >= self._next_tick_s
+        if session.mode == SCAN and session.current and due:
             self._next_tick_s = now + TICK_S
             self._take(json_event(ENGINE, now, events.TICK, self._planned(session.current, now)), None)
-        idle = session.mode != SCAN or self._hurry
+
+    def _catch_up(self, now: float) -> None:
+        """With what was put off until the scan has ended."""
+        idle = self.session.mode != SCAN or self._hurry
         if self._deferred and idle and self._asked == self._done:
             self._put(self._deferred[0], None)
             self._deferred.popleft()
+
+    def _picture(self, now: float) -> None:
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
-            try:
-                self._on_snapshot(self.viewer.snapshot(now))
-            except Exception as error:  # noqa: BLE001 - a picture that cannot be drawn must not end the recording
-                self._refuse(error, None)
+            self._on_snapshot(self.viewer.snapshot(now))
 
     def _planned(self, scan: str, now_s: float) -> dict[str, Any]:
         """The next tick: which scan, and what is to be done. The reconstruction rests meanwhile."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from scipy.spatial import cKDTree
 
 from navigation.besidefoci import Beside
 from navigation.reconstruction.geometry import Geometry
@@ -32,6 +33,8 @@ SHOWN_SHARE = 0.01
 SMALLEST_CONCENTRATION = 1e-4
 # Columns handled at once at full resolution: a block of rows stays in the cache.
 BLOCK = 4096
+# Search points round a voxel near a focus, of which it takes the worst.
+ROUND = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,15 +102,19 @@ def coarse_uncertainty(
 ) -> Maps:
     """On the search points, each voxel takes its nearest: cheap enough for every published map.
 
-    `nuisance` is the background alone, with the foci where they are; what they leave open is `beside` them.
+    `nuisance` is the background alone, with the foci where they are; what they leave open is `beside` them. Near a
+    focus, where that changes within the points' spacing, a voxel takes the worst of those round it.
     """
     scores = score_map(search_rows, nuisance)
     points, nearest = geometry.field.points_mm, geometry.nearest
     share = beside.share(points[geometry.field.search], search_rows)
-    mda, hidden = (values[nearest] for values in _figures(scores.dimmed(share)))
+    figures = _figures(scores.dimmed(share))
+    mda, hidden = (values[nearest] for values in figures)
     near = np.flatnonzero(beside.near(points))
-    closer = scores.at(nearest[near]).dimmed(beside.share_at(points[near]))
-    mda[near], hidden[near] = _figures(closer)
+    if len(near):
+        around = np.asarray(cKDTree(points[geometry.field.search]).query(points[near], k=ROUND)[1])
+        around = np.minimum(around, len(share) - 1)
+        mda[near], hidden[near] = (values[around].max(axis=1) for values in figures)
     sd, looked = scores.sd_kbq[nearest], scores.mda_kbq[nearest]
     return Maps(geometry, activity, sd, looked, mda, _limit(geometry, beside, hidden), blinded)
 

@@ -17,7 +17,7 @@ from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveRe
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, prior_activity
 from navigation.reconstruction.posebins import PoseBins
 from navigation.reconstruction.setup import ImagingSetup
-from navigation.spotreport import described
+from navigation.spotreport import described, reported
 from navigation.spots import SMALLEST_LEVEL, Found, background_alone, find, thresholds_of
 from navigation.uncertainty import Thresholds
 from navigation.volume import Spot
@@ -91,18 +91,18 @@ class Search(LiveReconstruction):
     def _told(
         self, seen: Seen, problem: Problem, found: Found, limits_of: tuple[Array32, Problem, Found]
     ) -> Assessment:
-        geometry = seen.geometry
-        maps = None
+        geometry, maps = seen.geometry, None
+        told = described(problem, found, self._doubts(problem, found, ALARMING_SIGMA))
         if seen.limits:
             rows, searched, sources = limits_of
             nothing = np.zeros(len(geometry.field.active))
             nuisance = background_alone(searched, sources)
-            beside = self._beside(searched, sources, described(searched, sources))
+            beside = self._beside(searched, sources, told)
             maps = coarse_uncertainty(geometry, rows, nuisance, beside, nothing, self._blinded(problem))
         return Assessment(
             geometry,
             seen.readings,
-            self._spots(problem, found, ALARMING_SIGMA),
+            self._given(reported(told, found)),
             score_lag(problem, found.fit, found.precision, self.setup.latency_sd_s),
             prior_activity(geometry, found),
             max(float(found.fit.background[0]), SMALLEST_LEVEL),
