@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 
 # A focus this near a true one is it; 95 % quantile of chi2 with three degrees of freedom.
 MATCH_MM, CHI2_95 = 12.0, 7.815
+# A focus farther than that from everything, and a lesion without one within this: it strayed, and its region missed.
+STRAY_MM = 30.0
 STATED = ("ok", "limited")
 
 
@@ -83,7 +85,7 @@ def _told(spot: Spot) -> dict[str, Any]:
 def judged(scan: dict[str, Any]) -> dict[str, Any]:
     """Errors of the found lesions and the number of foci where nothing is, or where something has one already."""
     stated = [s for s in scan["spots"] if s["quality"] in STATED]
-    truths, found, false = scan["truth"], [], len(stated)
+    truths, found, false, strayed = scan["truth"], [], len(stated), 0
     if stated and truths:
         offset = np.array([t["place"] for t in truths])[:, None] - np.array([s["place"] for s in stated])
         reach = np.array(
@@ -91,15 +93,23 @@ def judged(scan: dict[str, Any]) -> dict[str, Any]:
         )
         distance = np.linalg.norm(offset, axis=-1)
         cost = np.where(distance <= reach[:, None], distance / reach[:, None], 1e3)
-        lesion = 0
-        for i, j in zip(*linear_sum_assignment(cost), strict=True):
-            if cost[i, j] > 1.0:
-                continue
+        pairs = [(i, j) for i, j in zip(*linear_sum_assignment(cost), strict=True) if cost[i, j] <= 1.0]
+        strayed = _strayed(distance, pairs, truths)
+        for i, j in pairs:
             false -= 1
             if truths[i]["lesion"]:
                 lesion = sum(t["lesion"] for t in truths[:i])
                 found.append(_errors(scan, truths[i], stated[j], np.array(scan["bound"][lesion])))
-    return {"found": found, "false": false, "lesions": sum(t["lesion"] for t in truths)}
+    lesions = sum(t["lesion"] for t in truths)
+    return {"found": found, "false": false, "lesions": lesions, "strayed": strayed}
+
+
+def _strayed(distance: Array, pairs: list[tuple[int, int]], truths: list[dict[str, Any]]) -> int:
+    """Foci that belong to nothing and lie near a lesion that has none."""
+    missed = [i for i, t in enumerate(truths) if t["lesion"] and i not in {i for i, _ in pairs}]
+    spare = [j for j in range(distance.shape[1]) if j not in {j for _, j in pairs}]
+    near = distance[np.ix_(missed, spare)] <= STRAY_MM
+    return min(int(near.any(axis=0).sum()), int(near.any(axis=1).sum())) if near.size else 0
 
 
 def _errors(
@@ -138,13 +148,14 @@ def line(name: str, scans: list[dict[str, Any]]) -> str:
     if not found or not lesions:
         return f"{head}  {'':81s} {cpu:4.0f}"
     column = {key: np.array([f[key] for f in found]) for key in found[0] if key != "quality"}
-    limit = SCENES[name].error_mm
+    limit, strayed = SCENES[name].error_mm, sum(r["strayed"] for r in results)
+    covered = float(np.sum(column["chi2"] <= CHI2_95))
     asked = "" if limit is None else f"/{limit:.1f}"
     return (
         f"{head}  {np.median(column['error']):4.2f}{asked:4s} {np.sqrt(np.mean(column['error'] ** 2)):5.2f}"
         f"  {column['depth'].mean():+5.2f} {np.sqrt(np.mean(column['depth'] ** 2)):5.2f}"
         f"   {np.sqrt(np.mean(column['side'] ** 2)):5.2f} {np.sqrt(np.mean(column['floor'] ** 2)):5.2f}"
-        f"   {np.mean(column['chi2'] <= CHI2_95):5.2f}   {np.median(column['ratio']):4.2f}"
+        f"   {covered / (len(found) + strayed):5.2f}   {np.median(column['ratio']):4.2f}"
         f"  {np.median(column['kbq_ratio']):4.2f}  {np.mean(column['inside']):4.2f}"
         f"   {np.mean(np.abs(column['kbq_ratio'] - 1) <= 0.15):4.0%}"
         f"  {np.mean([f['quality'] == 'ok' for f in found]):4.0%} {cpu:3.0f}"

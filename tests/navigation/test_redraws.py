@@ -41,6 +41,16 @@ def test_a_second_focus_of_one_organ_is_false_and_the_organ_is_no_lesion() -> No
     assert result["false"] == 1
 
 
+def test_a_focus_that_strayed_counts_as_a_region_that_missed() -> None:
+    # 20 mm beside the lesion: false, the lesion is not found, and its region held it not; 60 mm: another thing.
+    assert judged(scan([spot([20, 0, 0])], ([0, 0, 0], True)))["strayed"] == 1
+    assert judged(scan([spot([60, 0, 0])], ([0, 0, 0], True)))["strayed"] == 0
+    both = scan([spot([1, 0, 0]), spot([50, 0, 0])], ([0, 0, 0], True), ([30, 0, 0], True))
+    both["bound"] = [np.diag([0.25, 0.25, 0.25, 0.01]).tolist()] * 2
+    assert judged(both)["strayed"] == 1
+    assert "0.50" in line("occult", [both])
+
+
 def test_one_scan_of_the_study(tmp_path: Path) -> None:
     (first,) = study("occult", range(7, 8), tmp_path / "out")
     result = judged(first)
