@@ -34,6 +34,8 @@ NEAR, ROUNDS = (-1.8, -0.9, -0.4, 0.4, 0.9, 1.8), 2
 SYSTEMATIC_SD_S = 0.007
 # Trials closer than this are one.
 SAME_S = 0.0005
+# Stamps this close are of one window, whatever was taken off them and added again.
+SAME_WINDOW_S = 0.001
 # Windows with poses at every latency that the profile needs.
 FEWEST_READINGS = 30
 # Nodes of the interpolated profile: a millisecond.
@@ -100,10 +102,13 @@ class _Bench:
 
     def __init__(self, place: Place, state: ScanState) -> None:
         self.state, self.place = state, place
-        self.common = _common([_stamps(place(s), s) for s in COARSE_S])
-        if len(self.common) < FEWEST_READINGS:
+        self.stamps = _stamps(place(COARSE_S[0]), COARSE_S[0])
+        self.common = np.ones(len(self.stamps), dtype=bool)
+        for s in COARSE_S[1:]:
+            self.common &= np.isin(np.arange(len(self.stamps)), self._windows(place(s), s))
+        if self.common.sum() < FEWEST_READINGS:
             raise InputError(
-                f"{len(self.common)} counting windows have poses whatever the latency is;"
+                f"{self.common.sum()} counting windows have poses whatever the latency is;"
                 f" {FEWEST_READINGS} are needed"
             )
         self.fits: dict[float, tuple[JointFit, Problem]] = {}
@@ -120,6 +125,8 @@ class _Bench:
         if any(abs(latency - other) < SAME_S for other in self.fits):
             return
         problem = self._problem(latency)
+        if problem is None:
+            return
         start, precision = self.state.found.fit, self.state.found.precision
         if self.fits:
             start = self.fits[min(self.fits, key=lambda other: abs(other - latency))][0]
@@ -137,14 +144,30 @@ class _Bench:
     def _placed(self, latency_s: float) -> Readings:
         """The windows that every latency places, at this one."""
         readings = self.place(latency_s)
-        return _chosen(readings, np.isin(_stamps(readings, latency_s), self.common))
+        window = self._windows(readings, latency_s)
+        return _chosen(readings, (window >= 0) & self.common[window])
+
+    def _windows(self, readings: Readings, latency_s: float) -> NDArray[np.intp]:
+        """Which of the windows (n,) the readings are; -1 of what is none of them."""
+        if len(self.stamps) == 0:
+            return np.full(len(readings), -1)
+        stamps = _stamps(readings, latency_s)
+        after = np.clip(np.searchsorted(self.stamps, stamps), 1, max(len(self.stamps) - 1, 1))
+        after = np.minimum(after, len(self.stamps) - 1)
+        nearer = stamps - self.stamps[after - 1] < self.stamps[after] - stamps
+        nearest = np.where(nearer, after - 1, after)
+        found: NDArray[np.intp] = np.where(np.abs(self.stamps[nearest] - stamps) < SAME_WINDOW_S, nearest, -1)
+        return found
 
     def _background_rows(self, latency_s: float) -> Array:
         geometry = self.state.geometry
         return geometry.background.rows(geometry.projector, self._placed(latency_s))
 
-    def _problem(self, latency_s: float) -> Problem:
+    def _problem(self, latency_s: float) -> Problem | None:
+        """The windows at a latency; None where one of them has too few poses there: fits of fewer do not compare."""
         readings, setup = self._placed(latency_s), self.state.setup
+        if len(readings) < self.common.sum():
+            return None
         decay = setup.nuclide.decay_factor(readings.t_s - setup.reference_offset_s)
         rows = self._background(latency_s) * decay[:, None]
         data = Counts.of(readings.counts, readings.live_s, readings.t_s, setup.dead_time)
@@ -180,15 +203,8 @@ def _cubic(knots: list[Array]) -> Callable[[float], Array]:
 
 
 def _stamps(readings: Readings, latency_s: float) -> Array:
-    """What tells a window whatever the latency: the middle of the window as stamped, to 10 us."""
-    return np.round(readings.t_s + latency_s, 5)
-
-
-def _common(stamps: list[Array]) -> Array:
-    common = stamps[0]
-    for other in stamps[1:]:
-        common = np.intersect1d(common, other)
-    return common
+    """What tells a window whatever the latency: its middle as stamped."""
+    return readings.t_s + latency_s
 
 
 def _chosen(readings: Readings, kept: NDArray[np.bool_]) -> Readings:

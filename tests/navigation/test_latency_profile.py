@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 from navigation.cli.main import run
+from navigation.latencyprofile import COARSE_S, profile_latency
 from navigation.offline import ScanOptions, reconstruct_scan, scan_latency
+from navigation.reconstruction import reconstruct
 from navigation.simulate.folder import simulate_scan_folder
 from navigation.simulate.scenes import build_scene
 from navigation.simulate.setup import probe_grid
+from tests.navigation.scan_model import filled, raster, setup
+from tracking.sample import Readings
 from tracking.scanfolder import read_scan, write_scan
 
 # Stamps of the simulated counter also jitter to the late side, by 4 ms in the mean.
@@ -98,6 +102,39 @@ def test_nothing_that_is_hot_tells_nothing(folder: Path, tmp_path: Path) -> None
     state = reconstruct_scan(tmp_path / "flat", folder / "probe.json", ScanOptions())
     low, high = state.result.count_latency_ci95_s or (0.0, 0.0)
     assert high - low > 0.2
+
+
+# Middles of windows that end in half of ten microseconds: taking a latency off and adding it again turns some of them.
+STAMPED = filled(raster(300), [((6.0, -4.0, -16.0), 250.0)], 0.4, seed=3)
+LATE_S = 0.12
+
+
+def placed_at(latency_s: float) -> Readings:
+    """The counts of a path, stamped LATE_S late, where the probe was `latency_s` before their stamps."""
+    taken = STAMPED.t_s + 0.012345 + LATE_S - latency_s
+    poses = np.tile(STAMPED.poses[0], (300, 1, 1))
+    for axis in (0, 1):
+        poses[:, axis, 3] = np.interp(taken - 0.012345, STAMPED.t_s, STAMPED.poses[:, axis, 3])
+    return replace(STAMPED, t_s=taken, poses=poses)
+
+
+def test_every_window_is_known_again_whatever_the_latency() -> None:
+    profile = profile_latency(placed_at, reconstruct(setup(), placed_at(LATE_S)))
+    assert profile.lag_s == pytest.approx(LATE_S, abs=0.015)
+    # Trials between the coarse ones were made: the interval is finer than their step.
+    assert len(profile.trials_s) > len(COARSE_S)
+
+
+def test_a_window_without_poses_at_some_latency_spoils_no_comparison() -> None:
+    def occluded(latency_s: float) -> Readings:
+        readings = placed_at(latency_s)
+        coarse = min(abs(latency_s - s) for s in COARSE_S) < 1e-9
+        return readings if coarse else readings.select(slice(1, None))
+
+    profile = profile_latency(occluded, reconstruct(setup(), placed_at(LATE_S)))
+    # Fits of fewer windows are left out; those of all of them tell the latency to their step.
+    assert profile.trials_s.tolist() == pytest.approx(sorted(COARSE_S))
+    assert profile.ci95_s[0] < LATE_S < profile.ci95_s[1]
 
 
 def test_two_series_of_one_movement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
