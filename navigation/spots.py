@@ -16,7 +16,7 @@ from navigation.neighbours import close_pairs, guarded_significance, needed_gain
 from navigation.pointlayer import JointFit, Problem, Source, fit_sources
 from navigation.spotquality import USABLE_LOG_SD
 from navigation.spotridge import climbed, weaker
-from navigation.spotsize import LIVE_SIZE_SIGNIFICANCE, SIZE_SIGNIFICANCE, sized
+from navigation.spotsize import sized
 from navigation.spotsplit import best_split
 from navigation.uncertainty import (
     LEAST_INFORMATION,
@@ -178,7 +178,7 @@ def _found(
             break
         gains.append(float(np.sqrt(2 * (grown.objective - fit.objective))))
         precision = problem.background.precision(max(float(grown.background[0]), SMALLEST_LEVEL))
-        fit = sized(problem, grown, precision, SIZE_SIGNIFICANCE if prune else LIVE_SIZE_SIGNIFICANCE)
+        fit = sized(problem, grown, precision, final=prune)
     significance = tuple(gains)
     if prune:
         for pair in close_pairs(fit):
@@ -308,7 +308,7 @@ def _without(problem: Problem, fit: JointFit, precision: Array, index: int) -> J
     near = neighboured(fit, index)
     trial = fit_sources(problem, kept, fit.background, precision, fixed=not near)
     # Two foci may be one that is extended.
-    return sized(problem, trial, precision, SIZE_SIGNIFICANCE) if near else trial
+    return sized(problem, trial, precision) if near else trial
 
 
 def _on_grid(

@@ -23,8 +23,8 @@ SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 30.0, 120.0
 # small: the 0.1 % quantile of chi2 with one degree of freedom; one above the second an organ or a depot: the 1 % one.
 NODE_KBQ, ORGAN_KBQ = 300.0, 3000.0
 NODE_GAIN, ORGAN_GAIN = 10.8, 6.63
-# A loss in log-likelihood after which no larger, or smaller, ball is tried.
-HOPELESS = 20.0
+# A loss in log-likelihood after which no larger, or smaller, ball is tried; while the scan goes on any loss ends it.
+HOPELESS, LIVE_HOPELESS = 20.0, 0.0
 # Where the log-likelihood is this much below the best nothing is left of a size: e^-4; within the other (half of
 # chi2(1) at 95 %) an extended focus may reach as far.
 FALLEN, NEAR_BEST = 4.0, 1.92
@@ -67,11 +67,13 @@ class Sizes:
         return self.fits[0].sources[self.index]
 
 
-def sized(problem: Problem, fit: JointFit, precision: Array, significance: float) -> JointFit:
-    """Strong sources as balls where the likelihood gains enough."""
+def sized(problem: Problem, fit: JointFit, precision: Array, final: bool = True) -> JointFit:
+    """Strong sources as balls where the likelihood gains enough; in haste while the scan goes on."""
+    significance = SIZE_SIGNIFICANCE if final else LIVE_SIZE_SIGNIFICANCE
     for index in range(len(fit.sources)):
         if tells_size(problem, fit, index, significance):
-            fit = _resized(fit, _trials(problem, fit, precision, index), index)
+            trials = _trials(problem, fit, precision, index, HOPELESS if final else LIVE_HOPELESS)
+            fit = _resized(fit, trials, index)
     return fit
 
 
@@ -79,7 +81,7 @@ def sizes_of(problem: Problem, fit: JointFit, precision: Array, index: int) -> S
     """The radii that a source of the final answer may have."""
     fits = [fit]
     if tells_size(problem, fit, index, SIZE_SIGNIFICANCE):
-        fits += _trials(problem, fit, precision, index)
+        fits += _trials(problem, fit, precision, index, HOPELESS)
     # What a size must gain to be chosen it must have to count as much.
     small = np.array([size_gain(f, index) / 2.0 * (f.sources[index].radius_mm == 0.0) for f in fits])
     height = np.array([f.objective for f in fits]) + small
@@ -97,19 +99,19 @@ def tells_size(problem: Problem, fit: JointFit, index: int, significance: float)
     return float(np.sqrt(problem.data.weights(fit.rate_cps)[1] @ own**2)) >= significance
 
 
-def _trials(problem: Problem, fit: JointFit, precision: Array, index: int) -> list[JointFit]:
+def _trials(problem: Problem, fit: JointFit, precision: Array, index: int, hopeless: float) -> list[JointFit]:
     """Fits with every other radius, each from the last, up and down from the one in use."""
     now = fit.sources[index].radius_mm
     larger = [r for r in RADII_MM if r > now]
     smaller = [r for r in RADII_MM[::-1] if r < now]
     return [
-        *_along(problem, fit, precision, index, larger),
-        *_along(problem, fit, precision, index, smaller),
+        *_along(problem, fit, precision, index, larger, hopeless),
+        *_along(problem, fit, precision, index, smaller, hopeless),
     ]
 
 
 def _along(
-    problem: Problem, fit: JointFit, precision: Array, index: int, radii: list[float]
+    problem: Problem, fit: JointFit, precision: Array, index: int, radii: list[float], hopeless: float
 ) -> list[JointFit]:
     found: list[JointFit] = []
     last, best, tissue = fit, fit.objective, problem.projector.tissue
@@ -118,7 +120,7 @@ def _along(
         sources[index] = replace(sources[index], radius_mm=radius)
         last = fit_sources(problem, sources, last.background, precision)
         best = max(best, last.objective)
-        if last.objective < best - HOPELESS:
+        if last.objective < best - hopeless:
             break
         if tissue is None or last.sources[index].in_tissue(tissue) >= LEAST_BALL_TISSUE or radius == 0.0:
             found.append(last)

@@ -59,10 +59,11 @@ class FocusBound:
         away, least = np.zeros_like(points_mm), np.full(len(points_mm), np.inf)
         for radius in np.unique(self.radius_mm):
             shape = self.shape_mm[self.radius_mm == radius]
-            distance, nearest = (np.asarray(told) for told in cKDTree(shape).query(points_mm))
+            offset = points_mm - (shape if len(shape) == 1 else shape[cKDTree(shape).query(points_mm)[1]])
+            distance = np.sqrt(np.einsum("ni,ni->n", offset, offset))
             beyond = np.maximum(distance - radius, 0.0)
             closer = beyond < least
-            way = (beyond / np.maximum(distance, 1e-9))[:, None] * (points_mm - shape[nearest])
+            way = (beyond / np.maximum(distance, 1e-9))[:, None] * offset
             away[closer], least[closer] = way[closer], beyond[closer]
         return away
 
