@@ -215,7 +215,7 @@ def focus_scan(case: Case, rng: np.random.Generator) -> Record:
 
 
 def beside_scan(case: Case, rng: np.random.Generator) -> Record:
-    """A second focus 8 to 30 mm beside a strong one, and the limit that the whole chain's map has for its place."""
+    """A second focus 8 to 30 mm beside a strong one, and the limit beside it, as the map has it near foci."""
     position, stated = _place(case, rng)
     low, high = np.log(STRONG_MULTIPLES)
     strong = float(np.exp(rng.uniform(low, high))) * stated

@@ -15,9 +15,10 @@ from tracking.sample import Readings
 
 Array = NDArray[np.float64]
 
-# How far from where its rows were made a source may be, as a share of its radius, and at most in mm: the mixed second
-# derivative that is left out changes the rate by less than 5e-4 of it.
-NEAR_SHARE, FARTHEST_MM = 0.02, 0.5
+# How far from where its rows were made a source may be, as a share of its radius, and at most in mm, and how far every
+# face must be from it: the mixed second derivative that is left out then changes its rows by less than 5e-4 of the
+# largest, and their slopes by less than a tenth of the steepest.
+NEAR_SHARE, FARTHEST_MM, CLEAR_MM = 0.02, 0.5, 4.0
 # Rows that are kept of sources of one size and shape.
 KEPT = 4
 
@@ -33,7 +34,7 @@ class Anchors:
         self, readings: Readings, key: tuple[float, object], position_mm: Array, step_mm: float
     ) -> Array | None:
         """Rows (n, 7) at a place (3,), then `step_mm` to both sides along x, y, z; None where none were made near."""
-        if self.readings is not readings:
+        if self.readings is not readings or not _clear(readings, key[0], position_mm):
             return None
         allowed = min(NEAR_SHARE * key[0], FARTHEST_MM)
         for place, rows in reversed(self.made.get(key, [])):
@@ -47,6 +48,12 @@ class Anchors:
         if self.readings is not readings:
             self.readings, self.made = readings, {}
         self.made[key] = [*self.made.get(key, [])[1 - KEPT :], (position_mm, rows)]
+
+
+def _clear(readings: Readings, radius_mm: float, position_mm: Array) -> bool:
+    """Whether no face of the probe touches a ball, or nearly."""
+    offset = readings.mid_poses[:, :3, 3] - position_mm
+    return float(np.einsum("ni,ni->n", offset, offset).min()) >= (radius_mm + CLEAR_MM) ** 2
 
 
 def moved(rows: Array, offset_mm: Array, step_mm: float) -> Array:

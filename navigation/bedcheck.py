@@ -6,11 +6,11 @@ whatever the threshold; "none above X" needs MDA and upper limit below X on near
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedplaces import (
@@ -21,9 +21,10 @@ from navigation.bedplaces import (
     scan_next,
     widest_patch,
 )
-from navigation.bedrules import classical_rules, removed_of
+from navigation.bedrules import Z95, classical_rules, removed_of
 from navigation.bedwords import reasons_of, statement_of, with_records
 from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
+from navigation.modelfit import UNTESTED
 from navigation.neighbours import guarded_significance, needed_gain
 from navigation.nothingtold import why_nothing
 from navigation.pointlayer import JointFit, Source, fit_sources
@@ -35,7 +36,15 @@ from navigation.shadow import Shading, shading
 from navigation.spotreport import budget_of
 from navigation.spots import nuisance_of
 from navigation.uncertainty import ScoreMap, Thresholds, field_thresholds, score_map
-from navigation.upperlimits import FocusBound, activity_upper, bound_of, extended, extent_of, total_limit
+from navigation.upperlimits import (
+    WIDEST_LOG,
+    FocusBound,
+    activity_upper,
+    bound_of,
+    extended,
+    extent_of,
+    total_limit,
+)
 
 Array = NDArray[np.float64]
 
@@ -51,7 +60,8 @@ WIDEST_MARGIN_MM = 10.0
 # Relative uncertainty of the local sensitivity (scale, depth of the wall, pose), one standard deviation.
 SENSITIVITY_SYSTEMATIC = 0.08
 MOST_RESIDUALS = 4
-# A probe that counts less over a whole scan looks like a loose cable: no absence is told by one.
+# Scatter and natural activity give any working probe more than this over a patient; one that counts less over a whole
+# scan looks like a loose cable, and no absence is told by it.
 LEAST_CPS = 1.0
 
 
@@ -144,17 +154,29 @@ def _places_told(
     lost, widened = blind | shade.untold, inflate * shade.error
     mda = np.where(lost, np.inf, scores.mda_kbq * widened)
     hidden = np.where(lost, np.inf, scores.upper_limit_kbq(quantile) * widened)
+    region = float(chi2.ppf(confidence, 3))
     foci = tuple(
-        bound_of(
-            extent_of(source),
-            fit.block(i)[:3, :3],
-            residuals[i].ci95_kbq[1] if i in residuals else inflate * activity_upper(fit, i),
-            BED_VOXEL_MM,
+        replace(
+            bound_of(
+                extent_of(source),
+                fit.block(i)[:3, :3],
+                _upper(residuals[i], quantile)
+                if i in residuals
+                else inflate * activity_upper(fit, i, quantile),
+                BED_VOXEL_MM,
+            ),
+            region=region,
         )
         for i, source in enumerate(fit.sources)
     )
     limit = total_limit(points, hidden, foci, 0.0)
     return _Told(mda, limit, blind, shade)
+
+
+def _upper(residual: Residual, quantile: float) -> float:
+    """The most that a suspected source may hold; never less than its 95 % interval says."""
+    half = float(np.log(residual.ci95_kbq[1] / residual.activity_kbq))
+    return residual.activity_kbq * float(np.exp(min(half * max(quantile / Z95, 1.0), WIDEST_LOG)))
 
 
 def _blinded(state: ScanState, points: Array) -> NDArray[np.bool_]:
@@ -249,7 +271,7 @@ def _blocked(state: ScanState) -> str | None:
     if fault is None and goodness is not None and goodness.flagged:
         return goodness.reasons[0]
     if fault is None and goodness is not None and goodness.p is None:
-        return goodness.unseen[0]
+        return UNTESTED
     return fault
 
 

@@ -16,7 +16,7 @@ from navigation.lagscore import lag_design
 from navigation.likelihood import inverse_information
 from navigation.modelerror import common_errors, geometry_of, response_errors
 from navigation.pointlayer import JointFit, Problem
-from navigation.shadow import UNTOLD_GROWTH
+from navigation.shadow import FREE_PRECISION, UNTOLD_GROWTH
 from navigation.upperlimits import FocusBound
 
 Array = NDArray[np.float64]
@@ -26,8 +26,6 @@ Array32 = NDArray[np.float32]
 NEAR_MM = 15.0
 # Less than this of the information left is nothing: single precision, and a limit thirty times what it would be.
 LEAST_SHARE = 1e-3
-# Precision of places (1/mm2) and log activities of the foci: hardly any, they are free.
-FREE_PRECISION = (1e-4, 1e-4, 1e-4, 1e-8)
 # Whose a column is when it belongs to no source: the background's, or an error that all sources have in common.
 BACKGROUND, COMMON = -1, -2
 # Places handled at once: a block of a thousand rows stays in the cache.

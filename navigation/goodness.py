@@ -15,7 +15,7 @@ from navigation.breathing import NAME as BREATHING
 from navigation.breathing import Oscillation
 from navigation.lagscore import LONGEST_STEP_S
 from navigation.modelerror import Linear, linearised
-from navigation.modelfit import NEVER_SEEN, Goodness
+from navigation.modelfit import NEVER_SEEN, UNTESTED, Goodness
 from navigation.pointlayer import JointFit, Problem
 from navigation.residualtests import Test, lay_words, residual_tests
 from navigation.volume import ScanResult, Spot
@@ -34,7 +34,7 @@ EVEN_SHARE, EVEN_LOSS, EVEN_REPLICATES = 0.8, 0.1, 200
 # Fewer readings, or fewer counts, tell nothing about the model.
 FEWEST_READINGS, FEWEST_COUNTS = 15, 100.0
 # What is said of a focus that a broken model may have made.
-SCATTER = "no more than the model misses elsewhere: a hint, not a finding"
+SCATTER = "this scan's misfit alone could make it: a hint, not a finding"
 # What counts of long intervals cannot show.
 SLOW = "counts this slow do not show a wrong count latency"
 
@@ -47,7 +47,7 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
     lay = None if surface_mm is None else lay_words(problem, surface_mm)
     contradicted = () if lay is None else (lay,)
     if len(problem.decay) < FEWEST_READINGS or float(problem.data.counts.sum()) < FEWEST_COUNTS:
-        unseen = ("too few counts to tell whether the model fits them", NEVER_SEEN)
+        unseen = (UNTESTED, NEVER_SEEN)
         return Goodness(None, 0.0, lay is not None, contradicted, (), unseen)
     linear = linearised(problem, fit, precision)
     residuals = linear.remainder(np.column_stack([linear.residual, linear.draws(REPLICATES, SEED)]))

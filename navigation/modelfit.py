@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # What no scan shows of its own counts.
+UNTESTED = "too few counts to tell whether the model fits them"
 NEVER_SEEN = "an error of the sensitivity that is the same everywhere does not show in any scan"
 
 

@@ -71,14 +71,6 @@ class Found:
         log_sd = float(np.sqrt(max(self.fit.block(index)[3, 3], 0.0)))
         return self.significance[index] >= self.thresholds.report and log_sd <= USABLE_LOG_SD
 
-    def nuisance(self, problem: Problem, without: tuple[int, ...] = ()) -> Nuisance:
-        """Background and all sources but some, as nuisance of a further source."""
-        kept = [s for i, s in enumerate(self.fit.sources) if i not in without]
-        if len(kept) == len(self.fit.sources):
-            return nuisance_of(problem, self.fit, self.precision)
-        fit = fit_sources(problem, kept, self.fit.background, self.precision, fixed=True)
-        return nuisance_of(problem, fit, self.precision)
-
 
 def background_alone(problem: Problem, found: Found) -> Nuisance:
     """The background as all that is open, the sources where they are and as active as they are."""

@@ -20,7 +20,7 @@ RADII_MM = (0.0, 5.0, 8.0, 11.0, 14.0, 18.0, 22.0, 27.0)
 # While the scan goes on only a hot organ is worth the time that sizes take.
 SIZE_SIGNIFICANCE, LIVE_SIZE_SIGNIFICANCE = 30.0, 120.0
 # Gain in log-likelihood (twice) that a size must bring. A focus below the first activity (kBq) is a node, which is
-# small: the 0.1 % quantile of chi2 with one degree of freedom; one above the second an organ or a depot: the 1 % one.
+# small: 99.9 % of chi2 with one degree of freedom; one above the second an organ or a depot: 99 % of it.
 NODE_KBQ, ORGAN_KBQ = 300.0, 3000.0
 NODE_GAIN, ORGAN_GAIN = 10.8, 6.63
 # A loss in log-likelihood after which no larger, or smaller, ball is tried; while the scan goes on any loss ends it.
@@ -85,7 +85,8 @@ def sizes_of(problem: Problem, fit: JointFit, precision: Array, index: int) -> S
     # What a size must gain to be chosen it must have to count as much.
     small = np.array([size_gain(f, index) / 2.0 * (f.sources[index].radius_mm == 0.0) for f in fits])
     height = np.array([f.objective for f in fits]) + small
-    kept = (height >= height.max() - FALLEN) | (np.arange(len(fits)) == 0)
+    kept = height >= height.max() - FALLEN
+    kept[0] = True  # the one in use
     weights = np.exp(height[kept] - height.max())
     return Sizes(index, tuple(f for f, k in zip(fits, kept, strict=True) if k), weights / weights.sum())
 

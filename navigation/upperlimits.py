@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 # One-sided confidence of the published limits, and its quantile of the normal distribution.
 CONFIDENCE, Z_CONFIDENCE = 0.95, 1.6449
-# 95 % of a normal place in three dimensions: chi2(3).
+# The same share of a normal place in three dimensions: chi2(3).
 REGION = 7.815
 # Smallest standard deviation of a place in mm that a limit reckons with: tip calibration, tracking, axis and surface.
 LEAST_SD_MM = 0.7
@@ -40,6 +40,7 @@ class FocusBound:
     covariance_mm2: Array
     radius_mm: Array
     upper_kbq: float
+    region: float = REGION
 
     def distance(self, points_mm: Array) -> Array:
         """(m,) mm of points (m, 3) from its activity, 0 within."""
@@ -50,7 +51,7 @@ class FocusBound:
         """Which points (m, 3) its activity may be at."""
         away = self._away(points_mm)
         inside: NDArray[np.bool_] = (
-            np.einsum("nd,de,ne->n", away, np.linalg.inv(self.covariance_mm2), away) <= REGION
+            np.einsum("nd,de,ne->n", away, np.linalg.inv(self.covariance_mm2), away) <= self.region
         )
         return inside
 
@@ -79,10 +80,10 @@ def bound_of(reach: tuple[Array, Array], place_mm2: Array, upper_kbq: float, vox
     return FocusBound(reach[0], place_mm2 + own * np.eye(3), reach[1], upper_kbq)
 
 
-def activity_upper(fit: JointFit, index: int) -> float:
+def activity_upper(fit: JointFit, index: int, z_quantile: float = Z_CONFIDENCE) -> float:
     """One-sided upper limit in kBq of one source's activity by the fit's covariance alone."""
     log_sd = float(np.sqrt(max(fit.block(index)[3, 3], 0.0)))
-    return fit.sources[index].activity_kbq * float(np.exp(min(Z_CONFIDENCE * log_sd, WIDEST_LOG)))
+    return fit.sources[index].activity_kbq * float(np.exp(min(z_quantile * log_sd, WIDEST_LOG)))
 
 
 def extended(source: Source) -> bool:

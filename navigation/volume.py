@@ -71,8 +71,8 @@ class ActivityMap:
 
     `activity` kBq/mL, `relative_sd` (1 = 100 %), `mda_kbq` kBq of a point source, `upper_limit_kbq` what there may be
     at most of one beyond the background, one-sided 95 %; float32, k-j-i. Voxels that the scan does not examine hold 0
-    in `activity` and NOT_EXAMINED in the others; `examined` is the mask. Where saturated readings looked, the last two
-    are NO_LIMIT_KBQ: hot or not, no activity could be excluded there.
+    in `activity` and NOT_EXAMINED in the others; `examined` is the mask. Where saturated readings looked, and
+    where a strong focus leaves nothing to say, the last two are NO_LIMIT_KBQ: no activity could be excluded there.
     """
 
     grid: VoxelGrid
@@ -91,7 +91,7 @@ class ActivityMap:
 
 # What RelSd, MDA and limit volumes hold where the scan has not looked: no real value is negative.
 NOT_EXAMINED = -1.0
-# What MDA and limit are where the counter was saturated: a figure no threshold reaches, and finite for files and wire.
+# What MDA and limit are where none can be told: a figure no threshold reaches, and finite for files and wire.
 NO_LIMIT_KBQ = 1e9
 
 

@@ -191,10 +191,10 @@ class LiveEngine:
 
     def _on_time(self) -> None:
         now = self.clock()
-        for step in (self._tick, self._catch_up, self._picture):
+        for step in (self._tick, self._picture):
             try:
                 step(now)
-            except Exception as error:  # noqa: BLE001 - a picture that cannot be drawn must not end the recording
+            except Exception as error:  # noqa: BLE001 - whatever cannot be done on time must not end the recording
                 self._refuse(error, None)
 
     def _tick(self, now: float) -> None:
@@ -203,9 +203,10 @@ class LiveEngine:
         if session.mode == SCAN and session.current and due:
             self._next_tick_s = now + TICK_S
             self._take(json_event(ENGINE, now, events.TICK, self._planned(session.current, now)), None)
+        self._catch_up()
 
-    def _catch_up(self, now: float) -> None:
-        """With what was put off until the scan has ended."""
+    def _catch_up(self) -> None:
+        """Do what was put off until the scan has ended."""
         idle = self.session.mode != SCAN or self._hurry
         if self._deferred and idle and self._asked == self._done:
             self._put(self._deferred[0], None)

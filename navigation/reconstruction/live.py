@@ -359,7 +359,7 @@ def searched_rows(geometry: Geometry) -> GrowingArray:
 def _misplaced(source: Source) -> str:
     assert source.known is not None
     away = float(np.linalg.norm(source.position_mm - source.known.place_mm))
-    return f"{source.known.name} lies {away:.0f} mm from where the study has it: is the registration right?"
+    return f"the counts put {source.known.name} {away:.0f} mm from where the study has it: is the registration right?"
 
 
 def _share(spot: Spot, given: Given) -> tuple[float, float, float]:

@@ -202,7 +202,7 @@ def _from_above(axes: Axes, scan: ScanReport, view: MapView, frame: DepthFrame, 
     _limits(axes, (half, half), -half)
     axes.set_title("From above: highest activity in depth")
     axes.set_ylabel("mm")
-    _bar_below(axes, image, "activity, kBq/mL (hatched: not examined)")
+    _bar_below(axes, image, "activity, kBq/mL (hatched: not examined, or no limit)")
 
 
 def _bar_below(axes: Axes, image: AxesImage, label: str) -> None:

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from navigation.neighbours import guarded_significance
 from navigation.reconstruction.live import ScanState
 from navigation.results import write_scan_result
-from navigation.spots import background_alone
+from navigation.spots import background_alone, nuisance_of
 from navigation.uncertainty import score_map
 from navigation.volume import ActivityMap, ScanResult, Spot, VoxelGrid
 from tracking.errors import InputError
@@ -29,7 +29,7 @@ class UncertaintyMaps:
 
     `significance`: standard deviations of more activity than these; `sd_kbq`: standard deviation of its activity;
     `mda_kbq`: detected with 95 % probability at a local 5 % false-positive level; `upper_limit_kbq`: one-sided. The
-    last three are inf where the scan says nothing.
+    last three are inf where the scan says nothing, or nothing beside a strong focus.
     """
 
     significance: Array
@@ -85,7 +85,7 @@ class Answer:
     def _figures(self, points_mm: Array, z: float) -> tuple[Array, Array, Array, Array]:
         problem, found = self.state.problem, self.state.found
         rows = problem.rows(points_mm).astype(np.float32)
-        more = score_map(rows, found.nuisance(problem))
+        more = score_map(rows, nuisance_of(problem, found.fit, found.precision))
         significance = guarded_significance(problem, more, found.fit, rows)
         share = self.state.beside.share(points_mm, rows)
         beside = score_map(rows, background_alone(problem, found)).dimmed(share)

@@ -69,6 +69,14 @@ def test_points_other_sizes_and_other_readings_are_made_anew(problem: Problem) -
     assert (half.source_rows([near]) == exact(half, near)).all()
 
 
+def test_a_ball_that_touches_the_probe_is_made_anew(problem: Problem) -> None:
+    # Its top is 5 mm above the surface, where the faces are 2 mm above it.
+    ball = Source(np.array([4.0, -3.0, -22.0]), 1.0, 27.0)
+    problem.source_rows([ball])
+    beside = replace(ball, position_mm=ball.position_mm + [0.2, 0.0, 0.2])
+    assert (problem.source_rows([beside]) == exact(problem, beside)).all()
+
+
 def test_only_the_latest_are_kept(problem: Problem) -> None:
     anchors = Anchors()
     rows, key = np.zeros((3, 7)), (14.0, None)

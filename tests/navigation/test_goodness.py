@@ -138,7 +138,7 @@ def test_a_minute_of_a_slow_counter_is_tested_and_says_what_it_cannot_show() -> 
     goodness = assess(*fitted(slow_scan(38, [NODE], 4)))
     assert goodness.p is not None and not goodness.flagged
     assert any("slow" in words for words in goodness.unseen)
-    # A patient who moves by 12 mm half way is told from as few.
+    # A patient who moves by 14 mm half way is told from as few.
     moved = slow_scan(38, [NODE], 4)
     first = slow_scan(38, [((NODE[0][0] + 14.0, NODE[0][1], NODE[0][2]), NODE[1])], 4)
     counts = np.where(np.arange(38) < 19, first.counts, moved.counts)

@@ -51,7 +51,7 @@ def test_what_the_choice_of_the_size_leaves_open_is_part_of_the_answer() -> None
     assert named.relative_sd == pytest.approx(sizes.log_sd) and named.relative_sd > 0.0
 
 
-def test_a_node_stays_a_point_and_no_surer_for_it() -> None:
+def test_a_node_stays_a_point() -> None:
     state = reconstruct(setup(), filled(raster(400), [((4.0, -3.0, -20.0), 150.0)], 0.4, seed=5))
     sizes = sizes_of(state.problem, state.found.fit, state.found.precision, 0)
     assert state.result.spots[0].extent_mm == 0.0
@@ -71,7 +71,7 @@ def test_the_mixture_is_about_the_size_in_use(large: ScanState) -> None:
     assert sizes.covariance_mm2 == pytest.approx(np.diag([0.0, 0.0, 0.25 * 16.0]))
     assert sizes.log_sd == pytest.approx(0.5 * abs(np.log(3300.0 / fit.sources[0].activity_kbq)))
     centres, radii = sizes.reaches()
-    # e^-1.92 of the likeliest: a quarter of the weight is near enough to be told.
+    # A third of the likeliest is more than e^-1.92 of it.
     assert radii.tolist() == [22.0, 16.0] and len(centres) == 2
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,28 @@ def test_a_fault_of_the_reconstruction_reaches_who_asked_and_the_engine_goes_on(
             engine.command("analyze", scan="scan-1").result(DEADLINE_S)
         engine.command("start", mode="scan", name="scan-2").result(DEADLINE_S)
         assert case.session.mode == "scan"
+
+
+def test_a_tick_that_cannot_be_planned_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    with Devices(4.0) as devices, live_case(devices, tmp_path) as case:
+        engine = case.engine
+        assert engine.wait_connected(DEADLINE_S) is None
+        planned, failed = engine._planned, threading.Event()
+
+        def failing(scan: str, now_s: float) -> dict[str, Any]:
+            if failed.is_set():
+                return planned(scan, now_s)
+            failed.set()
+            raise RuntimeError("no plan")
+
+        engine._planned = failing  # type: ignore[method-assign]
+        perform(case, devices)
+        listener = Listener(case.publisher.server.port)
+        listener.wait(lambda heard: ("STRING", "Spots") in {(m.type, m.device) for m in heard})
+        listener.client.stop()
+        assert failed.is_set()
+        maps = case.statistics.content()["scan-1"]["maps"]
+    assert maps > 0
 
 
 def test_a_bed_job_sees_the_scan_before_it() -> None:
