@@ -34,7 +34,7 @@ class Anchors:
         self, readings: Readings, key: tuple[float, object], position_mm: Array, step_mm: float
     ) -> Array | None:
         """Rows (n, 7) at a place (3,), then `step_mm` to both sides along x, y, z; None where none were made near."""
-        if self.readings is not readings or not _clear(readings, key[0], position_mm):
+        if self.readings is not readings or nearest_face(readings, position_mm) < key[0] + CLEAR_MM:
             return None
         allowed = min(NEAR_SHARE * key[0], FARTHEST_MM)
         for place, rows in reversed(self.made.get(key, [])):
@@ -50,10 +50,10 @@ class Anchors:
         self.made[key] = [*self.made.get(key, [])[1 - KEPT :], (position_mm, rows)]
 
 
-def _clear(readings: Readings, radius_mm: float, position_mm: Array) -> bool:
-    """Whether no face of the probe touches a ball, or nearly."""
+def nearest_face(readings: Readings, position_mm: Array) -> float:
+    """How near a place (3,) the probe's face came, in mm."""
     offset = readings.mid_poses[:, :3, 3] - position_mm
-    return float(np.einsum("ni,ni->n", offset, offset).min()) >= (radius_mm + CLEAR_MM) ** 2
+    return float(np.sqrt(np.einsum("ni,ni->n", offset, offset).min()))
 
 
 def moved(rows: Array, offset_mm: Array, step_mm: float) -> Array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.anchors import nearest_face
 from navigation.pointlayer import LEAST_BALL_TISSUE, JointFit, Problem, Source, fit_sources
 
 Array = NDArray[np.float64]
@@ -119,6 +120,8 @@ def _along(
     for radius in radii:
         sources = list(last.sources)
         sources[index] = replace(sources[index], radius_mm=radius)
+        if radius > nearest_face(problem.readings, sources[index].position_mm):
+            break  # where the probe was there is no activity
         last = fit_sources(problem, sources, last.background, precision)
         best = max(best, last.objective)
         if last.objective < best - hopeless:
