@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
+from navigation.anchors import Anchors
 from navigation.bed import Bed, BedCheck, BedMap, Residual
 from navigation.bedplaces import (
     BED_VOXEL_MM,
@@ -23,6 +24,7 @@ from navigation.bedplaces import (
 )
 from navigation.bedrules import Z95, classical_rules, removed_of
 from navigation.bedwords import reasons_of, statement_of, with_records
+from navigation.besidefoci import Beside
 from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
 from navigation.modelfit import UNTESTED
 from navigation.neighbours import guarded_significance, needed_gain
@@ -35,7 +37,7 @@ from navigation.saturation import blinded
 from navigation.shadow import Shading, shading
 from navigation.spotreport import budget_of
 from navigation.spots import nuisance_of
-from navigation.uncertainty import ScoreMap, Thresholds, field_thresholds, score_map
+from navigation.uncertainty import Nuisance, ScoreMap, Thresholds, field_thresholds, score_map
 from navigation.upperlimits import (
     WIDEST_LOG,
     FocusBound,
@@ -63,6 +65,8 @@ MOST_RESIDUALS = 4
 # Scatter and natural activity give any working probe more than this over a patient; one that counts less over a whole
 # scan looks like a loose cable, and no absence is told by it.
 LEAST_CPS = 1.0
+# With fewer readings a broken model is flagged too seldom for a statement on absence.
+LEAST_TESTED = 40
 
 
 def check_bed(
@@ -79,6 +83,8 @@ def check_bed(
 
     Raises InputError when the outlined points make no surface or enclose no tissue.
     """
+    # The same bits whatever was asked of the scan before.
+    state = replace(state, problem=replace(state.problem, anchors=Anchors()))
     points = bed_voxels(state, bed)
     fit, significances, scores = _residuals(state, points)
     residuals = _reported(state, fit, significances)
@@ -169,6 +175,16 @@ def _places_told(
         )
         for i, source in enumerate(fit.sources)
     )
+    if residuals:
+        # What could hide beside a suspected source: that one's place, activity and response are open as well.
+        known = Nuisance(
+            state.problem.data, state.problem.background_rows, state.found.precision, fit.rate_cps
+        )
+        rows = state.problem.rows(points).astype(np.float32)
+        share = Beside.of(state.problem, fit, state.found.precision, foci).share(points, rows)
+        open_scores = score_map(rows, known).dimmed(share)
+        mda = np.maximum(mda, inflate * open_scores.mda_kbq)
+        hidden = np.maximum(hidden, inflate * open_scores.upper_limit_kbq(quantile))
     limit = total_limit(points, hidden, foci, 0.0)
     return _Told(mda, limit, blind, shade)
 
@@ -270,7 +286,8 @@ def _blocked(state: ScanState) -> str | None:
     fault = latency_fault(state)
     if fault is None and goodness is not None and goodness.flagged:
         return goodness.reasons[0]
-    if fault is None and goodness is not None and goodness.p is None:
+    few = len(state.problem.decay) < LEAST_TESTED
+    if fault is None and goodness is not None and (goodness.p is None or few):
         return UNTESTED
     return fault
 

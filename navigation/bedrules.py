@@ -46,7 +46,8 @@ def removed_of(
     tree = cKDTree(bed.points_mm)
     gone, variance = 0.0, 0.0
     for spot in before.result.spots:
-        if spot.quality == "unusable" or tree.query(spot.position_mm)[0] > BEFORE_REACH_MM:
+        near = float(tree.query(spot.position_mm)[0]) - spot.extent_mm / 2.0
+        if spot.quality == "unusable" or near > BEFORE_REACH_MM:
             continue
         gone += decay * spot.activity_kbq
         variance += decay**2 * ((spot.activity_ci95_kbq[1] - spot.activity_ci95_kbq[0]) / (2 * Z95)) ** 2

@@ -23,7 +23,9 @@ Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
 # Nearer to a focus than this the share changes within the spacing of the search points: it is asked of each voxel.
-NEAR_MM = 15.0
+NEAR_MM = 20.0
+# As far again as the region of a focus reaches, in squares: near where that is wider.
+WIDER = 4.0
 # Less than this of the information left is nothing: single precision, and a limit thirty times what it would be.
 LEAST_SHARE = 1e-3
 # Whose a column is when it belongs to no source: the background's, or an error that all sources have in common.
@@ -81,7 +83,7 @@ class Beside:
         """Which points (m, 3) are so near to a focus that each must be asked."""
         near = np.zeros(len(points_mm), dtype=bool)
         for focus in self.foci:
-            near |= focus.distance(points_mm) <= NEAR_MM
+            near |= (focus.distance(points_mm) <= NEAR_MM) | focus.holds(points_mm, WIDER)
         return near
 
     def share(self, points_mm: Array, rows: Array32) -> Array:

@@ -33,11 +33,15 @@ FALLEN, NEAR_BEST = 4.0, 1.92
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sizes:
-    """Fits with the radii that one source may have, the one in use among them; shares of each in the whole, sum 1."""
+    """Fits with the radii that one source may have, the one in use first; shares of each in the whole, sum 1.
+
+    `others` are as those in use fit the counts, however seldom foci are of their size.
+    """
 
     index: int
     fits: tuple[JointFit, ...]
     weights: Array
+    others: tuple[Source, ...] = ()
 
     @property
     def covariance_mm2(self) -> Array:
@@ -54,14 +58,8 @@ class Sizes:
 
     def reaches(self) -> tuple[Array, Array]:
         """Centres (k, 3) in mm and radii (k,) of the balls that fit as well as it may be told."""
-        height = np.array([f.objective for f in self.fits])
-        near = [
-            f.sources[self.index] for f, h in zip(self.fits, height, strict=True) if self._fits(h, height)
-        ]
-        return np.array([s.position_mm for s in near]), np.array([s.radius_mm for s in near])
-
-    def _fits(self, height: float, heights: Array) -> bool:
-        return bool(height >= heights.max() - NEAR_BEST) or height == heights[0]
+        balls = (self._used, *self.others)
+        return np.array([s.position_mm for s in balls]), np.array([s.radius_mm for s in balls])
 
     @property
     def _used(self) -> Source:
@@ -89,7 +87,11 @@ def sizes_of(problem: Problem, fit: JointFit, precision: Array, index: int) -> S
     kept = height >= height.max() - FALLEN
     kept[0] = True  # the one in use
     weights = np.exp(height[kept] - height.max())
-    return Sizes(index, tuple(f for f, k in zip(fits, kept, strict=True) if k), weights / weights.sum())
+    told = np.array([f.objective for f in fits])
+    near = told >= told.max() - NEAR_BEST
+    others = tuple(f.sources[index] for f, one in zip(fits[1:], near[1:], strict=True) if one)
+    chosen = tuple(f for f, k in zip(fits, kept, strict=True) if k)
+    return Sizes(index, chosen, weights / weights.sum(), others)
 
 
 def tells_size(problem: Problem, fit: JointFit, index: int, significance: float) -> bool:

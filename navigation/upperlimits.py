@@ -47,11 +47,11 @@ class FocusBound:
         result: Array = np.linalg.norm(self._away(points_mm), axis=1)
         return result
 
-    def holds(self, points_mm: Array) -> NDArray[np.bool_]:
-        """Which points (m, 3) its activity may be at."""
+    def holds(self, points_mm: Array, wider: float = 1.0) -> NDArray[np.bool_]:
+        """Which points (m, 3) its activity may be at; of a region whose axes are `wider` times as long, squared."""
         away = self._away(points_mm)
         inside: NDArray[np.bool_] = (
-            np.einsum("nd,de,ne->n", away, np.linalg.inv(self.covariance_mm2), away) <= self.region
+            np.einsum("nd,de,ne->n", away, np.linalg.inv(self.covariance_mm2), away) <= self.region * wider
         )
         return inside
 

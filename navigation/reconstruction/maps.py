@@ -34,7 +34,7 @@ SMALLEST_CONCENTRATION = 1e-4
 # Columns handled at once at full resolution: a block of rows stays in the cache.
 BLOCK = 4096
 # Search points round a voxel near a focus, of which it takes the worst.
-ROUND = 4
+ROUND = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)

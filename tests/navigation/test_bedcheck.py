@@ -72,6 +72,35 @@ def test_where_a_suspected_one_lies_is_not_covered_below_its_activity(remnant: S
     assert check_bed(remnant, bed(), upper + 10.0).bed_map.covered.mean() > 0.99
 
 
+@pytest.mark.parametrize("away", [(9.0, 0.0, 0.0), (0.0, -10.0, 0.0), (7.0, 7.0, 0.0)])
+def test_beside_a_suspected_source_what_could_hide_is_not_covered(away: tuple[float, float, float]) -> None:
+    # A tenth of it 9 to 10 mm away, which no search tells from it.
+    hidden = np.array(CENTRE) + np.array(away)
+    hot = [(CENTRE, 300.0), ((float(hidden[0]), float(hidden[1]), float(hidden[2])), 30.0)]
+    check = check_bed(state(hot, seed=5), bed(), 28.0)
+    assert check.finding == "residual-suspected"
+    assert check.bed_map is not None
+    nearest = int(np.linalg.norm(check.bed_map.points_mm - hidden, axis=1).argmin())
+    seen = any(np.linalg.norm(np.array(r.position_mm) - hidden) < 5.0 for r in check.residuals)
+    assert seen or check.bed_map.upper_limit_kbq[nearest] >= 30.0
+    assert not check.bed_map.covered[nearest]
+
+
+def test_what_was_removed_does_not_count_an_organ_that_stays() -> None:
+    axis = np.arange(-22.0, 23.0, 4.0)
+    offsets = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    offsets = offsets[np.linalg.norm(offsets, axis=1) <= 22.0]
+    ball = [
+        ((float(x), float(y), float(z)), 3000.0 / len(offsets))
+        for x, y, z in offsets + np.array([CENTRE_OF_BALL])
+    ]
+    check = check_bed(
+        state(ball, seed=6), bed(8.0), 100.0, before=state([*ball, ((-4.0, 0.0, -8.0), 100.0)], seed=7)
+    )
+    assert check.removed_kbq is not None and check.removed_ci95_kbq is not None
+    assert check.removed_ci95_kbq[0] < 100.0 < check.removed_ci95_kbq[1]
+
+
 def test_more_confidence_leaves_more_room_for_what_is_suspected(remnant: ScanState) -> None:
     usual, sure = (check_bed(remnant, bed(), 10.0, confidence=c).bed_map for c in (0.95, 0.999))
     place = usual.upper_limit_kbq.argmax()

@@ -148,7 +148,8 @@ def test_voxels_near_a_focus_are_asked_each_and_others_on_the_search_points(stat
     geometry, field = state.geometry, state.geometry.field
     near = state.beside.near(field.points_mm)
     distance = np.linalg.norm(field.points_mm - state.found.fit.sources[0].position_mm, axis=1)
-    assert (near == (distance <= NEAR_MM)).all()
+    assert near[distance <= NEAR_MM].all()
+    assert not near[distance > 2.0 * NEAR_MM].any()
     mda = state.result.map.mda_kbq.reshape(-1)[field.active]
     by_search = {int(s): set(mda[(geometry.nearest == s) & near]) for s in set(geometry.nearest[near])}
     assert max(len(values) for values in by_search.values()) > 1
