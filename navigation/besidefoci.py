@@ -86,6 +86,13 @@ class Beside:
             near |= (focus.distance(points_mm) <= NEAR_MM) | focus.holds(points_mm, WIDER)
         return near
 
+    def edge(self, points_mm: Array, others_mm: Array, around: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which points (m, 3) a focus does not hold that holds some of the others (s, 3) `around` (m, k) them."""
+        edge = np.zeros(len(points_mm), dtype=bool)
+        for focus in self.foci:
+            edge |= ~focus.holds(points_mm) & focus.holds(others_mm)[around].any(axis=1)
+        return edge
+
     def share(self, points_mm: Array, rows: Array32) -> Array:
         """Share (m,) of the information on an activity at points (m, 3) with rows (n, m) that the foci leave.
 

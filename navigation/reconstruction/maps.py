@@ -112,9 +112,13 @@ def coarse_uncertainty(
     mda, hidden = (values[nearest] for values in figures)
     near = np.flatnonzero(beside.near(points))
     if len(near):
-        around = np.asarray(cKDTree(points[geometry.field.search]).query(points[near], k=ROUND)[1])
-        around = np.minimum(around, len(share) - 1)
+        searched = points[geometry.field.search]
+        around = np.minimum(np.asarray(cKDTree(searched).query(points[near], k=ROUND)[1]), len(share) - 1)
         mda[near], hidden[near] = (values[around].max(axis=1) for values in figures)
+        # A search point in the region of a focus has that one's bound for it; a voxel beside the region has not.
+        edge = near[beside.edge(points[near], searched, around)]
+        exact = scores.at(nearest[edge]).dimmed(beside.share_at(points[edge]))
+        mda[edge], hidden[edge] = np.maximum(_figures(exact), (mda[edge], hidden[edge]))
     sd, looked = scores.sd_kbq[nearest], scores.mda_kbq[nearest]
     return Maps(geometry, activity, sd, looked, mda, _limit(geometry, beside, hidden), blinded)
 

@@ -12,7 +12,9 @@ from navigation.besidefoci import NEAR_MM, Beside
 from navigation.io.nrrd import read_nrrd
 from navigation.pointlayer import JointFit, Known, Source
 from navigation.reconstruction import ScanState, reconstruct
+from navigation.reconstruction.maps import coarse_uncertainty
 from navigation.results import write_scan_result
+from navigation.spots import background_alone
 from navigation.upperlimits import FocusBound, activity_upper, bound_of, extent_of, total_limit
 from navigation.volume import NO_LIMIT_KBQ, NOT_EXAMINED, ActivityMap
 from tests.navigation.scan_model import filled, raster, setup
@@ -153,6 +155,24 @@ def test_voxels_near_a_focus_are_asked_each_and_others_on_the_search_points(stat
     mda = state.result.map.mda_kbq.reshape(-1)[field.active]
     by_search = {int(s): set(mda[(geometry.nearest == s) & near]) for s in set(geometry.nearest[near])}
     assert max(len(values) for values in by_search.values()) > 1
+
+
+def test_at_the_edge_of_a_region_the_live_limit_is_not_that_of_the_region(state: ScanState) -> None:
+    geometry, beside = state.geometry, state.beside
+    points, rows = (
+        geometry.field.points_mm,
+        state.problem.rows(geometry.field.points_mm[geometry.field.search]),
+    )
+    alone = background_alone(state.problem, state.found)
+    nothing = np.zeros(len(points))
+    live = coarse_uncertainty(geometry, rows.astype(np.float32), alone, beside, nothing, nothing > 0.0)
+    away = np.linalg.norm(points - state.found.fit.sources[0].position_mm, axis=1)
+    final = state.result.map.upper_limit_kbq.reshape(-1)[geometry.field.active]
+    beyond = (away < 20.0) & ~beside.foci[0].holds(points)
+    # Coarse, and next to nowhere below what each voxel's own rows tell.
+    share = live.limit_kbq[beyond] / final[beyond]
+    assert float(share.min()) > 0.45
+    assert float((share > 0.9).mean()) > 0.985
 
 
 def test_beside_a_hot_source_limits_are_of_the_size_of_its_own_error(state: ScanState) -> None:
