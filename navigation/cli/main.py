@@ -72,6 +72,10 @@ CALIBRATE = {
     "dead-time": Entry("navigation.cli.dead_time:command", "Dead time of the counter, and which kind it is."),
 }
 
+REGISTER = {
+    "points": Entry("navigation.cli.register_points:command", "Matched points, as landmarks and fiducials."),
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is asked for."""
@@ -95,32 +99,6 @@ class LazyGroup(click.Group):
         rows += [(name, command.get_short_help_str(limit=70)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-class LazyCommandGroup(LazyGroup):
-    """A nested group whose commands all come from one module's own group, found when first needed."""
-
-    def __init__(self, *args: Any, where: str, **kwargs: Any) -> None:
-        super().__init__(*args, entries={}, **kwargs)
-        self.where = where
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The module's commands."""
-        return self._group().list_commands(ctx)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The module's command of that name."""
-        return self._group().get_command(ctx, cmd_name)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands as the module's group writes it."""
-        self._group().format_commands(ctx, formatter)
-
-    def _group(self) -> click.Group:
-        group = load(str(self.name), Entry(self.where, ""))
-        if not isinstance(group, click.Group):
-            raise TypeError(f"{self.where} is no group of commands")
-        return group
 
 
 def load(name: str, entry: Entry) -> click.Command:
@@ -175,10 +153,11 @@ gammanav.add_command(
     )
 )
 gammanav.add_command(
-    LazyCommandGroup(
+    LazyGroup(
         "register",
-        where="navigation.cli.register:command",
-        help="Bring two frames together.",
+        entries=REGISTER,
+        help="Transforms from a MOVING (source) frame into a FIXED (target) frame.",
+        short_help="Bring two frames together.",
         epilog="Example: gammanav register points fixed.csv moving.csv --out reg.json",
     )
 )

@@ -1,4 +1,4 @@
-"""`gammanav register`: bring two frames together."""
+"""`gammanav register points`: matched points."""
 
 from __future__ import annotations
 
@@ -16,16 +16,7 @@ from tracking.errors import GateRefusedError, InputError
 from tracking.transform import invert_rigid
 
 
-@click.group(
-    "register",
-    epilog="Example: gammanav register points fixed.csv moving.csv --out reg.json",
-    short_help="Bring two frames together.",
-)
-def command() -> None:
-    """Transforms from a MOVING (source) frame into a FIXED (target) frame."""
-
-
-@command.command("points", epilog="Example: gammanav register points ct.mrk.json touched.csv --out reg.json")
+@click.command("points", epilog="Example: gammanav register points ct.mrk.json touched.csv --out reg.json")
 @click.argument("fixed", type=click.Path(path_type=Path))
 @click.argument("moving", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Result file, reg.json.")
@@ -45,7 +36,7 @@ def command() -> None:
     help="Largest accepted FRE.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
-def points(
+def command(
     fixed: Path,
     moving: Path,
     out: Path,
