@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages named in the given lists unless all are there; asks sudo only when something is missing.
+# A service that comes with one of them is neither started nor enabled: it would listen on this machine's network.
 set -eu
 lists=$(cat "$@" | sed 's/#.*//')
 
@@ -33,8 +34,17 @@ quietly() {
         exit 1
     }
 }
+# Debian asks this file whether it may start a service (invoke-rc.d); 101 is no.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $as_root install -m 755 /dev/stdin "$policy"
+    trap 'rm -f "$log"; $as_root rm -f "$policy"' EXIT
+fi
 # shellcheck disable=SC2086
 {
     quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q update
     quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing
+    for service in $(dpkg-query -L $missing | sed -n 's,^/etc/init.d/,,p'); do
+        quietly $as_root update-rc.d "$service" disable
+    done
 }
