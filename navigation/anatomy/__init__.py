@@ -1,0 +1,1 @@
+"""The patient's anatomy out of the CT: body, skin, bone, skin markers."""
