@@ -74,6 +74,9 @@ CALIBRATE = {
 
 REGISTER = {
     "points": Entry("navigation.cli.register_points:command", "Matched points, as landmarks and fiducials."),
+    "activity": Entry(
+        "navigation.cli.register_activity:command", "Does the activity lie where the study says?"
+    ),
 }
 
 

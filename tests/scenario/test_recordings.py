@@ -264,3 +264,28 @@ def test_an_existing_result_is_kept(
     assert run(words) == BAD_INPUT
     assert "--force" in capsys.readouterr().err
     assert (out / "spots.json").read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize(("shift_mm", "alarm"), [((0.0, 0.0, 0.0), False), ((6.0, -6.0, 5.3), True)])
+def test_targets_that_lie_elsewhere_than_believed_raise_the_shift_alarm(
+    recordings: Path, probe: Path, tmp_path: Path, shift_mm: tuple[float, ...], alarm: bool
+) -> None:
+    places = np.array([place for place, _ in lesions(recordings, "two_nodes")])
+    believed = places - np.array(shift_mm)
+    rows = [f"node {i},{x:.3f},{y:.3f},{z:.3f}" for i, (x, y, z) in enumerate(believed)]
+    (tmp_path / "T.csv").write_text("\n".join(["label,x,y,z", *rows]) + "\n", encoding="utf-8")
+    out = tmp_path / "reg.json"
+    scan, targets = recordings / "two_nodes", tmp_path / "T.csv"
+    line = ["register", "activity", scan, "--probe", probe, "--targets", targets, "--out", out]
+    assert run([str(word) for word in line]) == 0
+    told = read(out)
+    assert told["shift_alarm"] is alarm
+    low, high = told["shift_ci95_mm"]
+    assert low <= np.linalg.norm(shift_mm) <= high
+    T = np.array(told["T_target_source"])
+    seen = believed @ T[:3, :3].T + T[:3, 3]
+    # Corrected to within 3 mm, which is what a scan of a minute has to reach.
+    assert np.linalg.norm(seen - places, axis=1).max() < 3.0
+    # It is a proposal: no command takes it for the registration of a study.
+    tail = ["--registration", str(out), "--ct", str(tmp_path), "--out", str(tmp_path / "result")]
+    assert run(["reconstruct", str(scan), "--probe", str(probe), *tail]) == BAD_INPUT

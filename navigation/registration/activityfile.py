@@ -1,0 +1,85 @@
+"""What a comparison of activity with the study says, as JSON and as one line for the surgeon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from navigation.registration.activity import ActivityRegistration, TargetSeen
+from navigation.registration.landmarks import registration_id
+from navigation.volume import Spot
+
+PROPOSAL = "a proposal: nothing is moved until someone confirms it"
+METHOD = "activity"
+
+
+def activity_content(found: ActivityRegistration) -> dict[str, Any]:
+    """Content of reg.json. T_target_source moves places as believed to where the scan sees them, in Reference."""
+    T = found.T_seen_believed
+    low, high = found.length_ci95_mm
+    residuals = [t.residual_mm for t in found.targets if t.residual_mm is not None]
+    known = found.determined
+    return {
+        "method": METHOD,
+        "T_target_source": T.tolist(),
+        "id": registration_id(T),
+        "shift_alarm": found.alarm,
+        "shift_mm": found.length_mm if known else None,
+        "shift_ci95_mm": [low, high] if known else None,
+        "shift_vector_mm": found.pose.shift_mm.tolist() if known else None,
+        "shift_covariance_mm2": found.covariance_mm2.tolist() if known else None,
+        "turn_deg": float(np.rad2deg(np.linalg.norm(found.pose.turn_rad))) if known else None,
+        "chi2": found.chi2,
+        "registration_sd_mm": found.registration_sd_mm,
+        "fre_mm": float(np.sqrt(np.mean(np.square(residuals)))) if residuals else None,
+        "residuals_mm": [t.residual_mm for t in found.targets],
+        "tre_mm": {
+            "targets": found.believed_mm.tolist(),
+            "predicted": [_rms(t) if known else None for t in found.targets],
+        },
+        "targets": [_target(t) for t in found.targets],
+        "unexpected": [_spot(s) for s in found.unexpected],
+        "accepted": known,
+        "reasons": list(found.reasons),
+        "warnings": list(found.warnings),
+        "note": PROPOSAL,
+        "research_use_only": True,
+    }
+
+
+def _rms(target: TargetSeen) -> float:
+    return float(np.sqrt(np.trace(target.covariance_mm2)))
+
+
+def _target(target: TargetSeen) -> dict[str, Any]:
+    return {
+        "name": target.name,
+        "believed_mm": target.believed_mm.tolist(),
+        "proposed_mm": target.place_mm.tolist(),
+        "covariance_mm2": target.covariance_mm2.tolist(),
+        "seen": target.seen,
+        "significance": target.significance,
+        "activity_kbq": target.activity_kbq if target.seen else None,
+        "spot": None if target.spot is None else target.spot.id,
+    }
+
+
+def _spot(spot: Spot) -> dict[str, Any]:
+    return {
+        "spot": spot.id,
+        "position_mm": spot.position_mm.tolist(),
+        "activity_kbq": spot.activity_kbq,
+        "note": "unexpected focus, not on preoperative imaging",
+    }
+
+
+def activity_words(found: ActivityRegistration) -> str:
+    """For terminal, window and report."""
+    if not found.determined:
+        return f"no statement on a shift: {'; '.join(found.reasons)}"
+    low, high = found.length_ci95_mm
+    size = f"{found.length_mm:.1f} mm (95 % {low:.1f} to {high:.1f} mm)"
+    if found.alarm:
+        return f"SHIFT ALARM: the activity lies {size} from where the study has it; {PROPOSAL}"
+    return f"no shift beyond the registration's own error: {size}"
