@@ -18,13 +18,14 @@ from calibration.physics.nuclide import nuclide
 from calibration.probe.response import DetectorResponse
 from calibration.probe.sheath import covered, sheath_at, told_of
 from calibration.records.record import RecordStamp
+from navigation.ctmap import StudyTissue
 from navigation.latencyprofile import LatencyProfile
 from navigation.pointlayer import Known
 from navigation.provenance import identity_of, other_records, require_study, response_for
 from navigation.reconstruction import ImagingSetup, ScanState, reconstruct
 from navigation.reconstruction.setup import dead_time_of
 from navigation.scanlatency import UNKNOWN_LATENCY_S, UNKNOWN_LATENCY_SD_S, find_latency
-from navigation.surface import TissueMap, read_surface
+from navigation.surface import read_surface
 from tracking.errors import InputError
 from tracking.jsonfile import number_of, read_json
 from tracking.recording.export import open_scan
@@ -83,7 +84,7 @@ class Prepared:
     others: tuple[RecordStamp, ...]
     doubts: tuple[str, ...]
     surface_mm: Array | None
-    tissue: TissueMap | None
+    ct: StudyTissue | None
     given: Given | None
     told: tuple[str, ...]
     organs: tuple[Known, ...] = ()
@@ -106,7 +107,7 @@ class Prepared:
             self.scan.dead_time_s,
             latency_s=latency_s,
             latency_sd_s=self.prior.sd_s,
-            tissue=self.tissue,
+            ct=self.ct,
             simulated=self.scan.simulated,
             given=self.given,
             stated=identity_of(self.scan),
@@ -130,9 +131,9 @@ def prepare(where: Path, probe: Path, options: ScanOptions, ignore_known_latency
     prior = UNKNOWN_LATENCY if ignore_known_latency else latency_prior(scan, response, options.latency)
     _require_countable(scan, dead_time_of(response, scan.dead_time_s)[0])
     surface = read_surface(options.surface) if options.surface is not None else scan.surface_mm
-    tissue, given = _tissue(options), _given(options.case_data, scan)
+    ct, given = _ct(options), _given(options.case_data, scan)
     told, organs = told_of(sheath), _organs(options)
-    return Prepared(scan, options, response, prior, others, doubts, surface, tissue, given, told, organs)
+    return Prepared(scan, options, response, prior, others, doubts, surface, ct, given, told, organs)
 
 
 def scan_latency(
@@ -280,7 +281,7 @@ def _organs(options: ScanOptions) -> tuple[Known, ...]:
     return tuple(organ.known() for organ in organs_from_study(options.ct, options.registration))
 
 
-def _tissue(options: ScanOptions) -> TissueMap | None:
+def _ct(options: ScanOptions) -> StudyTissue | None:
     if options.ct is None:
         return None
     if options.registration is None:

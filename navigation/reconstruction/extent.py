@@ -20,7 +20,7 @@ class Extent:
     def __init__(self, setup: ImagingSetup) -> None:
         self.looking = 0
         self._near = None if setup.surface_mm is None else cKDTree(setup.surface_mm)
-        self._path = setup.surface_mm is None and setup.tissue is None
+        self._path = setup.surface_mm is None and setup.ct is None
         self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
         self._grid = setup.grid
         self._readings = 0

@@ -12,7 +12,7 @@ from navigation.background import LATTICE_MARGIN_MM, Background
 from navigation.field import Field, box_of, field_in
 from navigation.projector import Projector
 from navigation.reconstruction.setup import ImagingSetup
-from navigation.surface import Surface
+from navigation.surface import Surface, TissueMap
 from tracking.sample import Readings
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Geometry:
 def geometry_key(setup: ImagingSetup, readings: Readings) -> tuple[float, ...]:
     """Changes exactly when the geometry must be built anew."""
     low, high = field_box(setup, readings)
-    refresh = len(readings) // PATH_REFRESH if setup.surface_mm is None and setup.tissue is None else 0
+    refresh = len(readings) // PATH_REFRESH if setup.surface_mm is None and setup.ct is None else 0
     return (*low.tolist(), *high.tolist(), setup.grid.voxel_in(low, high), float(refresh))
 
 
@@ -67,18 +67,12 @@ def looking_poses(setup: ImagingSetup, readings: Readings) -> Array:
 
 def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None = None) -> Geometry:
     """Geometry of the readings so far; the tissue of an old one serves again where it would be the same."""
-    poses = readings.mid_poses
     low, high = field_box(setup, readings)
-    tissue, box = setup.tissue, _tissue_box(low, high)
-    if tissue is None and old is not None and old.tissue_box == box and setup.surface_mm is not None:
-        tissue = old.projector.tissue
+    box = _tissue_box(low, high)
+    lasting = setup.surface_mm is not None or setup.ct is not None
+    tissue = old.projector.tissue if old is not None and old.tissue_box == box and lasting else None
     if tissue is None:
-        if setup.surface_mm is not None:
-            looking = looking_poses(setup, readings)
-            surface = Surface.from_points(setup.surface_mm, looking[:ORIENTING_READINGS])
-        else:
-            surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
-        tissue = surface.tissue(np.array(box[:3]), np.array(box[3:]))
+        tissue = _tissue(setup, readings, box)
     field = field_in(low, high, tissue, setup.grid.voxel_in(low, high))
     search = field.points_mm[field.search]
     nearest = (
@@ -95,6 +89,21 @@ def build_geometry(setup: ImagingSetup, readings: Readings, old: Geometry | None
         box,
         background.modes_at(field.points_mm),
     )
+
+
+def _tissue(setup: ImagingSetup, readings: Readings, box: tuple[float, ...]) -> TissueMap:
+    """Tissue of a box: behind what was touched, as the CT has it, or behind the probe's path."""
+    low, high = np.array(box[:3]), np.array(box[3:])
+    surface = None
+    if setup.surface_mm is not None:
+        looking = looking_poses(setup, readings)
+        surface = Surface.from_points(setup.surface_mm, looking[:ORIENTING_READINGS])
+    if setup.ct is not None:
+        return setup.ct.behind(surface, low, high)
+    if surface is None:
+        poses = readings.mid_poses
+        surface = Surface.from_path(poses[: max(len(poses) // PATH_REFRESH * PATH_REFRESH, 1)])
+    return surface.tissue(low, high)
 
 
 def rows_of(setup: ImagingSetup, geometry: Geometry, readings: Readings) -> tuple[Array32, Array]:

@@ -14,10 +14,10 @@ from calibration.physics.nuclide import nuclide as nuclide_by_name
 from calibration.probe.response import DetectorResponse
 from calibration.records.binding import Identity, require_match, unverified
 from calibration.records.record import RecordStamp
+from navigation.ctmap import StudyTissue
 from navigation.field import AUTOMATIC, MapGrid
 from navigation.pointlayer import Known
 from navigation.spill import Spill
-from navigation.surface import TissueMap
 
 Array = NDArray[np.float64]
 
@@ -30,14 +30,15 @@ Z_APART, LEAST_APART = 3.0, 0.05
 class ImagingSetup:
     """One probe in one patient; valid once made.
 
-    `surface_mm` (k, 3) touched points or None; `tissue` overrides it (a registered CT). `reference_offset_s` is
-    the scan clock's time of the reference time; `latency_sd_s` what is unknown of the count latency.
+    `surface_mm` (k, 3) touched points or None: where tissue begins; `ct` a registered CT: of what kind it is, and
+    where it begins if nothing was touched. `reference_offset_s` is the scan clock's time of the reference time;
+    `latency_sd_s` what is unknown of the count latency.
     """
 
     response: DetectorResponse
     nuclide: Nuclide
     surface_mm: Array | None = None
-    tissue: TissueMap | None = None
+    ct: StudyTissue | None = None
     dead_time: DeadTime = NO_DEAD_TIME
     reference_offset_s: float = 0.0
     latency_s: float = 0.0
@@ -65,7 +66,7 @@ class ImagingSetup:
         tip_hint: Array | None = None,
         latency_s: float = 0.0,
         latency_sd_s: float = 0.0,
-        tissue: TissueMap | None = None,
+        ct: StudyTissue | None = None,
         simulated: bool = False,
         given: Given | None = None,
         stated: Identity | None = None,
@@ -82,7 +83,7 @@ class ImagingSetup:
         said = Identity(known.name).over(stated or Identity())
         require_match(response.identity, said, "the scan")
         reasons = [*doubts_of(response, said, others), *doubts]
-        if tissue is None and surface_points_mm is None:
+        if ct is None and surface_points_mm is None:
             reasons.append("no surface was touched: it is estimated from the probe's path")
         dead, doubt = dead_time_of(response, dead_time_s)
         reasons += [doubt] if doubt else []
@@ -90,7 +91,7 @@ class ImagingSetup:
             response,
             known,
             surface_points_mm,
-            tissue,
+            ct,
             dead,
             reference_offset_s,
             latency_s,
