@@ -81,12 +81,13 @@ def organs_from_study(study: Path, registration: Path) -> tuple[Organ, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A hot region of an image: points (k, 3) in the image's frame, their weights (k,), volume and mean value."""
+    """A hot region of an image: points (k, 3) in the image's frame, their weights (k,), volume, mean value, voxels."""
 
     points_mm: Array
     weights: Array
     volume_ml: float
     mean: float
+    mask: NDArray[np.bool_]  # (nz, ny, nx)
 
 
 def hot_regions(volume: NDArray[np.float32], grid: VoxelGrid) -> tuple[Region, ...]:
@@ -145,7 +146,7 @@ def _region(values: Array, mask: NDArray[np.bool_], grid: VoxelGrid) -> Region:
         [np.bincount(inverse, weights * index[:, a], len(cell)) / held for a in (2, 1, 0)], axis=1
     )
     points = centres @ grid.matrix[:3, :3].T + grid.origin_mm
-    return Region(points, held / held.sum(), len(index) * grid.voxel_ml, float(weights.mean()))
+    return Region(points, held / held.sum(), len(index) * grid.voxel_ml, float(weights.mean()), mask)
 
 
 def _organ(number: int, region: Region, series: StudySeries, points_mm: Array) -> Organ:
