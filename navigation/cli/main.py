@@ -78,6 +78,11 @@ REGISTER = {
         "navigation.cli.register_activity:command", "Does the activity lie where the study says?"
     ),
 }
+PACS = {
+    "echo": Entry("navigation.cli.pacs:echo_command", "Does a PACS answer, and what does it offer?"),
+    "find": Entry("navigation.cli.pacs:find_command", "Find studies, or the series of one."),
+    "get": Entry("navigation.cli.pacs:get_command", "Bring a study, and import it."),
+}
 
 
 class LazyGroup(click.Group):
@@ -162,6 +167,15 @@ gammanav.add_command(
         help="Transforms from a MOVING (source) frame into a FIXED (target) frame.",
         short_help="Bring two frames together.",
         epilog="Example: gammanav register points fixed.csv moving.csv --out reg.json",
+    )
+)
+gammanav.add_command(
+    LazyGroup(
+        "pacs",
+        entries=PACS,
+        help="Find a preoperative study in a PACS and bring it here (C-FIND, C-GET).",
+        short_help="A study out of a PACS.",
+        epilog="Example: gammanav pacs find --settings pacs.toml --patient-id 12345",
     )
 )
 

@@ -1,0 +1,182 @@
+"""`gammanav pacs` with a real Orthanc: find, get, import; nothing lost, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from navigation.io.study import import_study, load_study
+from navigation.simulate import build_scene
+from navigation.simulate.dicom import write_study
+from navigation.simulate.folder import REFERENCE_UTC_S
+from tests.conftest import REPOSITORY, missing
+from tests.interop.room import AET, PORT
+
+SLICES = 16
+ROOM = ["unshare", "--user", "--map-root-user", "--net"]
+SETTINGS = f'host = "127.0.0.1"\nport = {PORT}\ncalled_aet = "{AET}"\ntimeout_s = 20\n'
+
+
+class Room:
+    """An Orthanc in its own network namespace, and `gammanav` beside it."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        self.files = folder / "dicom"
+        write_part(self.files)
+        (folder / "orthanc").mkdir()
+        self.settings = folder / "pacs.toml"
+        self.settings.write_text(SETTINGS, encoding="utf-8")
+        self.process = subprocess.Popen(
+            [*ROOM, sys.executable, "-m", "tests.interop.room", program, str(folder / "orthanc")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        assert json.loads(self._line()) == {"listening": PORT}
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def order(self, **words: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._line())
+        return answer
+
+    def pacs(self, *words: str | Path) -> dict[str, Any]:
+        command, *rest = map(str, words)
+        return self.order(run=["pacs", command, "--settings", str(self.settings), *rest])
+
+    def end(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+def write_part(folder: Path) -> None:
+    """The phantom's SPECT and the first slices of its CT: Orthanc takes some 30 ms to store a file."""
+    write_study(build_scene("bed", 1, probe_seed=0), folder, REFERENCE_UTC_S)
+    for extra in sorted((folder / "ct").iterdir())[SLICES:]:
+        extra.unlink()
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if program is None:
+        missing("no Orthanc: install orthanc")
+    if subprocess.run([*ROOM, "true"], capture_output=True, check=False).returncode != 0:
+        missing("no network namespace of our own for Orthanc: unshare is not allowed here")
+    room = Room(tmp_path_factory.mktemp("pacs"), str(program))
+    try:
+        assert room.order(store=str(room.files)) == {"stored": SLICES + 1}
+        yield room
+    finally:
+        room.end()
+
+
+def uid_of(files: Path, keyword: str = "StudyInstanceUID") -> str:
+    return str(pydicom.dcmread(files / "nm" / "spect.dcm", stop_before_pixels=True)[keyword].value)
+
+
+def test_orthanc_is_not_on_this_network(room: Room) -> None:
+    # The port that its own namespace reaches (below) is closed in ours.
+    assert f":{PORT:04X} " not in Path("/proc/self/net/tcp").read_text(encoding="utf-8")
+    answer = room.pacs("echo")
+    assert answer["code"] == 0
+    assert answer["out"] == (
+        f"{AET} at 127.0.0.1:{PORT} answers; offers find, get; sends CT, NM, PT, MR, RTSTRUCT, SEG\n"
+    )
+
+
+def test_what_is_found_is_got_and_imported_as_from_the_files(room: Room, tmp_path: Path) -> None:
+    listed = tmp_path / "found.json"
+    assert room.pacs("find", "--patient-id", "SIM-*", "--modality", "nm", "--json", listed)["code"] == 0
+    assert listed.stat().st_mode & 0o777 == 0o600
+    (found,) = json.loads(listed.read_text(encoding="utf-8"))["studies"]
+    assert found["StudyInstanceUID"] == uid_of(room.files)
+    assert found["ModalitiesInStudy"].split("\\") == ["CT", "NM"]
+
+    kept, study = tmp_path / "dicom", tmp_path / "study"
+    answer = room.pacs("get", found["StudyInstanceUID"], "--study", study, "--keep-dicom", kept)
+    assert (answer["code"], answer["err"]) == (0, "")
+    assert answer["out"].startswith(f"{SLICES + 1} files in 2 series (CT {SLICES}, NM 1)\n")
+    # Nothing of the wire in a name, nothing open to others, nothing half-done left.
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert all(len(p.stem) == 32 and p.suffix == ".dcm" for p in kept.iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dicom", "found.json", "study"]
+
+    direct = tmp_path / "direct"
+    expected = import_study(room.files, direct)
+    assert json.loads((study / "study.json").read_text(encoding="utf-8")) == json.loads(
+        (direct / "study.json").read_text(encoding="utf-8")
+    )
+    for entry in expected["series"]:
+        assert (study / entry["file"]).read_bytes() == (direct / entry["file"]).read_bytes()
+    assert import_study(kept, tmp_path / "again") == expected
+    ours, theirs = load_study(study).series[0].volume(), load_study(direct).series[0].volume()
+    assert ours.tobytes() == theirs.tobytes() and ours.std() > 0.0
+
+
+def test_one_series_is_got_and_its_files_are_gone_after_the_import(room: Room, tmp_path: Path) -> None:
+    wanted = uid_of(room.files, "SeriesInstanceUID")
+    answer = room.pacs("get", uid_of(room.files), "--series", wanted, "--study", tmp_path / "study")
+    assert answer["code"] == 0
+    assert answer["out"].startswith("1 files in 1 series (NM 1); left at the PACS: 1 CT\n")
+    assert sorted(p.name for p in (tmp_path / "study").iterdir()) == ["nm-1.nrrd", "study.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["study"]
+
+
+REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
+    "no such study": (
+        lambda uid: ["get", "1.2.3.4", "--out", "x"],
+        "has no such study",
+    ),
+    "no such series": (
+        lambda uid: ["get", uid, "--series", "1.2.3.4", "--out", "x"],
+        "does not have 1 of the series asked for in this study (others: 1 CT, 1 NM)",
+    ),
+    "no such modality": (
+        lambda uid: ["get", uid, "--modality", "PT", "--out", "x"],
+        "does not have series of PT in this study (others: 1 CT, 1 NM)",
+    ),
+    "nobody of that number": (lambda uid: ["find", "--patient-id", "nobody"], ": no studies found"),
+    "not on that day": (
+        lambda uid: ["find", "--patient-id", "SIM-*", "--since", "2027-01-01"],
+        ": no studies found",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_not_there_ends_with_one_line(
+    room: Room, tmp_path: Path, words: Callable[[str], list[str]], reason: str
+) -> None:
+    line = [str(tmp_path / w) if w == "x" else w for w in words(uid_of(room.files))]
+    answer = room.pacs(*line)
+    assert answer == {"code": 2, "out": "", "err": answer["err"]}
+    assert answer["err"].count("\n") == 1 and answer["err"].endswith(f"{reason}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_title_orthanc_does_not_know_is_refused(room: Room) -> None:
+    answer = room.pacs("echo", "--called-aet", "ANOTHER")
+    assert answer["code"] == 2
+    assert answer["err"] == (
+        f"gammanav: ANOTHER at 127.0.0.1:{PORT} refuses the association of GAMMANAV"
+        " (called ae title not recognised)\n"
+    )
+    closed = room.pacs("echo", "--port", "104")
+    assert (closed["code"], closed["err"]) == (
+        2,
+        f"gammanav: {AET} at 127.0.0.1:104 cannot be reached: connection refused\n",
+    )
