@@ -13,6 +13,7 @@
     latency = "latency.json"                  # optional; default: the calibration's
     surface = "surface.csv"                   # optional: points touched before
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
+    study = "study"                           # optional: an imported study: CT, hot organs, targets, regions of uptake
     sheath = "sheath.json"                    # optional: what covers the probe, as measured
     background_minutes = 30                   # a background check is due again after so long; 0: never
     map = { voxel_mm = 2.0 }                  # optional: also box_mm, or centre_mm and extent_mm, in mm of Reference
@@ -81,6 +82,7 @@ from tracking.tomlfile import read_toml
 
 if TYPE_CHECKING:
     from calibration.probe.response import DetectorResponse
+    from navigation.studymodel import StudyModel
 
 HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
@@ -92,7 +94,7 @@ KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     "collimator",
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    *("map", "publish_host", "gates", "injection", "sheath", "background_minutes"),
+    *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study"),
 }
 
 
@@ -118,6 +120,7 @@ def read_case(path: Path) -> Settings:
         calibration=calibration,
         latency=_latency(found, path, calibration or {}),
         registration=_registration(found, path),
+        study=_study(found, path),
         surface_mm=_surface(found, path),
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
@@ -130,6 +133,18 @@ def read_case(path: Path) -> Settings:
         injection=_injection(found, path),
         grid=grid_at(found.get("map"), f"{path}, map"),
     )
+
+
+def _study(found: Mapping[str, Any], path: Path) -> StudyModel | None:
+    """The study that the case names. Raises InputError, and GateRefusedError for one of another nuclide."""
+    folder = _file(found, "study", path)
+    if folder is None:
+        return None
+    from navigation.provenance import require_study
+    from navigation.studymodel import StudyModel
+
+    require_study(folder, _nuclide(found, path))
+    return StudyModel.of_folder(folder)
 
 
 def _nuclide(found: Mapping[str, Any], path: Path) -> str:

@@ -6,12 +6,13 @@ because hours lie between the study and the operation. Foci are never taken from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.basins import own_part
 from navigation.io.study import StudySeries, load_study
 from navigation.pointlayer import Known
 from navigation.registration.study import load_registration
@@ -57,6 +58,10 @@ class Organ:
         centre: Array = self.shares @ self.points_mm
         return centre
 
+    def moved(self, matrix: Array) -> Organ:
+        """Under a rigid transform (4, 4), as from the study into Reference."""
+        return replace(self, points_mm=self.points_mm @ matrix[:3, :3].T + matrix[:3, 3])
+
     def known(self, place_sd_mm: float = REGISTRATION_SD_MM) -> Known:
         """The organ as the joint fit takes it; `place_sd_mm` is the registration's error along each axis."""
         return Known(self.name, self.points_mm - self.centre_mm, self.shares, self.centre_mm, place_sd_mm)
@@ -67,6 +72,12 @@ def organs_from_study(study: Path, registration: Path) -> tuple[Organ, ...]:
 
     Raises InputError for an unreadable study, GateRefusedError for a refused registration.
     """
+    inverse = load_registration(registration).T_study_reference.inverse().matrix
+    return tuple(organ.moved(inverse) for organ in organs_of_study(study))
+
+
+def organs_of_study(study: Path) -> tuple[Organ, ...]:
+    """The same in the study's frame. Raises InputError for an unreadable study or one that is not registered."""
     series = load_study(study).functional
     if series is None:
         return ()
@@ -74,9 +85,9 @@ def organs_from_study(study: Path, registration: Path) -> tuple[Organ, ...]:
         raise InputError(
             f"{study}: its {series.modality} series has no frame of reference in common with the study"
         )
-    inverse = load_registration(registration).T_study_reference.inverse()
-    found = hot_regions(series.volume(), series.grid)
-    return tuple(_organ(n, region, series, inverse.apply(region.points_mm)) for n, region in enumerate(found))
+    return tuple(
+        _organ(n, region, series) for n, region in enumerate(hot_regions(series.volume(), series.grid))
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +112,10 @@ def hot_regions(volume: NDArray[np.float32], grid: VoxelGrid) -> tuple[Region, .
     for peak in _peaks(values):
         if not free.ravel()[peak] or len(found) == MOST_ORGANS:
             continue
-        mask = _connected(free & (values >= OUTLINE_SHARE * values.ravel()[peak]), peak)
+        top = float(values.ravel()[peak])
+        mask = _connected(free & (values >= OUTLINE_SHARE * top), peak)
+        # The flank of a hotter and smaller source round the corner is no part of this one.
+        mask = _connected(own_part(values, mask, top), peak)
         free &= ~mask
         if np.count_nonzero(mask) * grid.voxel_ml >= LEAST_ML:
             found.append(_region(values, mask, grid))
@@ -149,8 +163,8 @@ def _region(values: Array, mask: NDArray[np.bool_], grid: VoxelGrid) -> Region:
     return Region(points, held / held.sum(), len(index) * grid.voxel_ml, float(weights.mean()), mask)
 
 
-def _organ(number: int, region: Region, series: StudySeries, points_mm: Array) -> Organ:
+def _organ(number: int, region: Region, series: StudySeries) -> Organ:
     scale = {"BQML": 1e-3, "kBq/mL": 1.0}.get(series.units)
     mean = None if scale is None else region.mean * scale
     name = f"organ {number + 1} of the study ({region.volume_ml:.0f} mL)"
-    return Organ(name, points_mm, region.weights, region.volume_ml, mean)
+    return Organ(name, region.points_mm, region.weights, region.volume_ml, mean)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from navigation.bed import Bed, BedCheck
 from navigation.bedwords import CAVEAT, with_records
-from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, ScanBasis, TickJob
+from navigation.engine.jobs import AnalyzeJob, AskedTargets, BedJob, Job, Outcome, ScanBasis, TickJob
 from navigation.lagscore import LagScore
+from navigation.registration.activity import ActivityRegistration
 from navigation.schedule import Frame, Progress, Work
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
@@ -52,6 +53,9 @@ class ScanImaging(Protocol):
 
     def finish(self) -> ScanResult:
         """The full analysis."""
+
+    def compare(self, targets: AskedTargets) -> ActivityRegistration:
+        """Where the counts of the finished scan put the targets of the study."""
 
     def check_bed(
         self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
@@ -191,9 +195,11 @@ class Imager:
             count_latency_ci95_s=basis.count_latency_ci95_s,
             simulated=basis.simulated,
         )
-        return Outcome(
-            job, map=result.map, spots=result.spots, result=result, digest=digest_of(result.map, result.spots)
-        )
+        digest = digest_of(result.map, result.spots)
+        shift = None if job.targets is None else self._current(basis).compare(job.targets)
+        if shift is not None:
+            digest |= {"shift_alarm": shift.alarm, "shift_mm": shift.pose.shift_mm.tolist()}
+        return Outcome(job, map=result.map, spots=result.spots, result=result, shift=shift, digest=digest)
 
     def _check(self, job: BedJob) -> Outcome:
         before = None if job.before is None else self._known(job.before)

@@ -13,7 +13,9 @@ from calibration.probe.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
 from navigation.field import AUTOMATIC, MapGrid
 from navigation.lagscore import LagScore
+from navigation.registration.activity import ActivityRegistration
 from navigation.schedule import Work
+from navigation.studymodel import StudyModel
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.sample import Readings
 
@@ -40,6 +42,9 @@ class ScanBasis:
     latency_determined: bool = False
     grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
     revision: int = 0  # how often the scan was begun anew on another basis
+    study: StudyModel | None = None
+    T_study_reference: NDArray[np.float64] | None = None  # (4, 4); without it a study is of no use
+    registration: str = "none"  # its id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +64,21 @@ class TickJob:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AskedTargets:
+    """Targets of the study as believed in Reference, places (k, 3) in mm, and what the registration may err by."""
+
+    names: tuple[str, ...]
+    believed_mm: NDArray[np.float64]
+    registration_sd_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AnalyzeJob:
     """The full analysis of a scan that has ended."""
 
     basis: ScanBasis
     samples_total: int
+    targets: AskedTargets | None = None  # whose activity is compared with where the study has it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +106,7 @@ class Outcome:
     result: ScanResult | None = None
     bed_check: BedCheck | None = None
     lag: LagScore | None = None
+    shift: ActivityRegistration | None = None  # does the activity lie where the study says
     spots_t_s: float | None = None  # time of the newest reading that the foci are of, and how many there were
     spots_readings: int | None = None
     seconds: float = 0.0

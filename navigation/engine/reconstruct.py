@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from calibration.physics.injection import given_at
 from calibration.probe.response import response_of
@@ -13,11 +16,14 @@ from calibration.probe.sheath import covered, told_of
 from calibration.records.binding import Identity
 from calibration.records.record import RecordStamp
 from navigation.bed import Bed, BedCheck
+from navigation.ctmap import StudyTissue
 from navigation.engine.imaging import ScanImaging
-from navigation.engine.jobs import ScanBasis
+from navigation.engine.jobs import AskedTargets, ScanBasis
 from navigation.lagscore import LagScore
 from navigation.reconstruction import ImagingSetup, LiveReconstruction, LiveScan, ScanState
+from navigation.registration.activity import ActivityRegistration, register_activity
 from navigation.schedule import Frame, Progress, Work
+from navigation.studymodel import StudyModel
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -28,11 +34,31 @@ Z95 = 1.96
 UNKNOWN_LATENCY_SD_S = 0.3 / 3**0.5
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """The study of a case where its registration (4, 4) puts it."""
+
+    study: StudyModel
+    T_study_reference: NDArray[np.float64]
+
+    @staticmethod
+    def of(basis: ScanBasis) -> Placed | None:
+        """None without a study, or while it is not registered."""
+        if basis.study is None or basis.T_study_reference is None:
+            return None
+        return Placed(basis.study, basis.T_study_reference)
+
+    def labelled(self, spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
+        """Spots in a region of physiological uptake say so."""
+        return self.study.labelled(spots, self.T_study_reference)
+
+
 class Imaging:
     """One scan, live and final."""
 
-    def __init__(self, setup: ImagingSetup) -> None:
+    def __init__(self, setup: ImagingSetup, placed: Placed | None = None) -> None:
         self._setup = setup
+        self._placed = placed
         self._live = LiveScan(setup)
         self._scratch: LiveReconstruction | None = None
         self._finished = 0  # readings that the full analysis is of
@@ -62,7 +88,8 @@ class Imaging:
 
     def advance(self, work: Work) -> Frame:
         """One tick of the live map, as scheduled."""
-        return self._live.advance(work)
+        frame = self._live.advance(work)
+        return frame if self._placed is None else replace(frame, spots=self._placed.labelled(frame.spots))
 
     def update(self) -> ActivityMap | None:
         """The map of everything added, from scratch: as records without a schedule have it."""
@@ -86,9 +113,14 @@ class Imaging:
         """The full analysis. Raises InputError when too few readings were placed."""
         try:
             self._finished = len(self._live)
-            return self._live.finish()
+            found = self._live.finish()
         except ValueError as error:
             raise InputError(str(error)) from error
+        return found if self._placed is None else replace(found, spots=self._placed.labelled(found.spots))
+
+    def compare(self, targets: AskedTargets) -> ActivityRegistration:
+        """Where the counts of the finished scan put the targets of the study."""
+        return register_activity(self.state, targets.believed_mm, targets.names, targets.registration_sd_mm)
 
     def check_bed(
         self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
@@ -116,10 +148,24 @@ def build_imaging(basis: ScanBasis) -> Imaging:
         latency_sd_s=_latency_sd_s(basis),
         simulated=basis.simulated,
         given=given_at(basis.injection, "case", basis.nuclide, basis.epoch_s),
+        ct=_ct(basis),
         stated=Identity.of(basis.stated, "case"),
         others=tuple(RecordStamp(**stamp) for stamp in basis.records),
     )
-    return Imaging(replace(setup, reasons=(*setup.reasons, *told_of(basis.sheath)), grid=basis.grid))
+    setup = replace(setup, reasons=(*setup.reasons, *told_of(basis.sheath)), grid=basis.grid)
+    return Imaging(_with_organs(setup, basis), Placed.of(basis))
+
+
+def _with_organs(setup: ImagingSetup, basis: ScanBasis) -> ImagingSetup:
+    if basis.study is None or basis.T_study_reference is None:
+        return setup
+    return replace(setup, organs=basis.study.known(basis.T_study_reference))
+
+
+def _ct(basis: ScanBasis) -> StudyTissue | None:
+    if basis.study is None or basis.T_study_reference is None:
+        return None
+    return basis.study.ct(basis.T_study_reference)
 
 
 def _judged_on(basis: ScanBasis) -> date | None:

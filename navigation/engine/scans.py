@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.engine.snapshot import LatencyState
+from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import PROBE, ToolDesk
 from tracking.binning import binned, bins_of
 from tracking.counts import CountInterval
@@ -51,6 +51,7 @@ class ScanState:
     path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     calibration: dict[str, Any] | None = None  # of this scan, whatever the case uses by now
     latency: LatencyState | None = None
+    registration: Registration | None = None
     scheduled: bool = False  # its ticks are budgeted; those of old records are not
     analyzed: bool = False
     revision: int = 0  # how often it was begun anew on another basis

@@ -28,10 +28,12 @@ from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.surface import expected_poses, surface_after
+from navigation.engine.targetdesk import TargetDesk
 from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from navigation.schedule import LAST_WORK, Work
+from navigation.studymodel import StudyModel
 from tracking.counts import CountInterval
 from tracking.errors import GateRefusedError, InputError
 from tracking.hub import Alarm, Hub
@@ -61,6 +63,8 @@ class Session:
         self.calibration = settings.calibration
         self.latency = settings.latency
         self.registration = settings.registration
+        self.study = settings.study
+        self.target_desk = TargetDesk(settings.study)
         self.messages: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
@@ -83,6 +87,9 @@ class Session:
             "confirm_registration": self._confirm_registration,
             "background": self._count_background,
             "explain_background": self._explain_background,
+            "study": self._use_study,
+            "target_add": self._add_target,
+            "target_end": self._end_target,
             "analyze": self._analyze,
             "check_bed": self._check_bed,
         }
@@ -156,6 +163,7 @@ class Session:
         if calibration is None:
             raise InputError("no detector calibration is loaded")
         settings, latency = self.settings, scan.latency or self.latency
+        registration = scan.registration or self.registration
         return ScanBasis(
             scan.name,
             calibration,
@@ -175,6 +183,9 @@ class Session:
             latency_determined=latency.determined,
             grid=settings.grid,
             revision=scan.revision,
+            study=self.study,
+            T_study_reference=registration.T_study_reference,
+            registration=registration.id,
         )
 
     @property
@@ -249,6 +260,7 @@ class Session:
                 frame=self.frame,
                 calibration=self.calibration,
                 latency=self.latency,
+                registration=self.registration,
             )
             self.current = name
         elif mode in TOUCHING:
@@ -340,9 +352,28 @@ class Session:
     def _use_registration(self, content: dict[str, Any]) -> list[Job]:
         matrix = np.array(content["matrix"], dtype=np.float64)
         self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
-        if self.hub.check.moved is not None:
+        moved = self.hub.check.moved is not None
+        if moved:
             self._leave_frame()
         self.hub.accept_reference()
+        # A scan keeps its registration once the reference has moved; without a study none of it rests on one.
+        if moved or self.study is None:
+            return []
+        return self._renew("the registration has changed", registration=self.registration)
+
+    def _use_study(self, content: dict[str, Any]) -> list[Job]:
+        """The study of the case, imported while it goes on; targets that have been added stay."""
+        study = StudyModel.from_json(content["study"])
+        self.target_desk.use(study)
+        self.study = study
+        return self._renew("the study has come")
+
+    def _add_target(self, content: dict[str, Any]) -> list[Job]:
+        self.target_desk.add(content, self.registration.T_study_reference, self.frame)
+        return []
+
+    def _end_target(self, content: dict[str, Any]) -> list[Job]:
+        self.target_desk.end(content, self._asked_s)
         return []
 
     def _leave_frame(self) -> None:
@@ -379,7 +410,9 @@ class Session:
     def _analyze(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))
         scan.analyzed = True
-        return [AnalyzeJob(self.basis(scan), len(scan.intervals) + scan.foreign)]
+        basis = self.basis(scan)
+        asked = self.target_desk.asked(basis.T_study_reference, self.registration.tre_mm)
+        return [AnalyzeJob(basis, len(scan.intervals) + scan.foreign, asked)]
 
     def _check_bed(self, content: dict[str, Any]) -> list[Job]:
         scan = self.scan(str(content["scan"]))

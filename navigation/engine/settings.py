@@ -14,6 +14,7 @@ from calibration.probe.sheath import BARE, Sheath
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from navigation.field import AUTOMATIC, MapGrid
+from navigation.studymodel import StudyModel
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.ndi.settings import NdiSettings
@@ -109,6 +110,7 @@ class Settings:
     stated: Mapping[str, Any] = field(default_factory=dict)  # window, probe and collimator, as the case says
     records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency, beside the calibration's own
     grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
+    study: StudyModel | None = None  # the preoperative study; a registration brings it into Reference
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ class Settings:
             "background_minutes": self.background_minutes,
             "sheath": [self.sheath.transmission, self.sheath.sd],
             "injection": None if self.injection is None else dict(self.injection),
+            "study": None if self.study is None else self.study.to_json(),
         }
 
     @staticmethod
@@ -172,4 +175,5 @@ class Settings:
             stated=found.get("stated", {}),
             records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),
+            study=None if found.get("study") is None else StudyModel.from_json(found["study"]),
         )

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from navigation.bed import BedCheck
 from navigation.engine.contamination import BackgroundState
+from navigation.engine.targetdesk import TargetState
 from navigation.engine.tipstate import TipState
 from navigation.volume import ActivityMap, Spot
 
+# Slicer's world is RAS, the study is LPS; the turn is its own inverse.
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # A map that holds nothing of the last second is no live map any more.
 MAP_EXPIRY_S = 1.0
 
@@ -93,6 +96,11 @@ class Registration:
     restored: bool = False
 
     @property
+    def T_study_reference(self) -> NDArray[np.float64] | None:
+        """(4, 4): Reference into the study's LPS; None without a registration."""
+        return None if self.id == "none" else RAS_FROM_LPS @ self.matrix
+
+    @property
     def unverified(self) -> bool:
         """Whether there is one that nobody has checked since a crash."""
         return self.restored and self.id != "none"
@@ -112,6 +120,19 @@ class RecorderState:
     fault: str | None = None
     lost: int = 0
     minutes_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShiftState:
+    """What a scan says of where the study's activity lies; a proposal that nothing was moved by."""
+
+    scan: str
+    registration: str
+    alarm: bool
+    words: str
+    T_seen_believed: NDArray[np.float64]  # (4, 4) in Reference
+    length_mm: float | None
+    ci95_mm: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +169,11 @@ class Snapshot:
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)
     tip_check: TipState = field(default_factory=TipState)
+    study_id: str = "none"
+    targets: tuple[TargetState, ...] = ()
+    shift: ShiftState | None = (
+        None  # of the newest scan that was compared with the study, under this registration
+    )
 
     @property
     def map_fresh(self) -> bool:

@@ -15,7 +15,15 @@ from navigation.engine.lagwatch import LagWatch
 from navigation.engine.reach import ReachWatch, reach_of
 from navigation.engine.saturated import SaturationWatch
 from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
-from navigation.engine.snapshot import MAP_EXPIRY_S, CountState, RecorderState, Snapshot, SourceState
+from navigation.engine.snapshot import (
+    MAP_EXPIRY_S,
+    CountState,
+    RecorderState,
+    ShiftState,
+    Snapshot,
+    SourceState,
+)
+from navigation.registration.activityfile import activity_words
 from navigation.volume import ActivityMap, Spot
 from tracking.hub import COUNT_EXPIRY_INTERVALS, ClockStats
 
@@ -52,12 +60,15 @@ class Viewer:
         self._bed_revision = 0
         self.lag_watch = LagWatch()
         self._reach_watch = ReachWatch(session.settings.sheath)
+        self._shift: ShiftState | None = None
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
         self._faults: list[tuple[str, float | None]] = []
 
     def show(self, outcome: Outcome) -> None:
         """Take a result; an analysis that comes late never replaces the map of a newer scan."""
         with self._lock:
+            if outcome.shift is not None:
+                self._shift = shift_state(outcome)
             if outcome.bed_check is not None:
                 self._bed_check = outcome.bed_check
                 self._bed_scan = outcome.job.basis.scan
@@ -132,7 +143,15 @@ class Viewer:
                     *self._reach(now_s),
                 ),
                 tip_check=session.tip_check.state(),
+                study_id="none" if session.study is None else session.study.id,
+                targets=session.target_desk.states(session.registration.T_study_reference, session.frame),
+                shift=self._told_shift(),
             )
+
+    def _told_shift(self) -> ShiftState | None:
+        """The newest comparison with the study, while the registration that it was made under holds."""
+        shift = self._shift
+        return shift if shift is not None and shift.registration == self._session.registration.id else None
 
     def _recomputing(self) -> str | None:
         """Why the map that is there rests on something else than the scan does by now; None while it does not."""
@@ -173,6 +192,7 @@ class Viewer:
             *(["the registration is restored, unverified"] if registration.unverified else []),
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
             *([] if self._session.foreign is None else [self._session.foreign]),
+            *([shift.words] if (shift := self._told_shift()) is not None and shift.alarm else []),
             *self._session.tip_check.faults(),
             *self._session.background.faults(),
             *(
@@ -237,6 +257,23 @@ class Viewer:
             scan.unplaced if scan else 0,
             fresh and self._saturation.look(log.last, session.calibration, session.settings.dead_time_s),
         )
+
+
+def shift_state(outcome: Outcome) -> ShiftState | None:
+    """What is shown of a comparison with the study."""
+    found, basis = outcome.shift, outcome.job.basis
+    if found is None:
+        return None
+    known = found.determined
+    return ShiftState(
+        basis.scan,
+        basis.registration,
+        found.alarm,
+        activity_words(found),
+        found.T_seen_believed,
+        found.length_mm if known else None,
+        found.length_ci95_mm if known else None,
+    )
 
 
 def id_and_state(calibration: Mapping[str, Any] | None) -> tuple[str, str]:
