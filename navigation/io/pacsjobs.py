@@ -116,10 +116,10 @@ def _count(entry: Mapping[str, Any]) -> int | None:
 
 def _get_series(talk: Conversation, intake: Intake, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One series, whole. Raises Refusal."""
-    before = sum(intake.kept_out.values())
+    before = intake.foreign
     intake.begin(entry["SeriesInstanceUID"])
     last = talk.get(intake.study, intake.series)
-    _check_whole(last, intake, entry, sum(intake.kept_out.values()) - before)
+    _check_whole(last, intake, entry, intake.foreign - before)
     return {
         "series_uid": intake.series,
         "modality": entry["Modality"],
@@ -128,24 +128,26 @@ def _get_series(talk: Conversation, intake: Intake, entry: Mapping[str, Any]) ->
     }
 
 
-def _check_whole(last: Dataset, intake: Intake, entry: Mapping[str, Any], kept_out: int) -> None:
-    """Compare what has come with what the peer counts itself, and with what it said before."""
+def _check_whole(last: Dataset, intake: Intake, entry: Mapping[str, Any], foreign: int) -> None:
+    """Compare what has come with what the peer counts itself, and with what it said before.
+
+    The peer counts a file that we keep out as one that failed.
+    """
     done, failed, warned = (
         int(last.get(f"NumberOf{which}Suboperations") or 0) for which in ("Completed", "Failed", "Warning")
     )
     code = status_of(last)
-    expected = max(done + failed + warned, _count(entry) or 0)
+    expected = max(done + failed + warned - foreign, _count(entry) or 0, 1)
     what = f"series {entry['SeriesNumber'] or '?'} ({entry['Modality']})"
-    if code not in (0, _WARNING) and not intake.taken:
-        raise Refusal(f"refuses C-GET of {what} (status {code or 0:04X})")
-    if intake.taken < max(expected, 1):
-        parts = [f"{failed} failed at the peer"] if failed else []
+    if code not in (0, _WARNING):
+        raise Refusal(f"ends the C-GET of {what} with status {code or 0:04X}: nothing is kept")
+    if intake.taken < expected:
+        kept_out = sum(intake.kept_out.values())
+        parts = [f"{failed} failed"] if failed else []
         parts += [f"{warned} with a warning"] if warned else []
-        parts += [f"{kept_out} not what was asked for"] if kept_out else []
+        parts += [f"{kept_out} kept out"] if kept_out else []
         more = f" ({', '.join(parts)})" if parts else ""
         raise Refusal(f"{intake.taken} of {expected} files of {what} have come{more}: nothing is kept")
-    if code not in (0, _WARNING):
-        raise Refusal(f"ended the C-GET of {what} with status {code or 0:04X}: nothing is kept")
 
 
 JOBS = {"echo": echo, "find": find, "get": get}

@@ -29,6 +29,8 @@ _LONGEST_UID = 64
 # Series Instance UID: what lies behind it in a file is not needed here.
 _LAST_TAG = 0x0020000E
 _HASHED = 32
+# Why a file is none of those asked for; every other fault is one of a file that may have been.
+OTHER_STUDY, OTHER_SERIES, TWICE = "of another study", "of another series", "sent twice"
 # Folder of what is still on its way.
 INCOMING = "incoming"
 
@@ -77,6 +79,11 @@ class Intake:
         self.series, self.taken = series, 0
 
     @property
+    def foreign(self) -> int:
+        """How many files were kept out because nobody asked for them."""
+        return sum(self.kept_out[why] for why in (OTHER_STUDY, OTHER_SERIES, TWICE))
+
+    @property
     def incoming(self) -> Path:
         """Where files grow."""
         return self.folder / INCOMING
@@ -86,7 +93,7 @@ class Intake:
         fault = self._fault(path, sop_class, instance)
         place = self.folder / f"{hashlib.sha256(instance.encode()).hexdigest()[:_HASHED]}.dcm"
         if fault is None and place.exists():
-            fault = ("sent twice", NOT_WHAT_IT_SAYS)
+            fault = (TWICE, NOT_WHAT_IT_SAYS)
         if fault is not None:
             path.unlink()
             self.kept_out[fault[0]] += 1
@@ -104,9 +111,9 @@ class Intake:
         if (found.sop_class, found.instance) != (sop_class, instance) or not is_uid(instance):
             return "not what the peer said", NOT_WHAT_IT_SAYS
         if found.study != self.study:
-            return "of another study", NOT_WHAT_IT_SAYS
+            return OTHER_STUDY, NOT_WHAT_IT_SAYS
         if found.series != self.series:
-            return "of another series", NOT_WHAT_IT_SAYS
+            return OTHER_SERIES, NOT_WHAT_IT_SAYS
         return None
 
     def finish(self) -> None:

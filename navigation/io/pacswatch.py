@@ -37,6 +37,7 @@ class Watch:
         self.most_bytes = peer.limits.most_bytes
         self.leave: Callable[[], None] = lambda: None
         self.files: Callable[[], int] = lambda: 0
+        self.connected = False
         self.bytes = 0
         self._start = self._heard = time.monotonic()
         self._voice = threading.Lock()

@@ -103,12 +103,13 @@ class Conversation:
                 f"refuses the association of {self.peer.calling_aet} ({reason.lower() or 'no reason given'})"
             )
         if isinstance(self.faults.fault, ssl.SSLError):
-            return f"cannot be reached: no secure connection ({self.faults.fault.reason})"
+            return f"cannot be reached: no secure connection ({self.faults.fault.reason.lower()})"
         if isinstance(self.faults.fault, OSError):
-            return f"cannot be reached: {cause(self.faults.fault)}"
+            words = "answers as no PACS does" if self.watch.connected else "cannot be reached"
+            return f"{words}: {cause(self.faults.fault)}"
         if association.rejected_contexts:
             return "offers none of the services asked for"
-        return "does not answer as a PACS does, or ended the connection"
+        return "answers as no PACS does"
 
     def _opened(self) -> Association:
         if self.association is None:
@@ -213,6 +214,7 @@ def _prepare(event: evt.Event, watch: Watch) -> None:
     if outer is None or outer.socket is None:
         return
     connection: socket.socket = outer.socket
+    watch.connected = True
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def bounded(count: int) -> bytearray:

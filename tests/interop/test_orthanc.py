@@ -13,6 +13,7 @@ from typing import Any
 import pydicom
 import pytest
 
+from navigation.io.pacscontexts import COMPRESSED
 from navigation.io.study import import_study, load_study
 from navigation.simulate import build_scene
 from navigation.simulate.dicom import write_study
@@ -146,7 +147,7 @@ REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
         "does not have 1 of the series asked for in this study (others: 1 CT, 1 NM)",
     ),
     "no such modality": (
-        lambda uid: ["get", uid, "--modality", "PT", "--out", "x"],
+        lambda uid: ["get", uid, "--modality", "PT", "--study", "x"],
         "does not have series of PT in this study (others: 1 CT, 1 NM)",
     ),
     "nobody of that number": (lambda uid: ["find", "--patient-id", "nobody"], ": no studies found"),
@@ -180,3 +181,25 @@ def test_a_title_orthanc_does_not_know_is_refused(room: Room) -> None:
         2,
         f"gammanav: {AET} at 127.0.0.1:104 cannot be reached: connection refused\n",
     )
+
+
+def compressed_study(source: Path, folder: Path) -> dict[str, tuple[str, bytes]]:
+    """One image in each of four compressed syntaxes, a series each; instance UID to syntax and pixel bytes."""
+    folder.mkdir()
+    stored = {}
+    for number, kind in enumerate(("jpeg", "jpegls", "j2k", "rle"), start=1):
+        ds = pydicom.dcmread(min((source / f"compressed_{kind}").rglob("*.dcm")))
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.9", f"1.2.9.{number}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{number}.1"
+        ds.save_as(folder / f"{kind}.dcm")
+        stored[str(ds.SOPInstanceUID)] = (str(ds.file_meta.TransferSyntaxUID), ds.PixelData)
+    return stored
+
+
+def test_compressed_images_travel_as_they_are_stored(room: Room, test_data: Path, tmp_path: Path) -> None:
+    stored = compressed_study(test_data / "dcm_compressed", tmp_path / "in")
+    assert room.order(store=str(tmp_path / "in")) == {"stored": 4}
+    assert room.pacs("get", "1.2.9", "--out", tmp_path / "out")["code"] == 0
+    got = [pydicom.dcmread(path) for path in (tmp_path / "out").iterdir()]
+    assert {str(d.SOPInstanceUID): (str(d.file_meta.TransferSyntaxUID), d.PixelData) for d in got} == stored
+    assert {syntax for syntax, _ in stored.values()} == set(COMPRESSED)
