@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -21,9 +22,11 @@ from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
 from navigation.engine.session import DIVOT
 from navigation.engine.settings import Settings
+from navigation.engine.targetwords import target_command, targets_words
 from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tipstate import IN_ORDER
 from navigation.engine.tools import PROBE, STYLUS
+from navigation.registration.activityfile import activity_words
 from navigation.viewer import Window
 from tracking.errors import GammanavError, InputError, SurroundingsError
 from tracking.recording import Record
@@ -34,7 +37,7 @@ CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
 Say = Callable[[str], None]
 
 
-WORDS = "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, status, quit"
+WORDS = "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, targets, target, status, quit"
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
 
@@ -49,7 +52,7 @@ class Console:
 
     def obey(self, line: str) -> bool:
         """Carry out one line; False when it was the last."""
-        words = line.split()
+        words = split_line(line)
         if not words:
             return True
         if words[0] in ("quit", "exit"):
@@ -62,34 +65,40 @@ class Console:
 
     def _answer(self, words: list[str]) -> str:
         name, rest = words[0], words[1:]
-        if name in ("surface", "bed"):
-            self._do("start", mode=name)
-            return f"outlining the {name}: move the stylus over it, then `stop`"
-        if name == "scan":
-            self._scans += 1
-            scan = rest[0] if rest else f"scan-{self._scans}"
-            self._do("start", mode="scan", name=scan)
-            return f"scanning {scan}{unchecked(self.case)}"
-        if name == "stop":
-            return self._stop()
-        if name == "touch":
-            self._do("touch")
-            return "touched"
-        if name == "check":
-            return self._check(rest)
-        if name == "confirm":
-            self._do("confirm_registration")
-            return "the registration is taken as checked"
-        if name == "divot":
-            return self._divot(rest)
-        if name == "background":
-            return self._background(rest)
-        if name == "explain":
-            self._do("explain_background", reason=" ".join(rest))
-            return "the background is taken as explained; the newest is the reference"
-        if name == "status":
-            return self._status()
-        raise InputError(f"{name!r} is none of {WORDS}")
+        answers: dict[str, Callable[[list[str]], str]] = {
+            "surface": lambda _: self._outline("surface"),
+            "bed": lambda _: self._outline("bed"),
+            "scan": self._scan,
+            "stop": lambda _: self._stop(),
+            "touch": lambda _: self._told("touch", "touched"),
+            "check": self._check,
+            "confirm": lambda _: self._told("confirm_registration", "the registration is taken as checked"),
+            "divot": self._divot,
+            "background": self._background,
+            "explain": self._explain,
+            "targets": self._targets,
+            "target": self._targets,
+            "status": lambda _: self._status(),
+        }
+        if name not in answers:
+            raise InputError(f"{name!r} is none of {WORDS}")
+        return answers[name](rest)
+
+    def _told(self, command: str, answer: str, **content: Any) -> str:
+        self._do(command, **content)
+        return answer
+
+    def _outline(self, what: str) -> str:
+        return self._told("start", f"outlining the {what}: move the stylus over it, then `stop`", mode=what)
+
+    def _scan(self, rest: list[str]) -> str:
+        self._scans += 1
+        scan = rest[0] if rest else f"scan-{self._scans}"
+        return self._told("start", f"scanning {scan}{unchecked(self.case)}", mode="scan", name=scan)
+
+    def _explain(self, rest: list[str]) -> str:
+        answer = "the background is taken as explained; the newest is the reference"
+        return self._told("explain_background", answer, reason=" ".join(rest))
 
     def _stop(self) -> str:
         session = self.case.session
@@ -102,7 +111,9 @@ class Console:
         outcome = self._do("analyze", scan=scan)
         result = None if outcome is None else outcome.result
         found = [] if result is None else [s for s in result.spots if s.quality != "unusable"]
-        return f"{scan}: {len(found)} foci of activity"
+        shift = None if outcome is None else outcome.shift
+        told = "" if shift is None else f"; {activity_words(shift)}"
+        return f"{scan}: {len(found)} foci of activity{told}"
 
     def _check(self, rest: list[str]) -> str:
         try:
@@ -147,6 +158,14 @@ class Console:
         self._do("start", mode=DIVOT, tool=tool, **content)
         return f"put the {tool.lower()}'s tip into the divot, tilt it to all sides by 20 degrees, then `stop`"
 
+    def _targets(self, rest: list[str]) -> str:
+        """The list, or one more target or end in it."""
+        if not rest:
+            return targets_words(self.case.newest)
+        command, content = target_command(rest, self.case.newest)
+        self._do(command, **content)
+        return "noted"
+
     def _status(self) -> str:
         snapshot = self.case.newest  # the engine's own: its state is not to be read from this thread
         if snapshot is None:
@@ -159,6 +178,14 @@ class Console:
 
     def _do(self, command: str, **content: Any) -> Outcome | None:
         return self.case.engine.command(command, **content).result(ANSWER_S)
+
+
+def split_line(line: str) -> list[str]:
+    """Words of a line; what stands in quotes is one. A quote that is not closed is a letter like others."""
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
 
 
 def unchecked(case: LiveCase) -> str:

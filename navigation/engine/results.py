@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from navigation.engine.folders import scan_of
 from navigation.engine.jobs import AnalyzeJob, BedJob, Outcome
 from navigation.engine.session import Session
 from navigation.engine.snapshot import LatencyState
 from navigation.engine.tools import PROBE
+from navigation.registration.activityfile import activity_content
 from navigation.results import write_bed_check, write_scan_result
 from tracking.jsonfile import write_json
 from tracking.scanfolder import write_scan
@@ -27,6 +29,9 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
         if isinstance(job, AnalyzeJob) and outcome.result is not None:
             write_scan(scan_of(session, job.basis.scan), place, force=True)
             write_scan_result(outcome.result, place)
+            if outcome.shift is not None:
+                content = activity_content(outcome.shift)
+                write_json(place / "shift.json", {**content, "registration_id": job.basis.registration})
             written.append(job.basis.scan)
         if isinstance(job, BedJob) and outcome.bed_check is not None:
             place.mkdir(parents=True, exist_ok=True)
@@ -36,10 +41,23 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
     if session.calibration is not None:
         write_json(folder / "probe.json", session.calibration)
     write_json(folder / "latency.json", latency_content(session.latency))
+    if len(session.target_desk.targets):
+        write_json(folder / "targets.json", targets_content(session))
     tip = session.tip_check.checks.get(PROBE)
     if tip is not None:
         write_json(folder / "divot.json", tip.as_json())
     return tuple(written)
+
+
+def targets_content(session: Session) -> dict[str, Any]:
+    """targets.json: the case's list with every end; of what no registration places, the place in Reference."""
+    desk, T = session.target_desk, session.registration.T_study_reference
+    content = desk.targets.as_json()
+    for entry, state in zip(content["targets"], desk.states(T, session.frame), strict=True):
+        entry["frame"] = desk.frame_of(state.name)
+        entry["reference_mm"] = None if state.position_mm is None else state.position_mm.tolist()
+        entry["outcome"] = "open" if state.end is None else state.end.outcome
+    return {**content, "registration_id": session.registration.id}
 
 
 def latency_content(latency: LatencyState) -> dict[str, object]:

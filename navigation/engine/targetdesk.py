@@ -128,3 +128,7 @@ class TargetDesk:
         own = float(np.mean([np.trace(t.covariance_mm2) / 3.0 for t in wanted])) / len(wanted)
         registered = REGISTRATION_SD_MM if tre_mm is None else max(tre_mm / np.sqrt(3.0), REGISTRATION_SD_MM)
         return AskedTargets(tuple(t.name for t in wanted), places, float(np.hypot(registered, np.sqrt(own))))
+
+    def frame_of(self, name: str) -> str:
+        """In which frame the list has a target's place: LPS of the study, or Reference where none was registered."""
+        return "Reference" if name in self._found else "LPS"
