@@ -1,54 +1,19 @@
-"""Facts of a DICOM image beside its geometry: corrections, tracer, and whose it is.
-
-What identifies the patient stays in `PatientFacts` and leaves this package hashed, unless asked for.
-"""
+"""Facts of a DICOM image beside its geometry: corrections, tracer, side, and how its values were packed."""
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-# Work per hash: slow enough that a list of numbers or birthdays is not tried through in passing.
-HASH_ROUNDS = 100_000
-_HASH_SALT = b"gammanav study"
+from navigation.io.dicom_times import Times, times_of
+
 _SIMULATION = "SIMULATION"
-
-
-@dataclass(frozen=True, slots=True)
-class PatientFacts:
-    """Identity as the header spells it; empty where it says nothing."""
-
-    id: str
-    name: str
-    birth_date: str
-    study_date: str
-
-    def as_json(self, identified: bool) -> dict[str, Any]:
-        """Plain, or as hashes by which a case can still be compared with its study."""
-        plain = {
-            "id": self.id,
-            "name": self.name,
-            "birth_date": self.birth_date,
-            "study_date": self.study_date,
-        }
-        if identified:
-            return {"identified": True} | plain
-        hashed = {key: identity_hash(value, self.id) for key, value in plain.items() if key != "study_date"}
-        return {"identified": False} | hashed
-
-
-def identity_hash(value: str, patient_id: str) -> str | None:
-    """A slow hash of one identifying value, spelling and case levelled; None for an empty one."""
-    level = " ".join(unicodedata.normalize("NFKC", value).replace("^", " ").casefold().split())
-    if not level:
-        return None
-    salt = _HASH_SALT + patient_id.strip().casefold().encode()
-    return hashlib.pbkdf2_hmac("sha256", level.encode(), salt, HASH_ROUNDS).hex()[:32]
+# Transfer syntaxes that may lose something: JPEG baseline and extended, near-lossless JPEG-LS, JPEG 2000, HTJ2K.
+_LOSSY_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{n}" for n in ("50", "51", "81", "91", "203"))
+# Philips keeps the way from counts to activity in a private group: its name, and the factor in Bq/mL per count.
+_PHILIPS, _PHILIPS_GROUP, _PHILIPS_BQML = "Philips PET Private Group", 0x7053, 0x09
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +21,7 @@ class Facts:
     """What a reader of the values has to know; None where the header does not say.
 
     `decay_correction` is DICOM's START, ADMIN or NONE; DECY where only the fact of a correction is stated.
+    `bqml_per_count` is a maker's own scale of counts; `laterality` L, R, B or U.
     """
 
     decay_correction: str | None
@@ -63,9 +29,21 @@ class Facts:
     suv_type: str | None
     nuclide: str | None
     injected_mbq: float | None
-    injection_to_acquisition_s: float | None
+    half_life_s: float | None
+    weight_kg: float | None
+    bqml_per_count: float | None
+    laterality: str | None
     lossy: bool
     simulated: bool
+    times: Times
+
+    @property
+    def injection_to_acquisition_s(self) -> float | None:
+        """Seconds from the injection to the acquisition of this file."""
+        started = self.times.acquired_s if self.times.acquired_s is not None else self.times.series_s
+        if started is None or self.times.injected_s is None:
+            return None
+        return started - self.times.injected_s
 
     def as_json(self) -> dict[str, Any]:
         """Keys of a series in study.json."""
@@ -76,20 +54,15 @@ class Facts:
             "radiopharmaceutical": {
                 "nuclide": self.nuclide,
                 "injected_mbq": self.injected_mbq,
+                "half_life_s": self.half_life_s,
                 "injection_to_acquisition_s": self.injection_to_acquisition_s,
             },
+            "weight_kg": self.weight_kg,
+            "bqml_per_count": self.bqml_per_count,
+            "laterality": self.laterality,
             "lossy_compression": self.lossy,
             "simulated": self.simulated,
         }
-
-
-def patient_of(ds: Dataset) -> PatientFacts:
-    """Identity of a file."""
-
-    def text(name: str) -> str:
-        return str(ds.get(name, "") or "").strip()
-
-    return PatientFacts(text("PatientID"), text("PatientName"), text("PatientBirthDate"), text("StudyDate"))
 
 
 def facts_of(ds: Dataset) -> Facts:
@@ -107,41 +80,50 @@ def facts_of(ds: Dataset) -> Facts:
         suv_type=str(ds.get("SUVType", "") or "") or None,
         nuclide=str(codes[0].get("CodeMeaning", "") or "") or None if codes else None,
         injected_mbq=_injected_mbq(ds, tracer),
-        injection_to_acquisition_s=_uptake_s(ds, tracer),
-        lossy=str(ds.get("LossyImageCompression", "") or "") == "01",
+        half_life_s=_positive(tracer, "RadionuclideHalfLife"),
+        weight_kg=_positive(ds, "PatientWeight"),
+        bqml_per_count=_bqml_per_count(ds),
+        laterality=_laterality(ds),
+        lossy=_lossy(ds),
         simulated=any(_SIMULATION in text for text in makers),
+        times=times_of(ds),
     )
 
 
+def _positive(ds: Dataset, name: str) -> float | None:
+    """A number above zero: zero is how scanners write "not entered"."""
+    value = ds.get(name)
+    if value is None or value == "" or not float(value) > 0.0:
+        return None
+    return float(value)
+
+
 def _injected_mbq(ds: Dataset, tracer: Dataset) -> float | None:
-    """PET states becquerel, NM megabecquerel; zero is how cameras write "not entered"."""
-    dose = tracer.get("RadionuclideTotalDose")
-    if dose is None or dose == "" or float(dose) <= 0.0:
+    """PET states becquerel, NM megabecquerel."""
+    dose = _positive(tracer, "RadionuclideTotalDose")
+    return None if dose is None else dose / 1e6 if str(ds.get("Modality")) == "PT" else dose
+
+
+def _laterality(ds: Dataset) -> str | None:
+    """The side a paired part was imaged on, if that is stated in DICOM's own letters."""
+    value = str(ds.get("ImageLaterality", "") or ds.get("Laterality", "") or "").strip().upper()
+    return value if value in ("L", "R", "B", "U") else None
+
+
+def _lossy(ds: Dataset) -> bool:
+    meta = getattr(ds, "file_meta", None) or Dataset()
+    syntax = str(meta.get("TransferSyntaxUID", "") or "")
+    return str(ds.get("LossyImageCompression", "") or "") == "01" or syntax in _LOSSY_SYNTAXES
+
+
+def _bqml_per_count(ds: Dataset) -> float | None:
+    """Philips' activity concentration scale factor; only under its own name."""
+    if str(ds.get("Modality", "")) != "PT" or (_PHILIPS_GROUP, 0x0010) not in ds:
         return None
-    return float(dose) / 1e6 if str(ds.get("Modality")) == "PT" else float(dose)
-
-
-def _uptake_s(ds: Dataset, tracer: Dataset) -> float | None:
-    """Seconds from injection to acquisition."""
-    acquired = _moment(ds, "Acquisition") or _moment(ds, "Series")
-    stated = str(tracer.get("RadiopharmaceuticalStartDateTime", "") or "")
-    injected = _parsed(stated)
-    if injected is None and acquired is not None:
-        clock = str(tracer.get("RadiopharmaceuticalStartTime", "") or "")
-        injected = _parsed(f"{acquired:%Y%m%d}{clock}") if clock else None
-    if acquired is None or injected is None:
-        return None
-    return (acquired - injected).total_seconds()
-
-
-def _moment(ds: Dataset, what: str) -> datetime | None:
-    date, time = str(ds.get(f"{what}Date", "") or ""), str(ds.get(f"{what}Time", "") or "")
-    return _parsed(date + time) if date and time else None
-
-
-def _parsed(text: str) -> datetime | None:
-    """Date and time to the second, without zone or fraction: both ends come from one header."""
     try:
-        return datetime.strptime(text[:14], "%Y%m%d%H%M%S")
-    except ValueError:
+        block = ds.private_block(_PHILIPS_GROUP, _PHILIPS)
+        value = block[_PHILIPS_BQML].value
+    except KeyError:
         return None
+    scale = float(value.decode("ascii") if isinstance(value, bytes) else value)
+    return scale if scale > 0.0 else None

@@ -74,7 +74,7 @@ def prove(planes: SlicePlanes) -> Proof:
         defects.append(
             Defect(Code.MIXED_ORIENTATION, f"{int((~keep).sum())} of {len(keep)} slices are turned")
         )
-    axes = _axes(planes.orientations[keep][0])
+    axes = axes_of(planes.orientations[keep][0])
     if axes is None:
         defects.append(Defect(Code.NOT_A_VOLUME, "row and column are not at right angles"))
         return _no_grid(planes, defects)
@@ -107,7 +107,7 @@ def _candidates(orientations: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(first)
 
 
-def _axes(orientation: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def axes_of(orientation: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """(3, 3): columns i, j and their cross product, made exactly orthonormal; None if not nearly so."""
     row, column = orientation[:3], orientation[3:]
     if (

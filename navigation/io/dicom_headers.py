@@ -20,7 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from navigation.io.defects import Code, Defect
-from navigation.io.dicom_facts import Facts, PatientFacts, facts_of, patient_of
+from navigation.io.dicom_facts import Facts, facts_of
+from navigation.io.dicom_identity import PatientFacts, patient_of
 from navigation.io.dicom_units import Meaning, meaning_of
 
 IMAGE_MODALITIES = ("CT", "PT", "NM", "MR")
@@ -66,6 +67,7 @@ class FileHeader:
     path: Path
     study_uid: str
     series_uid: str
+    sop_uid: str
     series_number: int
     modality: str
     frame_of_reference: str | None
@@ -130,38 +132,41 @@ def _header(ds: Dataset, path: Path) -> FileHeader:
     columns, rows = int(ds.Columns), int(ds.Rows)
     if min(frames, columns, rows) < 1 or frames > MOST_FRAMES or frames * columns * rows > MOST_VOXELS:
         raise UnreadableError(f"{frames} frames of {columns} x {rows} pixels are out of range")
-    groups = [_groups(ds, i) for i in range(frames)]
+    groups = [groups_of(ds, i) for i in range(frames)]
     meanings = tuple(meaning_of(ds, g) for g in groups)
-    positions, orientations, pixel = _planes(ds, groups)
+    positions, orientations, pixel = planes_of(ds, groups)
     return FileHeader(
         path=path,
-        study_uid=_text(ds, "StudyInstanceUID") or "",
-        series_uid=_text(ds, "SeriesInstanceUID") or "",
+        study_uid=text_of(ds, "StudyInstanceUID") or "",
+        series_uid=text_of(ds, "SeriesInstanceUID") or "",
+        sop_uid=text_of(ds, "SOPInstanceUID") or "",
         series_number=int(ds.get("SeriesNumber", 0) or 0),
         modality=str(ds.Modality),
-        frame_of_reference=_text(ds, "FrameOfReferenceUID"),
-        patient_position=_text(ds, "PatientPosition"),
-        kind=(str(ds.get("SOPClassUID", "")), *_image_type(ds)[2:3], _text(ds, "EchoTime") or ""),
+        frame_of_reference=text_of(ds, "FrameOfReferenceUID"),
+        patient_position=text_of(ds, "PatientPosition"),
+        kind=(str(ds.get("SOPClassUID", "")), *_image_type(ds)[2:3], text_of(ds, "EchoTime") or ""),
         size=(columns, rows),
         frames=frames,
         positions_mm=positions,
         orientations=orientations,
         pixel_mm=pixel,
         meanings=meanings,
-        slice_spacing_mm=_number(ds, "SpacingBetweenSlices"),
-        tilt_deg=_number(ds, "GantryDetectorTilt") or 0.0,
+        slice_spacing_mm=number_of(ds, "SpacingBetweenSlices"),
+        tilt_deg=number_of(ds, "GantryDetectorTilt") or 0.0,
         patient=patient_of(ds),
         facts=facts_of(ds),
         problems=tuple(_problems(ds, meanings, positions is not None and orientations is not None, pixel)),
     )
 
 
-def _text(ds: Dataset, name: str) -> str | None:
+def text_of(ds: Dataset, name: str) -> str | None:
+    """A text without its padding; None where there is none."""
     value = str(ds.get(name, "") or "").strip()
     return value or None
 
 
-def _number(ds: Dataset, name: str) -> float | None:
+def number_of(ds: Dataset, name: str) -> float | None:
+    """A number; None where there is none."""
     value = ds.get(name)
     return None if value is None or value == "" else float(value)
 
@@ -175,7 +180,7 @@ def _floats(ds: Dataset | None, name: str, n: int) -> NDArray[np.float64] | None
     return array if np.isfinite(array).all() else None
 
 
-def _groups(ds: Dataset, frame: int) -> list[Dataset]:
+def groups_of(ds: Dataset, frame: int) -> list[Dataset]:
     """Functional groups of a frame, its own before the shared ones; none in a classic image."""
     found = []
     own = ds.get("PerFrameFunctionalGroupsSequence")
@@ -185,7 +190,8 @@ def _groups(ds: Dataset, frame: int) -> list[Dataset]:
     return [*found, *(shared or [])]
 
 
-def _item(groups: list[Dataset], name: str) -> Dataset | None:
+def item_of(groups: list[Dataset], name: str) -> Dataset | None:
+    """First item of the named sequence in the first functional group that has it."""
     for group in groups:
         items = group.get(name)
         if items:
@@ -197,17 +203,17 @@ def _item(groups: list[Dataset], name: str) -> Dataset | None:
 Planes = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, tuple[float, float] | None]
 
 
-def _planes(ds: Dataset, groups: list[list[Dataset]]) -> Planes:
+def planes_of(ds: Dataset, groups: list[list[Dataset]]) -> Planes:
     """Positions (n, 3), orientations (n, 6) and pixel size, whichever way the file states them."""
     if str(ds.Modality) == "NM" and not groups[0]:
         return _detector_planes(ds, len(groups))
     positions, orientations = [], []
     for g in groups:
-        position = _floats(_item(g, "PlanePositionSequence"), "ImagePositionPatient", 3)
-        orientation = _floats(_item(g, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+        position = _floats(item_of(g, "PlanePositionSequence"), "ImagePositionPatient", 3)
+        orientation = _floats(item_of(g, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
         positions.append(position if g else _floats(ds, "ImagePositionPatient", 3))
         orientations.append(orientation if g else _floats(ds, "ImageOrientationPatient", 6))
-    measures = _item(groups[0], "PixelMeasuresSequence") if groups[0] else ds
+    measures = item_of(groups[0], "PixelMeasuresSequence") if groups[0] else ds
     stacked = len(groups) == 1 or bool(groups[0])
     return (
         _stacked(positions) if stacked else None,
@@ -238,7 +244,7 @@ def _detector_planes(ds: Dataset, frames: int) -> Planes:
     axes = next(
         (o for o in (_floats(d, "ImageOrientationPatient", 6) for d in places) if o is not None), None
     )
-    step = _number(ds, "SpacingBetweenSlices") or _number(ds, "SliceThickness")
+    step = number_of(ds, "SpacingBetweenSlices") or number_of(ds, "SliceThickness")
     if position is None or axes is None or (step is None and frames > 1):
         return None, None, _pixel(ds)
     vector = ds.get("SliceVector")

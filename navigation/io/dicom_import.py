@@ -16,10 +16,12 @@ from typing import Any
 
 from navigation.io.defects import Code, Defect
 from navigation.io.dicom_headers import UnreadableError
+from navigation.io.dicom_identity import Redactor, alias
+from navigation.io.dicom_outlines import Written, geometry_json, write_outlines
 from navigation.io.dicom_pixels import load_volume
 from navigation.io.dicom_series import Contents, Series, read_folder, series_of
-from navigation.io.nrrd import write_nrrd
-from navigation.volume import VoxelGrid
+from navigation.io.nrrd import fits_short, write_nrrd
+from navigation.io.studyfile import grid_from
 from tracking.errors import InputError
 from tracking.jsonfile import write_json
 
@@ -46,19 +48,55 @@ class Options:
 def import_folder(options: Options) -> dict[str, Any]:
     """Write the study into `options.out`, return study.json's content. Raises InputError with all defects."""
     contents = read_folder(Path(options.folder))
+    redactor = Redactor(word for h in contents.headers for word in h.patient.words)
     series = series_of(contents.headers)
     wanted = [s for s in series if not _stops(s, options)]
-    _refuse(options, contents, series, wanted)
-    written = []
-    for number, one in enumerate(wanted, start=1):
-        try:
-            written.append(_write_series(one, number, Path(options.out)))
-        except UnreadableError as fault:
-            raise InputError(f"{options.folder}: {Code.UNREADABLE}: {fault}") from None
+    try:
+        _refuse(options, contents, series, wanted)
+        entries = [_write_series(s, n, Path(options.out)) for n, s in enumerate(wanted, start=1)]
+    except UnreadableError as fault:
+        raise InputError(f"{options.folder}: {redactor.text(f'{Code.UNREADABLE}: {fault}')}") from None
+    except DefectiveError as fault:
+        raise InputError(f"{options.folder}: {redactor.text(str(fault))}") from None
+    homes = [
+        Written(s, e["id"], grid_from(e["geometry"]), e["usable"])
+        for s, e in zip(wanted, entries, strict=True)
+    ]
+    structures, broken = write_outlines(contents.outlines, homes, Path(options.out))
     left_out = [s for s in series if s not in wanted]
-    study = _study(written, wanted, left_out, contents, options)
-    write_json(Path(options.out) / "study.json", study)
-    return study
+    study = _study(entries, structures, wanted, left_out, contents)
+    study["structures_left_out"] = broken
+    content: dict[str, Any] = redactor.tree(study)
+    uids = _hide_uids(content, redactor)
+    content["patient"] = _patient(wanted, entries, uids, options)
+    write_json(Path(options.out) / "study.json", content)
+    return content
+
+
+class DefectiveError(Exception):
+    """The folder may not be imported; the text names every defect."""
+
+
+def _hide_uids(study: dict[str, Any], redactor: Redactor) -> dict[str, str]:
+    """Put other UIDs in the place of those that identify; returns them with what they stand for."""
+    used: dict[str, str] = {}
+    for entry in (*study["series"], *study["structures"]):
+        for key in ("study_uid", "series_uid", "frame_of_reference"):
+            uid = entry.get(key)
+            if uid is not None:
+                entry[key] = redactor.frame(uid) if key == "frame_of_reference" else alias(uid)
+                used[entry[key]] = uid
+    return {other: uid for other, uid in used.items() if other != uid}
+
+
+def _patient(
+    wanted: Sequence[Series], entries: Sequence[dict[str, Any]], uids: dict[str, str], options: Options
+) -> dict[str, Any]:
+    """The one table that tells of a person: who, and when."""
+    first = wanted[0].first
+    table = first.patient.as_json(options.identified, first.study_uid)
+    table["clocks"] = {e["id"]: s.clock.as_json() for s, e in zip(wanted, entries, strict=True)}
+    return table | ({"uids": uids} if options.identified else {})
 
 
 def _stops(series: Series, options: Options) -> bool:
@@ -68,7 +106,7 @@ def _stops(series: Series, options: Options) -> bool:
 
 
 def _refuse(options: Options, contents: Contents, series: Sequence[Series], wanted: Sequence[Series]) -> None:
-    """InputError that names every defect of the folder, unless it can be imported."""
+    """DefectiveError that names every defect of the folder, unless it can be imported."""
     complaints = [_unreadable(contents)] if contents.unreadable else []
     patients = {s.first.patient.id for s in wanted} - {""}
     if len(patients) > 1:
@@ -82,7 +120,7 @@ def _refuse(options: Options, contents: Contents, series: Sequence[Series], want
     if not series and not complaints:
         complaints.append(f"{Code.NOT_A_VOLUME}: no image series that forms a volume ({_kinds(contents)})")
     if complaints:
-        raise InputError(f"{options.folder}: {'; '.join(complaints)}")
+        raise DefectiveError("; ".join(complaints))
 
 
 def _kinds(contents: Contents) -> str:
@@ -110,7 +148,7 @@ def _write_series(series: Series, number: int, out: Path) -> dict[str, Any]:
     keys = {"modality": first.modality, "units": units}
     if first.facts.simulated:
         keys["simulation"] = "SIMULATION"
-    write_nrrd(out / name, volume, grid, keys)
+    write_nrrd(out / name, volume, grid, keys, stored="short" if fits_short(volume) else "float")
     tilted = any(d.code == Code.GANTRY_TILT for d in series.defects)
     return {
         "id": f"series-{number}",
@@ -122,20 +160,11 @@ def _write_series(series: Series, number: int, out: Path) -> dict[str, Any]:
         "patient_position": first.patient_position,
         "units": units,
         "slices": series.slices,
-        "geometry": _geometry(grid),
+        "geometry": geometry_json(grid),
         "remedies": [RESAMPLE_TILT] if tilted else [],
         **_defects(series.defects),
         **first.facts.as_json(),
-    }
-
-
-def _geometry(grid: VoxelGrid) -> dict[str, Any]:
-    return {
-        "frame": "LPS",
-        "origin_mm": grid.origin_mm.tolist(),
-        "spacing_mm": grid.spacing_mm.tolist(),
-        "size": list(grid.size),
-        "direction": grid.direction.tolist(),
+        "decay_reference_s": series.clock.after_acquisition_s(),
     }
 
 
@@ -148,19 +177,20 @@ def _defects(defects: Sequence[Defect]) -> dict[str, Any]:
 
 
 def _study(
-    written: list[dict[str, Any]],
+    entries: list[dict[str, Any]],
+    structures: list[dict[str, Any]],
     wanted: Sequence[Series],
     left_out: Sequence[Series],
     contents: Contents,
-    options: Options,
 ) -> dict[str, Any]:
-    """Content of study.json; whose study it is stands in `patient` and nowhere else."""
+    """Content of study.json; whose study it is comes into `patient` and stands nowhere else."""
     return {
         "format": STUDY_FORMAT,
         "simulated": any(s.first.facts.simulated for s in wanted),
-        "patient": wanted[0].first.patient.as_json(options.identified),
-        "series": written,
-        "defects": sorted({code for entry in written for code in entry["defects"]}),
+        "patient": {},
+        "series": entries,
+        "structures": structures,
+        "defects": sorted({code for entry in entries for code in entry["defects"]}),
         "left_out": [
             {"modality": s.first.modality, "slices": s.slices, **_defects(s.defects), "usable": False}
             for s in left_out

@@ -66,7 +66,7 @@ def _frames(header: FileHeader) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            stored = _stored(pydicom.dcmread(header.path, force=True))
+            stored = stored_values(pydicom.dcmread(header.path, force=True))
     except PARSER_FAULTS as fault:
         raise UnreadableError(f"{header.path.name}: {fault}") from None
     columns, rows = header.size
@@ -77,7 +77,8 @@ def _frames(header: FileHeader) -> NDArray[np.float64]:
     return np.asarray(stored.reshape(header.frames, rows, columns) * slope + intercept)
 
 
-def _stored(ds: Dataset) -> NDArray[np.generic]:
+def stored_values(ds: Dataset) -> NDArray[np.generic]:
+    """Decoded pixels as the file stores them, without a rescale line."""
     if "TransferSyntaxUID" not in ds.file_meta:
         ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     syntax = ds.file_meta.TransferSyntaxUID

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from navigation.io.clock import Clock
 from navigation.io.defects import Code, Defect
 from navigation.io.dicom_geometry import Proof, SlicePlanes, prove
 from navigation.io.dicom_headers import (
@@ -18,9 +19,12 @@ from navigation.io.dicom_headers import (
     is_dicom,
     read_header,
 )
+from navigation.io.dicom_times import clock_of
 
 # File names that claim to be DICOM: broken ones are named, not passed over.
 _SUFFIXES = (".dcm", ".dicom", ".ima")
+# Modalities whose files hold structures: no images, and not lost either.
+OUTLINES = ("RTSTRUCT", "SEG")
 # CT first: its frame of reference is the one the others are compared with.
 _ORDER = ("CT", "PT", "NM", "MR")
 # Pixel sizes of one series agree to this fraction: at 500 pixels a tenth of a millimetre.
@@ -34,6 +38,7 @@ class Contents:
     headers: tuple[FileHeader, ...]
     skipped: Counter[str]
     unreadable: tuple[tuple[Path, str], ...]
+    outlines: tuple[tuple[Path, str], ...] = ()  # RTSTRUCT and SEG files, with which of them they are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +64,11 @@ class Series:
         """Defects that forbid the import."""
         return tuple(d for d in self.defects if d.code.fatal)
 
+    @property
+    def clock(self) -> Clock:
+        """When it was acquired and to which moment its values are corrected."""
+        return clock_of([h.facts.times for h in self.headers], self.first.facts.decay_correction)
+
     def places(self) -> list[tuple[int, int]]:
         """(file, frame) of all frames, in the order in which the proof counts them."""
         return [(f, i) for f, h in enumerate(self.headers) for i in range(h.frames)]
@@ -69,6 +79,7 @@ def read_folder(folder: Path) -> Contents:
     headers: list[FileHeader] = []
     skipped: Counter[str] = Counter()
     unreadable: list[tuple[Path, str]] = []
+    outlines: list[tuple[Path, str]] = []
     for path in _files(folder):
         try:
             if is_dicom(path):
@@ -82,9 +93,11 @@ def read_folder(folder: Path) -> Contents:
             continue
         if isinstance(found, str):
             skipped[found] += 1
+            if found in OUTLINES:
+                outlines.append((path, found))
         else:
             headers.append(found)
-    return Contents(tuple(headers), skipped, tuple(unreadable))
+    return Contents(tuple(headers), skipped, tuple(unreadable), tuple(outlines))
 
 
 def _files(folder: Path) -> Iterator[Path]:

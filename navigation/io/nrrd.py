@@ -1,7 +1,7 @@
 """Volumes as NRRD files whose coordinates are those of the grid, as ITK reads them.
 
-Written: little-endian float32, gzip, `space: left-posterior-superior`, own fields as key:=value. The bytes
-are a function of the content alone. Format: http://teem.sourceforge.net/nrrd/format.html.
+Written: little-endian float32, int16 or uint8, gzip, `space: left-posterior-superior`, own fields as
+key:=value. The bytes are a function of the content alone. Format: http://teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations
@@ -70,15 +70,21 @@ class NrrdVolume:
     keys: dict[str, str]
 
 
-def write_nrrd(path: Path, array: ArrayLike, grid: VoxelGrid, keys: Mapping[str, str] | None = None) -> None:
-    """Write an array (nz, ny, nx) as float32; the file appears whole or not at all.
+def write_nrrd(
+    path: Path,
+    array: ArrayLike,
+    grid: VoxelGrid,
+    keys: Mapping[str, str] | None = None,
+    stored: str = "float",
+) -> None:
+    """Write an array (nz, ny, nx) as float32, or `stored` as "short" or "uchar"; it appears whole or not at all.
 
-    Raises ValueError if the shape is not the grid's or a key cannot be written.
+    Raises ValueError if the shape is not the grid's, a key cannot be written, or values do not fit the type.
     """
-    values = np.ascontiguousarray(array, dtype="<f4")
+    values = _as_stored(np.asarray(array), stored)
     if values.shape != grid.shape:
         raise ValueError(f"array {values.shape} does not fit the grid {grid.shape}")
-    header = _header(grid, keys or {})
+    header = _header(grid, keys or {}, stored)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -112,11 +118,29 @@ def _vector(values: ArrayLike) -> str:
     return "(" + ",".join(repr(float(v)) for v in np.asarray(values)) + ")"
 
 
-def _header(grid: VoxelGrid, keys: Mapping[str, str]) -> bytes:
+def fits_short(array: NDArray[np.generic]) -> bool:
+    """Whether all values are whole and within 16 bits, so that a volume can be stored in half the space."""
+    limits = np.iinfo(np.int16)
+    for plane in array:
+        low, high = float(plane.min()), float(plane.max())
+        if not (limits.min <= low and high <= limits.max) or not np.array_equal(plane, np.rint(plane)):
+            return False
+    return True
+
+
+def _as_stored(array: NDArray[np.generic], stored: str) -> NDArray[np.generic]:
+    kind = np.dtype(_TYPES[stored]).newbyteorder("<")
+    values = np.ascontiguousarray(array, dtype=kind)
+    if stored != "float" and not np.array_equal(values, array):
+        raise ValueError(f"values do not fit the type {stored}")
+    return values
+
+
+def _header(grid: VoxelGrid, keys: Mapping[str, str], stored: str) -> bytes:
     columns = (grid.direction * grid.spacing_mm).T
     lines = [
         "NRRD0005",
-        "type: float",
+        f"type: {stored}",
         "dimension: 3",
         "space: left-posterior-superior",
         "sizes: " + " ".join(str(n) for n in grid.size),
@@ -135,7 +159,7 @@ def _header(grid: VoxelGrid, keys: Mapping[str, str]) -> bytes:
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def _write_gzip(file: BinaryIO, values: NDArray[np.float32]) -> None:
+def _write_gzip(file: BinaryIO, values: NDArray[np.generic]) -> None:
     packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WRAPPER)
     data = values.reshape(-1).view(np.uint8).data
     for start in range(0, len(data), _CHUNK_BYTES):

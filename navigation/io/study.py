@@ -13,43 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from navigation.io.nrrd import read_nrrd
-from navigation.volume import VoxelGrid
+from navigation.io.studyfile import StudySeries, StudyStructure, series_from, structure_from
 from tracking.errors import InputError, SurroundingsError
 from tracking.jsonfile import prepare_out, read_json
 
 # A study of 500 slices takes some ten seconds; what takes longer than this does not end.
 TIME_LIMIT_S = 60.0
+__all__ = ["Study", "StudySeries", "StudyStructure", "import_study", "load_study"]
 _CHILD = "from navigation.io.dicom_import import main; main()"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StudySeries:
-    """One imported series: its grid in LPS millimetres, and the volume on demand.
-
-    `usable` is False while the series has no frame of reference in common with the study's first one.
-    """
-
-    id: str
-    file: Path
-    modality: str
-    units: str
-    frame_of_reference: str | None
-    grid: VoxelGrid
-    defects: tuple[str, ...]
-    usable: bool
-    simulated: bool
-    facts: dict[str, Any]  # the whole entry of study.json
-
-    def volume(self) -> NDArray[np.float32]:
-        """Values (nz, ny, nx) in `units`. Raises InputError if the file does not fit study.json."""
-        loaded = read_nrrd(self.file)
-        if loaded.grid.size != self.grid.size or not np.allclose(loaded.grid.matrix, self.grid.matrix):
-            raise InputError(f"{self.file}: its geometry is not that of study.json")
-        return loaded.array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +31,7 @@ class Study:
     series: tuple[StudySeries, ...]
     patient: dict[str, Any]
     simulated: bool
+    structures: tuple[StudyStructure, ...] = ()
 
     @property
     def ct(self) -> StudySeries | None:
@@ -140,32 +112,11 @@ def load_study(path: Path) -> Study:
     entries = content.get("series")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{file}, series: is missing or empty")
-    series = tuple(_series(entry, file, number) for number, entry in enumerate(entries, start=1))
-    return Study(file.parent, series, dict(content.get("patient") or {}), content.get("simulated") is True)
-
-
-def _series(entry: Any, file: Path, number: int) -> StudySeries:
-    try:
-        geometry = entry["geometry"]
-        size = tuple(int(n) for n in geometry["size"])
-        grid = VoxelGrid(
-            np.asarray(geometry["origin_mm"], dtype=np.float64).reshape(3),
-            np.asarray(geometry["spacing_mm"], dtype=np.float64).reshape(3),
-            (size[0], size[1], size[2]),
-            np.asarray(geometry["direction"], dtype=np.float64).reshape(3, 3),
-        )
-        name = Path(str(entry["file"])).name
-        return StudySeries(
-            id=str(entry["id"]),
-            file=file.parent / name,
-            modality=str(entry["modality"]),
-            units=str(entry["units"]),
-            frame_of_reference=entry.get("frame_of_reference"),
-            grid=grid,
-            defects=tuple(entry.get("defects", ())),
-            usable=entry.get("usable") is True,
-            simulated=entry.get("simulated") is True,
-            facts=dict(entry),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as fault:
-        raise InputError(f"{file}, series {number}: {fault} is missing or wrong") from None
+    patient = dict(content.get("patient") or {})
+    clocks = patient.get("clocks")
+    series = tuple(series_from(entry, file, number, clocks) for number, entry in enumerate(entries, start=1))
+    drawn = content.get("structures") or []
+    if not isinstance(drawn, list):
+        raise InputError(f"{file}, structures: is no list")
+    structures = tuple(structure_from(entry, file, number) for number, entry in enumerate(drawn, start=1))
+    return Study(file.parent, series, patient, content.get("simulated") is True, structures)

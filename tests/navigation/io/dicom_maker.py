@@ -139,3 +139,89 @@ def enhanced_ct(volume: np.ndarray, step_mm: float) -> Dataset:
     ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
     set_pixels(ds, volume.astype(np.int16))
     return ds
+
+
+def contours(
+    ds: Dataset, number: int, polygons: list[np.ndarray], kinds: str | list[str] = "CLOSED_PLANAR"
+) -> None:
+    """Give a region of interest its polygons (n, 3)."""
+    items = []
+    for n, points in enumerate(polygons):
+        item = Dataset()
+        item.ContourGeometricType = kinds if isinstance(kinds, str) else kinds[n]
+        item.NumberOfContourPoints = len(points)
+        item.ContourData = [f"{v:.6g}" for v in points.ravel()]
+        items.append(item)
+    drawn = Dataset()
+    drawn.ReferencedROINumber, drawn.ContourSequence = number, Sequence(items)
+    ds.ROIContourSequence.append(drawn)
+
+
+def structure_set(names: list[str], frame: str = FRAME_UID, series: str | None = "a") -> Dataset:
+    """An RTSTRUCT with regions of interest that have no contours yet, drawn on a series."""
+    ds = base("RTSTRUCT", "1.2.840.10008.5.1.4.1.1.481.3", "rt", 1)
+    del ds.FrameOfReferenceUID, ds.ImageType, ds.PatientPosition
+    items = []
+    for number, name in enumerate(names, start=1):
+        item = Dataset()
+        item.ROINumber, item.ROIName, item.ReferencedFrameOfReferenceUID = number, name, frame
+        items.append(item)
+    ds.StructureSetROISequence = Sequence(items)
+    ds.ROIContourSequence = Sequence([])
+    of_frame, of_study, of_series = Dataset(), Dataset(), Dataset()
+    of_series.SeriesInstanceUID = series_uid(series or "none")
+    of_study.RTReferencedSeriesSequence = Sequence([of_series])
+    of_frame.FrameOfReferenceUID, of_frame.RTReferencedStudySequence = frame, Sequence([of_study])
+    ds.ReferencedFrameOfReferenceSequence = Sequence([of_frame])
+    return ds
+
+
+def segmentation(
+    masks: list[np.ndarray],
+    positions: list[np.ndarray],
+    owners: list[int],
+    *,
+    pixel_mm: tuple[float, float] = (1.0, 1.0),
+    axes: np.ndarray | None = None,
+    step_mm: float = 2.0,
+    fractional: bool = False,
+    frame: str = FRAME_UID,
+) -> Dataset:
+    """A SEG of frames (ny, nx), each at its place and of one segment."""
+    ds = base("SEG", "1.2.840.10008.5.1.4.1.1.66.4", "seg", 1)
+    ds.FrameOfReferenceUID, ds.NumberOfFrames = frame, len(masks)
+    ds.ImageType = ["DERIVED", "PRIMARY"]
+    directions = np.eye(3) if axes is None else axes
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [float(v) for v in (*directions[:, 0], *directions[:, 1])]
+    measures.PixelSpacing, measures.SpacingBetweenSlices = [pixel_mm[1], pixel_mm[0]], step_mm
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames, segments = [], []
+    for position, owner in zip(positions, owners, strict=True):
+        item, place, of_segment = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [float(v) for v in position]
+        of_segment.ReferencedSegmentNumber = owner
+        item.PlanePositionSequence = Sequence([place])
+        item.SegmentIdentificationSequence = Sequence([of_segment])
+        frames.append(item)
+    for owner in sorted(set(owners)):
+        segment = Dataset()
+        segment.SegmentNumber, segment.SegmentLabel = owner, f"segment {owner}"
+        segments.append(segment)
+    ds.PerFrameFunctionalGroupsSequence, ds.SegmentSequence = Sequence(frames), Sequence(segments)
+    stored = np.stack(masks).astype(np.uint8)
+    ds.Rows, ds.Columns = stored.shape[-2:]
+    ds.PixelRepresentation = 0
+    if fractional:
+        ds.SegmentationType, ds.SegmentationFractionalType = "FRACTIONAL", "OCCUPANCY"
+        ds.MaximumFractionalValue = 100
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+        ds.PixelData = stored.tobytes() + b"\0" * (stored.size % 2)
+    else:
+        ds.SegmentationType = "BINARY"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
+        packed = np.packbits(stored.ravel(), bitorder="little").tobytes()
+        ds.PixelData = packed + b"\0" * (len(packed) % 2)
+    return ds

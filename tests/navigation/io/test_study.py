@@ -11,7 +11,7 @@ import SimpleITK
 
 from navigation.cli.main import run
 from navigation.io import study as study_module
-from navigation.io.dicom_facts import identity_hash
+from navigation.io.dicom_identity import identity_hash
 from navigation.io.study import import_study, load_study
 from tests.navigation.io import dicom_maker as maker
 from tracking.errors import InputError
@@ -89,7 +89,10 @@ def test_identity_is_kept_in_one_place_when_asked_for(tmp_path: Path) -> None:
     planted = plant_identity(tmp_path / "dicom")
     import_study(tmp_path / "dicom", tmp_path / "study", identified=True)
     content = json.loads((tmp_path / "study" / "study.json").read_text())
-    assert content.pop("patient") == {
+    patient = content.pop("patient")
+    assert set(patient.pop("uids").values()) == {maker.STUDY_UID, maker.series_uid("a")}
+    assert list(patient.pop("clocks")) == ["series-1"]
+    assert patient == {
         "identified": True,
         "id": "ID-77341",
         "name": "Zwierzyna^Quirin",
