@@ -24,8 +24,8 @@ _LOOK_S = 0.05
 BEAT_S = 0.2
 # Whatever it sends: no retrieval takes longer.
 LONGEST_S = 4 * 3600.0
-# What a peer may need to answer that it has stopped.
-LEAVE_S = 2.0
+# What a peer may need to stop sending, and then to close the connection.
+CANCEL_S, LEAVE_S = 0.5, 2.0
 
 
 class Watch:

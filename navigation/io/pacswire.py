@@ -9,6 +9,7 @@ import errno
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from navigation.io import pacscontexts
 from navigation.io.dicom_headers import PARSER_FAULTS
 from navigation.io.pacssettings import Peer
 from navigation.io.pacsstore import OUT_OF_RESOURCES, Intake
-from navigation.io.pacswatch import LEAVE_S, LastFault, Watch, cause
+from navigation.io.pacswatch import CANCEL_S, LEAVE_S, LastFault, Watch, cause
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
@@ -189,9 +190,17 @@ class Conversation:
         with suppress(ValueError, RuntimeError, OSError):
             if self.asked is not None:
                 association.send_c_cancel(_MESSAGE_ID, query_model=self.asked)
+                self._await_end_of_question()
         association.abort(block=False)
         end = time.monotonic() + LEAVE_S
         while association.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def _await_end_of_question(self) -> None:
+        """Give the peer a moment to end on its own, where another thread would hear of it."""
+        end = time.monotonic() + CANCEL_S
+        elsewhere = threading.current_thread() is not threading.main_thread()
+        while elsewhere and self.asked is not None and time.monotonic() < end:
             time.sleep(0.01)
 
     def close(self) -> None:

@@ -107,25 +107,21 @@ def test_what_is_found_is_got_and_imported_as_from_the_files(room: Room, tmp_pat
     assert found["StudyInstanceUID"] == uid_of(room.files)
     assert found["ModalitiesInStudy"].split("\\") == ["CT", "NM"]
 
-    kept, study = tmp_path / "dicom", tmp_path / "study"
-    answer = room.pacs("get", found["StudyInstanceUID"], "--study", study, "--keep-dicom", kept)
-    assert (answer["code"], answer["err"]) == (0, "")
-    assert answer["out"].startswith(f"{SLICES + 1} files in 2 series (CT {SLICES}, NM 1)\n")
+    kept = tmp_path / "dicom"
+    answer = room.pacs("get", found["StudyInstanceUID"], "--out", kept)
+    assert answer == {"code": 0, "out": f"{SLICES + 1} files in 2 series (CT {SLICES}, NM 1)\n", "err": ""}
     # Nothing of the wire in a name, nothing open to others, nothing half-done left.
     assert kept.stat().st_mode & 0o777 == 0o700
     assert all(len(p.stem) == 32 and p.suffix == ".dcm" for p in kept.iterdir())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["dicom", "found.json", "study"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dicom", "found.json"]
 
-    direct = tmp_path / "direct"
-    expected = import_study(room.files, direct)
-    assert json.loads((study / "study.json").read_text(encoding="utf-8")) == json.loads(
-        (direct / "study.json").read_text(encoding="utf-8")
-    )
+    expected = import_study(room.files, tmp_path / "direct")
+    assert import_study(kept, tmp_path / "study") == expected
     for entry in expected["series"]:
-        assert (study / entry["file"]).read_bytes() == (direct / entry["file"]).read_bytes()
-    assert import_study(kept, tmp_path / "again") == expected
-    ours, theirs = load_study(study).series[0].volume(), load_study(direct).series[0].volume()
-    assert ours.tobytes() == theirs.tobytes() and ours.std() > 0.0
+        ours, theirs = (tmp_path / name / entry["file"] for name in ("study", "direct"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    voxels = load_study(tmp_path / "study").series[0].volume()
+    assert voxels.shape[0] == SLICES and voxels.std() > 0.0
 
 
 def test_one_series_is_got_and_its_files_are_gone_after_the_import(room: Room, tmp_path: Path) -> None:
@@ -138,10 +134,6 @@ def test_one_series_is_got_and_its_files_are_gone_after_the_import(room: Room, t
 
 
 REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
-    "no such study": (
-        lambda uid: ["get", "1.2.3.4", "--out", "x"],
-        "has no such study",
-    ),
     "no such series": (
         lambda uid: ["get", uid, "--series", "1.2.3.4", "--out", "x"],
         "does not have 1 of the series asked for in this study (others: 1 CT, 1 NM)",
@@ -150,7 +142,6 @@ REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
         lambda uid: ["get", uid, "--modality", "PT", "--study", "x"],
         "does not have series of PT in this study (others: 1 CT, 1 NM)",
     ),
-    "nobody of that number": (lambda uid: ["find", "--patient-id", "nobody"], ": no studies found"),
     "not on that day": (
         lambda uid: ["find", "--patient-id", "SIM-*", "--since", "2027-01-01"],
         ": no studies found",
@@ -175,11 +166,6 @@ def test_a_title_orthanc_does_not_know_is_refused(room: Room) -> None:
     assert answer["err"] == (
         f"gammanav: ANOTHER at 127.0.0.1:{PORT} refuses the association of GAMMANAV"
         " (called ae title not recognised)\n"
-    )
-    closed = room.pacs("echo", "--port", "104")
-    assert (closed["code"], closed["err"]) == (
-        2,
-        f"gammanav: {AET} at 127.0.0.1:104 cannot be reached: connection refused\n",
     )
 
 

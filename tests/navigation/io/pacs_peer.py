@@ -79,12 +79,12 @@ def getting(images: Sequence[Dataset], promised: int | None = None) -> Any:
 
 
 @contextmanager
-def served(*handlers: Any, get: bool = True, roles: bool = True, tls: Any = None) -> Iterator[int]:
-    """The port of a PACS with these handlers; without `get` or without `roles` it offers less."""
+def served(*handlers: Any, roles: bool = True, tls: Any = None) -> Iterator[int]:
+    """The port of a PACS with these handlers; without `roles` it sends nothing."""
     entity = AE(ae_title=TITLE)
     entity.require_called_aet = True
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = 20.0
-    for uid in (VERIFICATION, FIND, *([GET] if get else [])):
+    for uid in (VERIFICATION, FIND, GET):
         entity.add_supported_context(uid)
     entity.add_supported_context(CT, scu_role=roles, scp_role=roles)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers), ssl_context=tls)
