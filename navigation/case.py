@@ -135,6 +135,11 @@ def read_case(path: Path) -> Settings:
     )
 
 
+def study_of(path: Path) -> Path | None:
+    """The study folder that a case file names, None where it names none or is gone since (as when resuming)."""
+    return _file(read_toml(path), "study", path) if path.is_file() else None
+
+
 def _study(found: Mapping[str, Any], path: Path) -> StudyModel | None:
     """The study that the case names. Raises InputError, and GateRefusedError for one of another nuclide."""
     folder = _file(found, "study", path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ MAP_S = 0.2
 DEVICE_FAULT = 2
 # Colour by confidence, read from 2 m away; never green.
 COLOURS = {"ok": (255, 140, 0, 255), "limited": (255, 215, 90, 255), "unusable": (150, 150, 150, 255)}
+# Targets are what the study asks for, not what the counts show: another colour than any focus.
+TARGET_COLOUR = (80, 200, 255, 255)
 
 
 class Publisher:
@@ -72,6 +75,11 @@ class Publisher:
         if self._thread.is_alive():
             self._thread.join()
         self.server.stop()
+
+    def push(self, messages: Iterable[Message]) -> None:
+        """Send messages that belong to no snapshot, such as the study; who connects later gets them, too."""
+        for message in messages:
+            self._send(message)
 
     def show(self, snapshot: Snapshot) -> None:
         """Hand in a snapshot; one that was not published yet is forgotten."""
@@ -215,9 +223,23 @@ def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
     ]
     return [
         transform_message(names.REFERENCE_TO_RAS, registration.matrix, snapshot.t_s, bridge),
+        *_targets(snapshot),
         *texts,
         _engine_status(snapshot),
     ]
+
+
+def _targets(snapshot: Snapshot) -> list[Message]:
+    """The target list as points in Reference; those that nothing places are left out."""
+    points = []
+    for target in snapshot.targets:
+        if target.position_mm is None or target.covariance_mm2 is None:
+            continue
+        x, y, z = (float(v) for v in target.position_mm)
+        label = target.name if target.end is None else f"{target.name} ({target.end.outcome})"
+        diameter = 2.0 * float(np.sqrt(np.linalg.eigvalsh(target.covariance_mm2)[-1]))
+        points.append(Point(label, (x, y, z), target.origin, TARGET_COLOUR, diameter, ""))
+    return [point_message(names.TARGETS, points, snapshot.t_s, common(snapshot))] if snapshot.targets else []
 
 
 def _engine_status(snapshot: Snapshot) -> Message:

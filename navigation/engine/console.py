@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from calibration.daily.background import DEFAULT_SECONDS, KINDS, ROOM
-from navigation.case import read_case
+from navigation.case import read_case, study_of
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.contamination import background_words
 from navigation.engine.jobs import Outcome
@@ -37,7 +37,10 @@ CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
 Say = Callable[[str], None]
 
 
-WORDS = "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, targets, target, status, quit"
+WORDS = (
+    "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, "
+    "targets, target, push, status, quit"
+)
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
 
@@ -45,9 +48,10 @@ BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
 class Console:
     """Turns words into commands of a running case."""
 
-    def __init__(self, case: LiveCase, say: Say) -> None:
+    def __init__(self, case: LiveCase, say: Say, study: Path | None = None) -> None:
         self.case = case
         self.say = say
+        self.study = study  # the folder that the case names
         self._scans = len(case.session.scans)
 
     def obey(self, line: str) -> bool:
@@ -78,6 +82,7 @@ class Console:
             "explain": self._explain,
             "targets": self._targets,
             "target": self._targets,
+            "push": self._push,
             "status": lambda _: self._status(),
         }
         if name not in answers:
@@ -157,6 +162,17 @@ class Console:
         tool, content = divot_of(rest)
         self._do("start", mode=DIVOT, tool=tool, **content)
         return f"put the {tool.lower()}'s tip into the divot, tilt it to all sides by 20 degrees, then `stop`"
+
+    def _push(self, rest: list[str]) -> str:
+        """Send a study's images and its skin to all viewers; by default that of the case."""
+        from navigation.studypublish import study_messages
+
+        folder = Path(" ".join(rest)) if rest else self.study
+        if folder is None:
+            raise InputError("the case names no study; expected `push FOLDER`")
+        messages = study_messages(folder, self.case.engine.clock())
+        self.case.publisher.push(messages)
+        return f"sent to viewers: {', '.join(m.device for m in messages)}"
 
     def _targets(self, rest: list[str]) -> str:
         """The list, or one more target or end in it."""
@@ -245,7 +261,7 @@ def run_console(
         silent = case.engine.wait_connected(wait_s)
         if silent is None:
             try:
-                _converse(case, headless, say)
+                _converse(case, headless, say, study_of(path))
             finally:
                 case.engine.finish_deferred(ANSWER_S)
                 names = write_results(case.session, case.engine.outcomes, out)
@@ -282,9 +298,9 @@ def _forget(record: Path) -> None:
         record.parent.rmdir()
 
 
-def _converse(case: LiveCase, headless: bool, say: Say) -> None:
+def _converse(case: LiveCase, headless: bool, say: Say, study: Path | None) -> None:
     say(f"connected; publishing on port {case.publisher.server.port}; research use only{unchecked(case)}")
-    console, ended = Console(case, say), threading.Event()
+    console, ended = Console(case, say, study), threading.Event()
     with _until_signal(ended), _window(headless, case.publisher.server.port):
         listener = threading.Thread(target=_listen, args=(console, ended), daemon=True)
         listener.start()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from navigation.engine.snapshot import Snapshot
+from navigation.engine.snapshot import ShiftState, Snapshot
+from navigation.engine.targetdesk import TargetState
 from navigation.results import bed_content, spot_content
 from navigation.volume import Spot
 
@@ -40,6 +41,9 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
         "background": _clean(asdict(snapshot.background)),
         "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
+        "study_id": snapshot.study_id,
+        "targets": [_target(t) for t in snapshot.targets],
+        "shift": None if snapshot.shift is None else _shift(snapshot.shift),
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
         "hints": list(snapshot.hints),
@@ -82,6 +86,35 @@ def map_calibration(snapshot: Snapshot) -> dict[str, str]:
 
 def _head(snapshot: Snapshot) -> dict[str, Any]:
     return {"snapshot": snapshot.id, "t_s": snapshot.t_s, "simulated": snapshot.simulated}
+
+
+def _target(target: TargetState) -> dict[str, Any]:
+    found: dict[str, Any] = _clean(
+        {
+            "name": target.name,
+            "position_mm": target.position_mm,
+            "origin": target.origin,
+            "expected_kbq": target.expected_kbq,
+            "label": target.label,
+            "outcome": "open" if target.end is None else target.end.outcome,
+        }
+    )
+    return found
+
+
+def _shift(shift: ShiftState) -> dict[str, Any]:
+    found: dict[str, Any] = _clean(
+        {
+            "scan": shift.scan,
+            "registration_id": shift.registration,
+            "alarm": shift.alarm,
+            "words": shift.words,
+            "shift_mm": shift.length_mm,
+            "shift_ci95_mm": shift.ci95_mm,
+            "T_seen_believed": shift.T_seen_believed,
+        }
+    )
+    return found
 
 
 def _map(snapshot: Snapshot) -> dict[str, Any] | None:
