@@ -78,6 +78,11 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, [cell.strip() for cell in next(csv.reader(io.StringIO(line)))]
 
 
+def table_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of the rows of a table, without empty lines and comments. Raises InputError."""
+    return list(_rows(_text(path)))
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)

@@ -1,51 +1,85 @@
 """Rigid registration of matched landmarks, with the reasons why it may not be used.
 
-Least squares without scale, reflections excluded (Umeyama 1991, doi:10.1109/34.88573); predicted target
-registration error after Fitzpatrick, West and Maurer 1998, doi:10.1109/42.736021. Lengths mm.
+The fit is `navigation.registration.rigid`, what it may be wrong by at a target `targeterror`, which landmark is bad
+`residuals`, and what else the lists could mean `doubts`. Lengths mm.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Three points determine a rotation, none is left to check it.
-MIN_PAIRS = 3
+from navigation.registration.doubts import (
+    ORDER_BY_CHANCE,
+    Alternatives,
+    Mirror,
+    alternatives,
+    coplanar,
+    mirror,
+    scale_doubt,
+    too_large,
+    unit_doubts,
+)
+from navigation.registration.evidence import Evidence
+from navigation.registration.residuals import (
+    MIN_PAIRS,
+    MIN_SPREAD_RATIO,
+    ResidualTest,
+    judged_residuals,
+    leave_one_out,
+    suggestion,
+)
+from navigation.registration.rigid import (
+    PointErrors,
+    RigidFit,
+    fit_rigid,
+    fit_with_errors,
+    pair_weights,
+    spread_ratios,
+)
+from navigation.registration.targeterror import (
+    FitError,
+    FleBelief,
+    TargetError,
+    fit_error,
+    predicted_tre,
+    target_covariance,
+    target_error,
+)
+
+__all__ = [
+    "MAX_FRE_MM",
+    "MIN_PAIRS",
+    "MIN_SPREAD_RATIO",
+    "FitError",
+    "FleBelief",
+    "LandmarkRegistration",
+    "PointErrors",
+    "RigidFit",
+    "fit_rigid",
+    "leave_one_out",
+    "predicted_tre",
+    "register_landmarks",
+    "registration_id",
+    "spread_ratios",
+    "target_covariance",
+    "target_error",
+]
+
+Array = NDArray[np.float64]
+
 # Skin landmarks touched with a stylus give 2 to 5 mm; beyond that a pair is wrong.
 MAX_FRE_MM = 5.0
-# Second over first spread of the landmarks: below it the rotation about their line rests on noise.
-MIN_SPREAD_RATIO = 0.05
-# Third over first spread: below it a mirrored set fits as well as the right one.
-COPLANAR_RATIO = 0.05
-# Another reading of the landmarks (mirrored, two exchanged) is believed when it at least halves the FRE.
-BETTER_FIT = 0.5
-# Below this FRE there is nothing to explain by an error of that kind: trackers and touch give as much.
-UNSUSPECTED_FRE_MM = 1.0
-# Other assignments that fit this well are a symmetry: exchanged landmarks would not be noticed.
-SYMMETRIC_FRE_MM = 3.0
 # A landmark that the others miss by more than this is no proof of the registration.
 LARGEST_LEAVE_ONE_OUT_MM = 10.0
-# All assignments of six landmarks are 720; beyond that only exchanged pairs are tried.
-MOST_PERMUTED = 6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RigidFit:
-    """`matrix` (4, 4) maps moving to fixed; `residuals_mm` (n,) distances; `fre_mm` their RMS."""
-
-    matrix: NDArray[np.float64]
-    residuals_mm: NDArray[np.float64]
-
-    @property
-    def fre_mm(self) -> float:
-        """Fiducial registration error: root mean square distance."""
-        return float(np.sqrt((self.residuals_mm**2).mean()))
+# Farther from the landmarks than this nothing was measured: the prediction is that of a lever.
+FAR_TARGET_MM = 300.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,40 +87,77 @@ class LandmarkRegistration:
     """A fit with its doubts: `reasons` refuse it, `warnings` do not.
 
     `leave_one_out_mm` (n,): error at each landmark of the fit to the others, NaN where they do not suffice;
-    `targets_mm` (k, 3) in the moving frame with the predicted RMS error `tre_mm` (k,).
+    `targets_mm` (k, 3) in the moving frame with the predicted RMS error `tre_mm` (k,) and all else in `at_targets`.
     """
 
     fit: RigidFit | None
     labels: tuple[str, ...] | None
-    leave_one_out_mm: NDArray[np.float64]
-    targets_mm: NDArray[np.float64]
-    tre_mm: NDArray[np.float64]
+    leave_one_out_mm: Array
+    targets_mm: Array
+    tre_mm: Array
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    error: FitError | None = None
+    at_targets: tuple[TargetError, ...] = ()
+    at_centre: TargetError | None = None
+    tests: ResidualTest | None = None
+    weights: Array = field(default_factory=lambda: np.zeros(0))
+    others: Alternatives = field(default_factory=Alternatives)
+    touch_again: dict[str, Any] | None = None
 
     @property
     def accepted(self) -> bool:
         """No gate refuses it."""
         return not self.reasons
 
+    @property
+    def names(self) -> list[str]:
+        """The labels, else the numbers of the pairs from 1."""
+        return _names(self.labels, len(self.leave_one_out_mm))
+
     def as_json(self) -> dict[str, Any]:
         """The content of reg.json; unknown is None."""
-        fit = self.fit
+        fit, tests = self.fit, self.tests
         return {
+            "method": "points",
             "T_target_source": None if fit is None else fit.matrix.tolist(),
             "id": None if fit is None else registration_id(fit.matrix),
+            "tre_mm": self._targets_json(),
             "fre_mm": None if fit is None else fit.fre_mm,
             "residuals_mm": [] if fit is None else fit.residuals_mm.tolist(),
-            "leave_one_out_mm": [None if np.isnan(v) else float(v) for v in self.leave_one_out_mm],
+            "residuals_normalised": [] if tests is None else _known(tests.normalised),
+            "residuals_chance": [] if tests is None else _known(tests.chance),
+            "leave_one_out_mm": _known(self.leave_one_out_mm),
+            "touch_again": self.touch_again,
             "labels": None if self.labels is None else list(self.labels),
-            "tre_mm": {
-                "targets": self.targets_mm.tolist(),
-                "predicted": [None if np.isnan(v) else float(v) for v in self.tre_mm],
-            },
+            "weights": self.weights.tolist(),
+            "fle_mm": None if self.error is None else self.error.as_json(),
+            "ambiguity": None if fit is None else self.others.as_json(self.names),
             "accepted": self.accepted,
             "reasons": list(self.reasons),
             "warnings": list(self.warnings),
         }
+
+    def _targets_json(self) -> dict[str, Any]:
+        """Predicted RMS error, 95 % bound and covariance at the targets and at the landmarks' centre."""
+        there, centre = self.at_targets, self.at_centre
+        unknown = [None] * len(self.targets_mm)
+        return {
+            "targets": self.targets_mm.tolist(),
+            "predicted": _known(self.tre_mm),
+            "bound95": [t.bound95_mm for t in there] or unknown,
+            "covariance_mm2": [t.covariance_mm2.tolist() for t in there] or unknown,
+            "largest_along": [t.direction.tolist() for t in there] or unknown,
+            "centre": None if centre is None else {"predicted": centre.rms_mm, "bound95": centre.bound95_mm},
+        }
+
+
+def _known(values: Array) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _names(labels: tuple[str, ...] | None, n: int) -> list[str]:
+    return [str(i + 1) for i in range(n)] if labels is None else list(labels)
 
 
 def registration_id(matrix: NDArray[np.float64]) -> str:
@@ -95,30 +166,21 @@ def registration_id(matrix: NDArray[np.float64]) -> str:
     return hashlib.sha256(rounded.astype("<f8").tobytes()).hexdigest()[:12]
 
 
-def fit_rigid(fixed_mm: ArrayLike, moving_mm: ArrayLike, mirrored: bool = False) -> RigidFit:
-    """Best rotation and translation of moving (n, 3) onto fixed (n, 3); the best reflection if mirrored."""
-    fixed, moving = np.asarray(fixed_mm, dtype=np.float64), np.asarray(moving_mm, dtype=np.float64)
-    centre_fixed, centre_moving = fixed.mean(axis=0), moving.mean(axis=0)
-    u, _, vt = np.linalg.svd((fixed - centre_fixed).T @ (moving - centre_moving))
-    wanted = -1.0 if mirrored else 1.0
-    last = wanted * np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    rotation = (u * [1.0, 1.0, last]) @ vt
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = centre_fixed - rotation @ centre_moving
-    residuals = fixed - (moving @ rotation.T + matrix[:3, 3])
-    return RigidFit(matrix, np.linalg.norm(residuals, axis=1))
-
-
 def register_landmarks(
     fixed_mm: ArrayLike,
     moving_mm: ArrayLike,
     labels: Sequence[str] | None = None,
     targets_mm: ArrayLike | None = None,
     max_fre_mm: float = MAX_FRE_MM,
+    *,
+    errors: PointErrors | None = None,
+    belief: FleBelief | None = None,
+    certain: bool | None = None,
 ) -> LandmarkRegistration:
     """Register pairs (n, 3): the transform maps moving into fixed, targets (k, 3) are given in moving.
 
+    `errors` are the points' own covariances up to a factor, `belief` what is known of their size over all pairs;
+    `certain` says that which point belongs to which is known otherwise than by their order (default: by labels).
     Raises ValueError when the two lists differ in length.
     """
     fixed, moving = np.asarray(fixed_mm, dtype=np.float64), np.asarray(moving_mm, dtype=np.float64)
@@ -128,141 +190,129 @@ def register_landmarks(
     names = None if labels is None else tuple(labels)
     unknown = np.full(len(targets), np.nan)
     refused = LandmarkRegistration(None, names, np.full(len(fixed), np.nan), targets, unknown)
+    unfit = _undetermined(fixed, moving)
+    if unfit is not None:
+        return replace(refused, reasons=(unfit,))
+    fit = fit_with_errors(fixed, moving, errors)
+    known = names is not None if certain is None else certain
+    return _judged(replace(refused, fit=fit), fit, fixed, moving, errors, belief, known, max_fre_mm)
+
+
+def _undetermined(fixed: Array, moving: Array) -> str | None:
+    """Why these pairs determine no transform."""
     if len(fixed) < MIN_PAIRS:
-        reason = f"{len(fixed)} pairs of landmarks, at least {MIN_PAIRS} needed"
-        return replace(refused, reasons=(reason,))
+        return f"{len(fixed)} pairs of landmarks, at least {MIN_PAIRS} needed"
     if min(spread_ratios(fixed)[0], spread_ratios(moving)[0]) < MIN_SPREAD_RATIO:
-        return replace(
-            refused, reasons=("the landmarks lie on a line: the rotation about it is not determined",)
-        )
-    fit = fit_rigid(fixed, moving)
-    left_out = leave_one_out(fixed, moving)
-    return LandmarkRegistration(
-        fit,
-        names,
-        left_out,
-        targets,
-        predicted_tre(moving, targets, fit.fre_mm),
-        _reasons(fixed, moving, fit, names, max_fre_mm),
-        _warnings(fixed, moving, left_out),
+        return "the landmarks lie on a line: the rotation about it is not determined"
+    return None
+
+
+def _judged(
+    result: LandmarkRegistration,
+    fit: RigidFit,
+    fixed: Array,
+    moving: Array,
+    errors: PointErrors | None,
+    belief: FleBelief | None,
+    certain: bool,
+    max_fre_mm: float,
+) -> LandmarkRegistration:
+    """The fit with its errors, its doubts and what follows from them."""
+    error = fit_error(fit, fixed, moving, errors, belief)
+    tests = judged_residuals(fit, fixed, moving, error, belief)
+    left_out = leave_one_out(fixed, moving, errors)
+    evidence = Evidence.of(belief)
+    reflected = mirror(fixed, moving, fit, evidence)
+    others = alternatives(fixed, moving, fit, evidence, max_fre_mm)
+    there = tuple(target_error(error, t) for t in result.targets_mm)
+    reasons = _reasons(fixed, moving, fit, result.names, others, reflected, certain, max_fre_mm)
+    again = suggestion(result.names, tests, left_out, fit.fre_mm > max_fre_mm)
+    warnings = _warnings(fixed, moving, left_out, others, reflected)
+    warnings += _target_warnings(moving, result.targets_mm)
+    if error.contradicted:
+        warnings += (f"the residuals contradict the given localisation error: {error.fle_mm:.1f} mm is used",)
+    if again is not None and again["proven"]:
+        warnings += (again["words"],)
+    return replace(
+        result,
+        leave_one_out_mm=left_out,
+        tre_mm=np.array([t.rms_mm for t in there]),
+        reasons=reasons,
+        warnings=warnings,
+        error=error,
+        at_targets=there,
+        at_centre=target_error(error, moving.mean(axis=0)),
+        tests=tests,
+        weights=np.ones(len(fixed)) if errors is None else pair_weights(errors),
+        others=others,
+        touch_again=again,
     )
 
 
-def spread_ratios(points_mm: NDArray[np.float64]) -> tuple[float, float]:
-    """Second and third over first singular value of the centred points (n, 3); 0 for coincident points."""
-    values = np.linalg.svd(points_mm - points_mm.mean(axis=0), compute_uv=False)
-    values = np.concatenate([values, np.zeros(3)])[:3]
-    if values[0] == 0.0:
-        return 0.0, 0.0
-    return float(values[1] / values[0]), float(values[2] / values[0])
-
-
-def leave_one_out(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,): distance at each landmark after a fit to all others; NaN where those are too few or on a line."""
-    errors = np.full(len(fixed), np.nan)
-    for i in range(len(fixed)):
-        rest = np.arange(len(fixed)) != i
-        if rest.sum() >= MIN_PAIRS and spread_ratios(moving[rest])[0] >= MIN_SPREAD_RATIO:
-            matrix = fit_rigid(fixed[rest], moving[rest]).matrix
-            errors[i] = np.linalg.norm(fixed[i] - (matrix[:3, :3] @ moving[i] + matrix[:3, 3]))
-    return errors
-
-
-def predicted_tre(
-    landmarks_mm: NDArray[np.float64], targets_mm: NDArray[np.float64], fre_mm: float
-) -> NDArray[np.float64]:
-    """RMS target error (k,) at targets (k, 3) in the frame of the landmarks (n, 3).
-
-    Fitzpatrick 1998: FLE^2 = FRE^2 / (1 - 2/n) and TRE^2 = FLE^2/n (1 + 1/3 sum_k d_k^2 / f_k^2), with d_k
-    and f_k the distances of the target and (RMS) of the landmarks from principal axis k. NaN below three.
-    """
-    n = len(landmarks_mm)
-    if n < MIN_PAIRS:
-        return np.full(len(targets_mm), np.nan)
-    centre = landmarks_mm.mean(axis=0)
-    _, _, axes = np.linalg.svd(landmarks_mm - centre)
-    fle_squared = fre_mm**2 / (1.0 - 2.0 / n)
-    f_squared = _squared_axis_distances((landmarks_mm - centre) @ axes.T).mean(axis=0)
-    d_squared = _squared_axis_distances((targets_mm - centre) @ axes.T)
-    return np.asarray(np.sqrt(fle_squared / n * (1.0 + (d_squared / f_squared).sum(axis=1) / 3.0)))
-
-
-def _squared_axis_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 3): squared distance of each point from each coordinate axis."""
-    squares = points**2
-    return np.asarray(squares.sum(axis=1, keepdims=True) - squares)
-
-
 def _reasons(
-    fixed: NDArray[np.float64],
-    moving: NDArray[np.float64],
+    fixed: Array,
+    moving: Array,
     fit: RigidFit,
-    labels: tuple[str, ...] | None,
+    names: list[str],
+    others: Alternatives,
+    reflected: Mirror,
+    certain: bool,
     max_fre_mm: float,
 ) -> tuple[str, ...]:
+    units = unit_doubts(fixed, moving)
     reasons = []
     if fit.fre_mm > max_fre_mm:
         reasons.append(f"FRE {fit.fre_mm:.2f} mm, at most {max_fre_mm:g} allowed")
-    if fit.fre_mm > UNSUSPECTED_FRE_MM:
-        mirror = fit_rigid(fixed, moving, mirrored=True)
-        if mirror.fre_mm < BETTER_FIT * fit.fre_mm:
-            reasons.append(
-                f"one list is mirrored: a reflection fits to {mirror.fre_mm:.2f} mm, "
-                f"the best rotation to {fit.fre_mm:.2f} mm"
-            )
-        order, swapped_fre = best_reassignment(fixed, moving)
-        if swapped_fre < BETTER_FIT * fit.fre_mm:
-            moved = [
-                labels[i] if labels else str(i + 1) for i in np.nonzero(order != np.arange(len(order)))[0]
-            ]
-            reasons.append(
-                f"landmarks {', '.join(moved)} seem exchanged: another order fits to {swapped_fre:.2f} mm"
-            )
-    return tuple(reasons)
+    if reflected.believed:
+        reasons.append(
+            f"one list is mirrored: a reflection fits to {reflected.fre_mm:.2f} mm, "
+            f"the best rotation to {fit.fre_mm:.2f} mm"
+        )
+    if others.believed:
+        reasons.append(
+            f"landmarks {', '.join(others.exchanged(names))} seem exchanged: "
+            f"another order fits to {others.fre_mm[0]:.2f} mm"
+        )
+    elif not certain and others.order_by_chance(len(fixed)) > ORDER_BY_CHANCE and _ambiguous(others):
+        reasons.append(_symmetric_without_labels(names, others))
+    scale = None if reflected.believed or others.believed or units else scale_doubt(fixed, moving, fit)
+    return (*units, *reasons) if scale is None else (*reasons, scale)
 
 
-def best_reassignment(
-    fixed: NDArray[np.float64], moving: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], float]:
-    """The order of `moving` other than the given that fits best, and its FRE in mm."""
-    orders = _other_orders(len(fixed))
-    fres = _fre_of_orders(fixed, moving, orders)
-    best = int(np.argmin(fres))
-    return orders[best], float(fres[best])
+def _ambiguous(others: Alternatives) -> bool:
+    return others.too_many or others.unnoticed > 0
 
 
-def _other_orders(n: int) -> NDArray[np.int64]:
-    """All other orders of a few landmarks, else those with two of them exchanged."""
-    if n <= MOST_PERMUTED:
-        return np.array(list(permutations(range(n)))[1:])
-    orders = np.tile(np.arange(n), (n * (n - 1) // 2, 1))
-    for row, (i, j) in enumerate(combinations(range(n), 2)):
-        orders[row, [i, j]] = j, i
-    return orders
-
-
-def _fre_of_orders(
-    fixed: NDArray[np.float64], moving: NDArray[np.float64], orders: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(m,) FRE of the best rotation for each order (m, n), from singular values without the rotation."""
-    a, b = fixed - fixed.mean(axis=0), moving - moving.mean(axis=0)
-    products = np.einsum("ni,mnj->mij", a, b[orders])
-    values = np.linalg.svd(products, compute_uv=False)
-    values[:, 2] *= np.sign(np.linalg.det(products))
-    squares = (a**2).sum() + (b**2).sum() - 2.0 * values.sum(axis=1)
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0) / len(a)))
+def _symmetric_without_labels(names: list[str], others: Alternatives) -> str:
+    """Why an order alone does not say which landmark is which."""
+    which = "" if others.too_many else f" ({', '.join(others.exchanged(names))})"
+    return (
+        f"the landmarks are symmetric and have no labels: exchanged ones{which} would not be noticed; label both "
+        "lists, add a landmark off the symmetry, or say that the order is certain"
+    )
 
 
 def _warnings(
-    fixed: NDArray[np.float64], moving: NDArray[np.float64], left_out: NDArray[np.float64]
+    fixed: Array, moving: Array, left_out: Array, others: Alternatives, reflected: Mirror
 ) -> tuple[str, ...]:
     warnings = []
     if np.nan_to_num(left_out).max() > LARGEST_LEAVE_ONE_OUT_MM:
         warnings.append(f"the other landmarks miss one by {np.nanmax(left_out):.1f} mm")
     if len(fixed) == MIN_PAIRS:
         warnings.append("three landmarks leave nothing to check the registration by")
-    if min(spread_ratios(fixed)[1], spread_ratios(moving)[1]) < COPLANAR_RATIO:
+    if not reflected.believed and (coplanar(fixed, moving) or reflected.unnoticed):
         warnings.append("the landmarks lie in a plane: a mirrored list would not be noticed")
-    if best_reassignment(moving, moving)[1] < SYMMETRIC_FRE_MM:
+    if not others.believed and _ambiguous(others):
         warnings.append("the landmarks are symmetric: exchanged ones would not be noticed")
-    return tuple(warnings)
+    large = too_large(fixed, moving)
+    return (*warnings, large) if large is not None else tuple(warnings)
+
+
+def _target_warnings(moving: Array, targets: Array) -> tuple[str, ...]:
+    """Targets so far from the landmarks that the prediction is no more than a lever."""
+    away = np.linalg.norm(targets - moving.mean(axis=0), axis=1) if len(targets) else np.zeros(1)
+    if away.max() <= FAR_TARGET_MM or not math.isfinite(away.max()):
+        return ()
+    return (
+        f"a target lies {away.max():.0f} mm from the landmarks' centre: landmarks nearer to it tell more",
+    )
