@@ -25,6 +25,7 @@ from navigation.report.document import (
     Table,
 )
 from navigation.report.results import CaseReport, ScanReport
+from navigation.report.studypart import registration_text, shift_statement, study_part
 from navigation.report.tipline import tip_text
 from navigation.report.uncertainty import injection_rows, uncertainty_part
 from navigation.volume import Spot
@@ -42,8 +43,9 @@ CHECKED_FILES = (
     "upper_limit.nrrd",
     "bed_check.json",
     "bed_map.csv",
+    "shift.json",
 )
-CASE_FILES = ("probe.json", "latency.json", "reg.json", "tip.json", "bed.json")
+CASE_FILES = ("probe.json", "latency.json", "reg.json", "targets.json", "tip.json", "bed.json")
 BED_CAPTION = (
     "Resection bed seen from outside: each place shows the worst over its depth, so that single weak places "
     "weigh more here than in the share of the tissue. Hatched: not examined."
@@ -68,6 +70,7 @@ def document(case: CaseReport, pictures: Pictures) -> Document:
     blocks = (
         *first_page(case, pictures),
         *(b for s in case.scans for b in scan_part(s, pictures)),
+        *study_part(case),
         *back_matter(case),
     )
     return Document("Gamma probe navigation: scan report", subtitle, case.simulated, blocks)
@@ -80,6 +83,7 @@ def first_page(case: CaseReport, pictures: Pictures) -> Iterator[Block]:
         yield Statement(w.SCAN_TITLES[scan.name], " ".join(w.found_sentences(scan)), tone)
         if scan.bed_check:
             yield from bed_statement(scan.bed_check)
+    yield from shift_statement(case)
     if shown := tuple(front_pictures(case, pictures)):
         yield Row(shown)
 
@@ -280,16 +284,6 @@ def records_text(info: dict[str, Any]) -> str:
     return "; ".join(
         f"{r.get('kind')} {r.get('id')} ({r.get('state')})" for r in found if isinstance(r, dict)
     )
-
-
-def registration_text(case: CaseReport) -> str:
-    """The registration's state and error."""
-    reg = case.registration
-    if reg is None:
-        return "none: positions are in the tracker's Reference frame only"
-    said = "accepted" if reg.get("accepted") else "NOT accepted"
-    fre = reg.get("fre_mm")
-    return said if fre is None else f"{said}, fiducial registration error {float(fre):.1f} mm"
 
 
 def version() -> str:

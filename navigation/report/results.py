@@ -47,6 +47,7 @@ class ScanReport:
     bed_check: dict[str, Any] | None
     bed: dict[str, Any] | None
     bed_map: NDArray[np.float64] | None  # rows of bed_map.csv: x, y, z, MDA, upper limit, covered
+    shift: dict[str, Any] | None = None  # does the activity lie where the study says
 
     @property
     def surface_mm(self) -> NDArray[np.float64] | None:
@@ -70,6 +71,7 @@ class CaseReport:
     registration: dict[str, Any] | None
     study: dict[str, Any] | None
     simulated: bool
+    targets: dict[str, Any] | None = None
 
     @property
     def nuclide(self) -> str | None:
@@ -106,6 +108,7 @@ def read_case(folder: Path) -> CaseReport:
         registration=_registration(folder),
         study=_optional(folder / "study" / "study.json"),
         simulated=_simulated(scans, probe),
+        targets=_optional(folder / "targets.json"),
     )
 
 
@@ -149,6 +152,7 @@ def _read_scan_report(folder: Path) -> ScanReport:
         bed_check=_optional(folder / "bed_check.json"),
         bed=_optional(folder / "bed.json") or _optional(folder.parent / "bed.json"),
         bed_map=_read_bed_map(folder / "bed_map.csv"),
+        shift=_optional(folder / "shift.json"),
     )
 
 
