@@ -78,7 +78,7 @@ def facts_of(ds: Dataset) -> Facts:
         decay_correction=decay,
         corrections=corrections,
         suv_type=str(ds.get("SUVType", "") or "") or None,
-        nuclide=str(codes[0].get("CodeMeaning", "") or "") or None if codes else None,
+        nuclide=_code(codes[0]) if codes else None,
         injected_mbq=_injected_mbq(ds, tracer),
         half_life_s=_positive(tracer, "RadionuclideHalfLife"),
         weight_kg=_positive(ds, "PatientWeight"),
@@ -102,6 +102,11 @@ def _injected_mbq(ds: Dataset, tracer: Dataset) -> float | None:
     """PET states becquerel, NM megabecquerel."""
     dose = _positive(tracer, "RadionuclideTotalDose")
     return None if dose is None else dose / 1e6 if str(ds.get("Modality")) == "PT" else dose
+
+
+def _code(item: Dataset) -> str | None:
+    """The nuclide in words, or else by its code."""
+    return str(item.get("CodeMeaning", "") or "") or str(item.get("CodeValue", "") or "") or None
 
 
 def _laterality(ds: Dataset) -> str | None:

@@ -125,7 +125,7 @@ def _nm(study: _Study, grid: VoxelGrid, kbq_per_ml: NDArray[np.float64]) -> Data
     ds.PixelSpacing = [float(grid.spacing_mm[1]), float(grid.spacing_mm[0])]
     ds.SliceThickness = ds.SpacingBetweenSlices = float(grid.spacing_mm[2])
     ds.CorrectedImage = ["ATTN", "SCAT", "DECY", "UNIF"]
-    ds.Units = "BQML"
+    ds.Units, ds.DecayCorrection = "BQML", "START"
     slope = BQ_PER_KBQ * max(float(kbq_per_ml.max()), 1e-6) / LARGEST_STORED
     ds.RescaleSlope, ds.RescaleIntercept = float(f"{slope:.9g}"), 0.0
     _geometry(ds, grid)
