@@ -74,9 +74,11 @@ CALIBRATE = {
 
 REGISTER = {
     "points": Entry("navigation.cli.register_points:command", "Matched points, as landmarks and fiducials."),
+    "images": Entry("navigation.cli.register_images:command", "Two volumes, or a study's SPECT onto its CT."),
     "activity": Entry(
         "navigation.cli.register_activity:command", "Does the activity lie where the study says?"
     ),
+    "accept": Entry("navigation.cli.register_accept:command", "Take a proposed shift into a registration."),
 }
 PACS = {
     "echo": Entry("navigation.cli.pacs:echo_command", "Does a PACS answer, and what does it offer?"),

@@ -9,7 +9,10 @@ import numpy as np
 from navigation.registration.activity import ActivityRegistration, TargetSeen
 from navigation.registration.landmarks import registration_id
 from navigation.volume import Spot
+from tracking.errors import GateRefusedError, InputError, PoseError
+from tracking.transform import RigidTransform
 
+CORRECTED = "points corrected by activity"
 PROPOSAL = "a proposal: nothing is moved until someone confirms it"
 METHOD = "activity"
 
@@ -83,3 +86,50 @@ def activity_words(found: ActivityRegistration) -> str:
     if found.alarm:
         return f"SHIFT ALARM: the activity lies {size} from where the study has it; {PROPOSAL}"
     return f"no shift beyond the registration's own error: {size}"
+
+
+def corrected_registration(
+    registration: dict[str, Any], proposal: dict[str, Any], by: str, when: str
+) -> dict[str, Any]:
+    """reg.json of a study whose registration somebody (`by`) corrects by a proposed shift.
+
+    What lies at a believed place of Reference is seen at another: the new T_study_reference takes the seen place to
+    where the old one took the believed. Raises GateRefusedError where nothing is proposed, InputError for contents that
+    are no registration and no proposal of it.
+    """
+    if proposal.get("method") != METHOD:
+        raise InputError("the second file is no proposal of `register activity`")
+    if proposal.get("accepted") is not True:
+        raise GateRefusedError(f"nothing is proposed: {'; '.join(map(str, proposal.get('reasons') or ()))}")
+    named = proposal.get("registration_id")
+    if named is not None and named != registration.get("id"):
+        raise InputError(f"the shift was found under registration {named}, not {registration.get('id')}")
+    try:
+        old = RigidTransform(
+            "Study", "Reference", np.array(registration["T_target_source"], dtype=np.float64)
+        )
+        shift = RigidTransform(
+            "Reference", "Believed", np.array(proposal["T_target_source"], dtype=np.float64)
+        )
+    except (KeyError, TypeError, ValueError, PoseError) as fault:
+        raise InputError(f"T_target_source: {fault}") from None
+    T = old.matrix @ shift.inverse().matrix
+    return {
+        "method": CORRECTED,
+        "T_target_source": T.tolist(),
+        "id": registration_id(T),
+        "replaces": registration.get("id"),
+        "confirmed_by": by,
+        "confirmed_at": when,
+        "shift_mm": proposal.get("shift_mm"),
+        "shift_ci95_mm": proposal.get("shift_ci95_mm"),
+        "fre_mm": None,
+        "residuals_mm": proposal.get("residuals_mm", []),
+        "tre_mm": {"frame": "reference", **proposal.get("tre_mm", {})},
+        "accepted": True,
+        "reasons": [],
+        "warnings": [
+            "corrected by the activity that a scan sees: true at its targets, elsewhere tissue may lie otherwise"
+        ],
+        "research_use_only": True,
+    }

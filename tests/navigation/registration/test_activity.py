@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from navigation.cli.main import run
 from navigation.reconstruction import ScanState, reconstruct
 from navigation.registration.activity import ActivityRegistration, register_activity
 from navigation.registration.activityfile import activity_content, activity_words
+from navigation.registration.study import load_registration
 from navigation.registration.tied import Pose, cross_matrix
 from tests.navigation.scan_model import filled, raster, setup
 
@@ -119,3 +124,51 @@ def test_places_move_with_the_pose_as_its_jacobian_says() -> None:
     centre = believed.mean(axis=0)
     places = (believed - centre) @ turned.T + centre + moved
     np.testing.assert_allclose(places - pose.places(believed), jacobian @ step, atol=1e-10)
+
+
+def shifted_content() -> dict[str, Any]:
+    return activity_content(compared(scan(*PAIR), np.array(A) - SHIFT, np.array(B) - SHIFT))
+
+
+def registration() -> dict[str, Any]:
+    T = np.eye(4)
+    T[:3, :3] = [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    T[:3, 3] = [10.0, 20.0, 30.0]
+    return {"T_target_source": T.tolist(), "id": "abc", "accepted": True, "reasons": []}
+
+
+def accepted(folder: Path, registration: dict[str, Any], proposal: dict[str, Any]) -> int:
+    (folder / "reg.json").write_text(json.dumps(registration))
+    (folder / "shift.json").write_text(json.dumps(proposal))
+    words = ["register", "accept", str(folder / "reg.json"), str(folder / "shift.json"), "--by", "A. Klein"]
+    return run([*words, "--out", str(folder / "new.json")])
+
+
+def test_a_person_takes_the_proposal_into_the_registration(tmp_path: Path) -> None:
+    proposal = shifted_content()
+    assert accepted(tmp_path, registration(), proposal) == 0
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert new["confirmed_by"] == "A. Klein" and new["replaces"] == "abc" and new["id"] != "abc"
+    # The study's place of a target is what the old registration made of where it was believed to be; the new one
+    # finds it where the scan saw it.
+    old = np.array(registration()["T_target_source"])
+    believed = np.array(proposal["targets"][0]["believed_mm"])
+    seen = np.array(proposal["targets"][0]["proposed_mm"])
+    T = np.array(new["T_target_source"])
+    np.testing.assert_allclose(T[:3, :3] @ seen + T[:3, 3], old[:3, :3] @ believed + old[:3, 3], atol=1e-9)
+    assert load_registration(tmp_path / "new.json").id == new["id"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"accepted": False, "reasons": ["no target is seen"]}, 3),
+        ({"method": "points"}, 2),
+        ({"registration_id": "x"}, 2),
+    ],
+)
+def test_what_is_no_proposal_of_this_registration_corrects_nothing(
+    tmp_path: Path, change: dict[str, Any], code: int
+) -> None:
+    assert accepted(tmp_path, registration(), shifted_content() | change) == code
+    assert not (tmp_path / "new.json").exists()
