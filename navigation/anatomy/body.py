@@ -59,11 +59,11 @@ def body_of(volume_hu: NDArray[np.floating], grid: VoxelGrid) -> Body:
         raise InputError(f"a volume of {volume_hu.shape} voxels on a grid of {grid.shape}")
     hu, measured, coarse = _worked(volume_hu, grid)
     solid = (hu > BORDER_HU) & measured
-    tissue = _largest(_grown(_shrunk(solid, OPENING_MM, coarse), OPENING_MM, coarse))
+    tissue = _largest(grown(shrunk(solid, OPENING_MM, coarse), OPENING_MM, coarse))
     if np.count_nonzero(tissue) * coarse.voxel_ml < LEAST_BODY_ML:
         raise InputError(f"no body in this CT: less than {LEAST_BODY_ML:.0f} mL of tissue")
     # The opening rounds what is sharp; the tissue next to it comes back.
-    tissue = _grown(tissue, float(coarse.spacing_mm.max()), coarse) & solid
+    tissue = grown(tissue, float(coarse.spacing_mm.max()), coarse) & solid
     return Body(hu, tissue | _inner_air(tissue, hu, coarse), measured, coarse)
 
 
@@ -115,14 +115,14 @@ def _ball(radius_mm: float, grid: VoxelGrid) -> Mask:
     return np.asarray(away <= radius_mm**2 * (1.0 + 1e-6))
 
 
-def _shrunk(mask: Mask, radius_mm: float, grid: VoxelGrid) -> Mask:
+def shrunk(mask: Mask, radius_mm: float, grid: VoxelGrid) -> Mask:
     """The mask less a rim of `radius_mm`; what it is beyond the field is taken to go on."""
     from scipy.ndimage import binary_erosion
 
     return np.asarray(binary_erosion(mask, _ball(radius_mm, grid), border_value=1))
 
 
-def _grown(mask: Mask, radius_mm: float, grid: VoxelGrid) -> Mask:
+def grown(mask: Mask, radius_mm: float, grid: VoxelGrid) -> Mask:
     """The mask and what lies within `radius_mm` of it."""
     from scipy.ndimage import binary_dilation
 
@@ -147,11 +147,11 @@ def _inner_air(tissue: Mask, hu: Floats, grid: VoxelGrid) -> Mask:
 
     air = ~tissue
     free = _free_in_plane(air, grid)
-    labels, count = label(_shrunk(air, PASSAGE_MM, grid))
+    labels, count = label(shrunk(air, PASSAGE_MM, grid))
     reached = np.zeros(count + 1, dtype=np.bool_)
     reached[np.unique(labels[free])] = True
     reached[0] = False
-    outside = free | (_grown(reached[labels], PASSAGE_MM, grid) & air)
+    outside = free | (grown(reached[labels], PASSAGE_MM, grid) & air)
     return (air & ~outside) | _lungs(free, hu) | _lungs(air & ~free, hu)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from navigation.basins import own_part, summits
 from navigation.hotfit import FWHM_PER_SIGMA, fit_focus
 from navigation.hotspots import EXTENDED_FWHM_MM, SPECT_CT_SD_MM, find_hot_spots
+from navigation.io.study import Study
 from navigation.organs import hot_regions
 from navigation.simulate.phantom import NM_SIZE, NM_SPACING_MM, activity, study_grid
 from navigation.simulate.scenes import build_scene
@@ -80,8 +79,8 @@ def test_noise_alone_shows_nothing() -> None:
     grid = grid_of()
     slope = 1.0 + 0.5 * np.linspace(0, 1, grid.size[0])
     quiet = np.broadcast_to(slope, grid.shape)
-    # 0.05 false foci are asked of a study: in ten, two or more come in 9 % of cases by that alone.
-    assert sum(len(find_hot_spots(noisy(quiet, grid, seed), grid, "NM").foci) for seed in range(10)) <= 1
+    # 0.05 false foci are asked of a study: in five, two or more come in 3 % of cases by that alone.
+    assert sum(len(find_hot_spots(noisy(quiet, grid, seed), grid, "NM").foci) for seed in range(5)) <= 1
 
 
 def test_two_foci_that_the_image_resolves_are_two() -> None:
@@ -148,11 +147,8 @@ def test_simulated_studies_show_their_sources_and_nothing_else(name: str, seed: 
         assert any(np.linalg.norm(spot.focus.position_mm - p) < 3.0 for p in [place, *others])
 
 
-def test_a_tumour_of_a_pet_is_extended_uptake(test_data: Path, tmp_path: Path) -> None:
-    from navigation.io.study import import_study, load_study
-
-    import_study(test_data / "petct_sts001", tmp_path / "study")
-    series = load_study(tmp_path / "study").functional
+def test_a_tumour_of_a_pet_is_extended_uptake(thigh: Study) -> None:
+    series = thigh.functional
     assert series is not None
     found = find_hot_spots(series.volume(), series.grid, series.modality)
     lesion = np.array([70.9, 11.5, -789.2])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from navigation.anatomy.body import body_of
 from navigation.anatomy.skin import Mesh, skin_surface, write_ply
+from navigation.io.study import Study
 from navigation.simulate.phantom import CT_SIZE, CT_SPACING_MM, ct_numbers, study_grid
 from navigation.simulate.scenes import build_scene
 from navigation.volume import VoxelGrid
@@ -144,11 +145,8 @@ def test_a_field_within_the_body_and_an_empty_one_are_refused() -> None:
         skin_surface(np.full(grid.shape, -1000.0), grid)
 
 
-def test_both_legs_of_a_patient_are_kept(test_data: Path, tmp_path: Path) -> None:
-    from navigation.io.study import import_study, load_study
-
-    import_study(test_data / "petct_sts001", tmp_path / "study")
-    series = load_study(tmp_path / "study").ct
+def test_both_legs_of_a_patient_are_kept(thigh: Study) -> None:
+    series = thigh.ct
     assert series is not None
     body = body_of(series.volume(), series.grid)
     mesh = skin_surface(series.volume(), series.grid)
