@@ -38,6 +38,12 @@
     [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
     max_rms_mm = 0.6
 
+    [patient]                                 # optional: whose study it has to be; compared, and not recorded
+    id = "123456"                             # also: name, birth_date
+    laterality = "left"                       # or right, both, none: the side operated on
+    max_age_days = 30                         # an older study is warned of
+    override = { by = ["A. Klein", "B. Ruiz"], reason = "name changed" }   # two persons take a mismatch upon them
+
     [injection]                               # what was given: see calibration.physics.injection
     activity = 74.0                           # MBq in the syringe
     assay_time = "2026-01-01T08:00:00Z"
@@ -82,7 +88,7 @@ from tracking.tomlfile import read_toml
 
 if TYPE_CHECKING:
     from calibration.probe.response import DetectorResponse
-    from navigation.studymodel import StudyModel
+    from navigation.casestudy import CaseStudy
 
 HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
@@ -94,7 +100,7 @@ KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     "collimator",
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
-    *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study"),
+    *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study", "patient"),
 }
 
 
@@ -111,6 +117,7 @@ def read_case(path: Path) -> Settings:
     gates_of(gates, f"{path}, gates")  # nonsense is told before a case rests on it
     stated = Identity.of({**found, "nuclide": _nuclide(found, path)}, path)
     calibration, response = _calibration(found, path, stated)
+    study = _study(found, path)
     return Settings(
         case_id=str(found.get("name", path.stem)),
         nuclide=_nuclide(found, path),
@@ -120,7 +127,8 @@ def read_case(path: Path) -> Settings:
         calibration=calibration,
         latency=_latency(found, path, calibration or {}),
         registration=_registration(found, path),
-        study=_study(found, path),
+        study=None if study is None else study.model,
+        study_check=None if study is None else study.check,
         surface_mm=_surface(found, path),
         dead_time_s=_number(found, "dead_time_s", path),
         simulated=bool(found.get("simulated", False)),
@@ -140,16 +148,16 @@ def study_of(path: Path) -> Path | None:
     return _file(read_toml(path), "study", path) if path.is_file() else None
 
 
-def _study(found: Mapping[str, Any], path: Path) -> StudyModel | None:
-    """The study that the case names. Raises InputError, and GateRefusedError for one of another nuclide."""
-    folder = _file(found, "study", path)
+def _study(found: Mapping[str, Any], path: Path) -> CaseStudy | None:
+    """The study that the case names, compared with its patient. Raises as `case_study`."""
+    folder, patient = _file(found, "study", path), found.get("patient")
     if folder is None:
+        if patient is not None:
+            raise InputError(f"{path}: [patient] is compared with a study, and the case names none")
         return None
-    from navigation.provenance import require_study
-    from navigation.studymodel import StudyModel
+    from navigation.casestudy import case_study
 
-    require_study(folder, _nuclide(found, path))
-    return StudyModel.of_folder(folder)
+    return case_study(folder, patient, _nuclide(found, path), f"{path}, patient")
 
 
 def _nuclide(found: Mapping[str, Any], path: Path) -> str:

@@ -41,6 +41,8 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
     if session.calibration is not None:
         write_json(folder / "probe.json", session.calibration)
     write_json(folder / "latency.json", latency_content(session.latency))
+    if session.settings.study_check is not None:
+        write_json(folder / "study_check.json", dict(session.settings.study_check))
     if len(session.target_desk.targets):
         write_json(folder / "targets.json", targets_content(session))
     tip = session.tip_check.checks.get(PROBE)

@@ -111,6 +111,7 @@ class Settings:
     records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency, beside the calibration's own
     grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
     study: StudyModel | None = None  # the preoperative study; a registration brings it into Reference
+    study_check: Mapping[str, Any] | None = None  # how it compared with the case, without a patient's data
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
 
     def to_json(self) -> dict[str, Any]:
@@ -144,6 +145,7 @@ class Settings:
             "sheath": [self.sheath.transmission, self.sheath.sd],
             "injection": None if self.injection is None else dict(self.injection),
             "study": None if self.study is None else self.study.to_json(),
+            "study_check": None if self.study_check is None else dict(self.study_check),
         }
 
     @staticmethod
@@ -175,5 +177,6 @@ class Settings:
             stated=found.get("stated", {}),
             records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),
+            study_check=found.get("study_check"),
             study=None if found.get("study") is None else StudyModel.from_json(found["study"]),
         )

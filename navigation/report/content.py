@@ -25,7 +25,7 @@ from navigation.report.document import (
     Table,
 )
 from navigation.report.results import CaseReport, ScanReport
-from navigation.report.studypart import registration_text, shift_statement, study_part
+from navigation.report.studypart import registration_text, shift_statement, study_part, study_text
 from navigation.report.tipline import tip_text
 from navigation.report.uncertainty import injection_rows, uncertainty_part
 from navigation.volume import Spot
@@ -45,7 +45,15 @@ CHECKED_FILES = (
     "bed_map.csv",
     "shift.json",
 )
-CASE_FILES = ("probe.json", "latency.json", "reg.json", "targets.json", "tip.json", "bed.json")
+CASE_FILES = (
+    "probe.json",
+    "latency.json",
+    "reg.json",
+    "study_check.json",
+    "targets.json",
+    "tip.json",
+    "bed.json",
+)
 BED_CAPTION = (
     "Resection bed seen from outside: each place shows the worst over its depth, so that single weak places "
     "weigh more here than in the share of the tissue. Hatched: not examined."
@@ -272,6 +280,7 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
             latency_text(case.latency.get("count_latency_s"), case.latency.get("ci95_s")),
         )
     yield "Probe's tip", tip_text(case.folder)
+    yield "Preoperative study", study_text(case)
     yield "Registration to images", registration_text(case)
     yield from injection_rows(case.scans[0])
 

@@ -72,6 +72,7 @@ class CaseReport:
     study: dict[str, Any] | None
     simulated: bool
     targets: dict[str, Any] | None = None
+    study_check: dict[str, Any] | None = None
 
     @property
     def nuclide(self) -> str | None:
@@ -109,6 +110,7 @@ def read_case(folder: Path) -> CaseReport:
         study=_optional(folder / "study" / "study.json"),
         simulated=_simulated(scans, probe),
         targets=_optional(folder / "targets.json"),
+        study_check=_optional(folder / "study_check.json"),
     )
 
 

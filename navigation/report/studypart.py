@@ -73,6 +73,20 @@ def shift_sentence(shift: dict[str, Any]) -> str:
     return f"no shift of the targets beyond the registration's own error: {size}."
 
 
+def study_text(case: CaseReport) -> str:
+    """How the study compared with the case, and how old it is."""
+    check = case.study_check
+    if check is None:
+        return "none used" if case.study is None else "not compared with the case"
+    agreed = ", ".join(check.get("agreed") or ()) or "nothing"
+    age = check.get("age_days")
+    told = f"agrees with the case in: {agreed}; age {'unknown' if age is None else f'{age:.0f} days'}"
+    override = check.get("override")
+    if override is None:
+        return told
+    return f"{told}. DISAGREES; taken upon them by {' and '.join(override['by'])}: {override['reason']}"
+
+
 def registration_text(case: CaseReport) -> str:
     """Whether there is one, its id, and the error predicted at the targets."""
     reg = case.registration

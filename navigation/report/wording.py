@@ -160,5 +160,8 @@ def _reasons(case: CaseReport) -> Iterable[tuple[str, Iterable[str]]]:
             yield origin, record.get("reasons", ())
     if case.registration:
         yield "Registration", case.registration.get("reasons", ())
+    if case.study_check:
+        told = [*case.study_check.get("blocking", ()), *case.study_check.get("warnings", ())]
+        yield "Preoperative study", [str(f.get("text")) for f in told]
     if case.study:
         yield "Preoperative study", [str(d) for d in case.study.get("defects", ())]
