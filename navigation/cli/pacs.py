@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from navigation.cli.numbers import Finite
+from navigation.cli.pacsoptions import peer_options, query_options
 from navigation.cli.pivot import refuse_existing
 from navigation.io.pacs import (
     MOST_STUDIES,
@@ -27,7 +25,7 @@ from navigation.io.pacs import (
     retrieve,
 )
 from navigation.io.pacscontexts import MODALITIES
-from navigation.io.pacssettings import CALLING_AET, TIMEOUT_S, Peer, read_peer
+from navigation.io.pacssettings import Peer
 from tracking.errors import InputError
 from tracking.jsonfile import prepare_out, to_json, write_text
 
@@ -53,34 +51,6 @@ _SERIES_COLUMNS = {
     "files": "NumberOfSeriesRelatedInstances",
     "series": "SeriesInstanceUID",
 }
-_PEER_KEYS = ("host", "port", "called_aet", "calling_aet", "timeout_s")
-
-
-DAY = click.DateTime(formats=["%Y-%m-%d", "%Y%m%d"])
-
-
-def peer_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which PACS; the command gets `peer`."""
-
-    @functools.wraps(function)
-    def with_peer(*args: Any, settings: Path | None, **options: Any) -> None:
-        given = {key: options.pop(key) for key in _PEER_KEYS}
-        function(*args, peer=read_peer(settings, given), **options)
-
-    options = (
-        click.option("--settings", type=click.Path(path_type=Path), help="TOML file that says which PACS."),
-        click.option("--host", help="Its name or address."),
-        click.option("--port", type=int, help="Its DICOM port, often 104, 4242 or 11112."),
-        click.option("--called-aet", help="Its application entity title."),
-        click.option("--calling-aet", help=f"Our application entity title, by default {CALLING_AET}."),
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=Finite(min=0.0, min_open=True),
-            help=f"Longest silence in seconds, by default {TIMEOUT_S:g}.",
-        ),
-    )
-    return functools.reduce(lambda f, option: option(f), reversed(options), with_peer)
 
 
 @click.command(
@@ -102,13 +72,9 @@ def echo_command(peer: Peer) -> None:
     short_help="Find studies, or the series of one.",
 )
 @peer_options
-@click.option("--patient-id", default="", help="The patient's number; * and ? stand for unknown characters.")
-@click.option("--name", default="", help="The patient's name, as FAMILY^GIVEN or FAMILY*.")
-@click.option("--accession", default="", help="Accession number.")
-@click.option("--since", type=DAY, help="First day of the study.")
-@click.option("--until", type=DAY, help="Last day of the study.")
+@query_options
 @click.option("--modality", "modalities", multiple=True, help="Studies that hold this; may be repeated.")
-@click.option("--study", "study_uid", default="", help="A study's UID: its series are listed.")
+@click.option("--series-of", "study_uid", default="", help="A study's UID: its series are listed.")
 @click.option("--most", default=MOST_STUDIES, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write a file that only you can read."
@@ -116,11 +82,7 @@ def echo_command(peer: Peer) -> None:
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def find_command(
     peer: Peer,
-    patient_id: str,
-    name: str,
-    accession: str,
-    since: datetime | None,
-    until: datetime | None,
+    asked: dict[str, Any],
     modalities: tuple[str, ...],
     study_uid: str,
     most: int,
@@ -134,8 +96,7 @@ def find_command(
     """
     if json_file is not None:
         refuse_existing(json_file, force)
-    first, last = ("" if day is None else f"{day:%Y%m%d}" for day in (since, until))
-    query = Query(patient_id, name, accession, first, last, tuple(m.upper() for m in modalities), study_uid)
+    query = Query(**asked, modalities=tuple(m.upper() for m in modalities), study_uid=study_uid)
     answers = find_series(peer, study_uid) if study_uid else find_studies(peer, query, most)
     level, columns = ("series", _SERIES_COLUMNS) if study_uid else ("studies", _STUDY_COLUMNS)
     if not answers.found:
@@ -164,11 +125,12 @@ def table(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> Iter
 
 @click.command(
     "get",
-    epilog="Example: gammanav pacs get 1.2.840.99.1 --settings pacs.toml --study study",
+    epilog="Example: gammanav pacs get --settings pacs.toml --accession A1234 --study study",
     short_help="Bring a study, and import it.",
 )
-@click.argument("study_uid")
+@click.argument("study_uid", required=False)
 @peer_options
+@query_options
 @click.option(
     "--out", "--keep-dicom", "out", type=click.Path(path_type=Path), help="Folder to keep the DICOM files in."
 )
@@ -187,7 +149,8 @@ def table(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> Iter
 @click.option("--force", is_flag=True, help="Overwrite what exists.")
 def get_command(
     peer: Peer,
-    study_uid: str,
+    study_uid: str | None,
+    asked: dict[str, Any],
     out: Path | None,
     study: Path | None,
     series: tuple[str, ...],
@@ -197,6 +160,8 @@ def get_command(
 ) -> None:
     """Bring the series of a study from a PACS (C-GET) and import them as `gammanav study` does.
 
+    STUDY_UID is the study, as `gammanav pacs find` lists it; without it, patient, accession number or days
+    must fit exactly one.
     With --study the files are imported and then removed; --out (or --keep-dicom) keeps them, in a folder that
     only you can enter. All files of all wanted series come, or nothing is kept and the exit code is 2.
     """
@@ -204,16 +169,26 @@ def get_command(
         raise click.UsageError("give --study to import, --out to keep the DICOM files, or both")
     for folder, name in ((out, ""), (study, "study.json")):
         _refuse_filled(folder, name, force)
+    uid = _the_one(peer, Query(**asked, study_uid=study_uid or ""))
     with _download_folder(out, study, force) as folder:
         wanted = tuple(m.upper() for m in modalities) or MODALITIES
         with Progress() as progress:
-            got = retrieve(
-                peer, study_uid, folder, series=series, modalities=wanted, on_progress=progress.show
-            )
+            got = retrieve(peer, uid, folder, series=series, modalities=wanted, on_progress=progress.show)
         lines = [summary(got)]
         if study is not None:
             lines.append(_imported(folder, study, force, importing))
     click.echo("\n".join(lines))
+
+
+def _the_one(peer: Peer, query: Query) -> str:
+    """The UID given, or that of the only study that fits. Raises InputError when there is none or a choice."""
+    if query.study_uid:
+        return query.study_uid
+    answers = find_studies(peer, query)
+    if len(answers.found) != 1 or not answers.complete:
+        number = f"{len(answers.found)} studies fit" if answers.found else "no study fits"
+        raise InputError(f"{peer.where}: {number}; `gammanav pacs find` lists them, a UID names one")
+    return answers.found[0]["StudyInstanceUID"]
 
 
 def _refuse_filled(folder: Path | None, name: str, force: bool) -> None:

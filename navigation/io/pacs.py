@@ -81,14 +81,17 @@ class Query:
             raise InputError("what to look for: give a patient, an accession number, a date or a study")
 
     def keys(self) -> dict[str, str]:
-        """Matching and return keys of a C-FIND at study level (DICOM PS3.4 C.6.2.1.2)."""
+        """Matching and return keys of a C-FIND at study level (DICOM PS3.4 C.6.2.1.2).
+
+        A peer need not match a list of modalities: of several, `fits` alone decides.
+        """
         dates = "-".join((self.since, self.until)) if self.since != self.until else self.since
         given = {
             "PatientID": self.patient_id,
             "PatientName": self.name,
             "AccessionNumber": self.accession,
             "StudyDate": dates,
-            "ModalitiesInStudy": "\\".join(self.modalities),
+            "ModalitiesInStudy": self.modalities[0] if len(self.modalities) == 1 else "",
             "StudyInstanceUID": self.study_uid,
         }
         return {"QueryRetrieveLevel": "STUDY", **dict.fromkeys(STUDY_KEYS, ""), **given}

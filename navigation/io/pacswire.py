@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 LONGEST_TEXT = 256
-# Larger pieces than the usual 16 KiB: a third of the time for a CT over a fast net.
-_LARGEST_PDU = 128 << 10
-# Some peers send a little more than they may; this much no one does.
+# We announce 16 KiB. Some peers send a little more than they may; this much no one does.
 _MOST_AT_ONCE = 4 << 20
 _PENDING = (0xFF00, 0xFF01)
 _MESSAGE_ID = 1
@@ -73,7 +71,6 @@ class Conversation:
                 self.peer.port,
                 contexts=contexts,
                 ae_title=self.peer.called_aet,
-                max_pdu=_LARGEST_PDU,
                 ext_neg=list(roles),
                 tls_args=self._tls(),
                 evt_handlers=[
@@ -169,8 +166,9 @@ class Conversation:
         if code is not None:
             return Refusal(f"refuses {what} (status {code:04X})")
         fault = self.faults.fault
-        words = "ended the connection" if fault is None else f"ended the connection, or {cause(fault)}"
-        return Refusal(f"{words} in the middle of a {what}")
+        return Refusal(
+            f"{'ended the connection' if fault is None else cause(fault)} in the middle of a {what}"
+        )
 
     def _store(self, event: evt.Event) -> int:
         request = event.request

@@ -126,7 +126,7 @@ def test_what_is_found_is_got_and_imported_as_from_the_files(room: Room, tmp_pat
 
 def test_one_series_is_got_and_its_files_are_gone_after_the_import(room: Room, tmp_path: Path) -> None:
     wanted = uid_of(room.files, "SeriesInstanceUID")
-    answer = room.pacs("get", uid_of(room.files), "--series", wanted, "--study", tmp_path / "study")
+    answer = room.pacs("get", "--patient-id", "SIM-*", "--series", wanted, "--study", tmp_path / "study")
     assert answer["code"] == 0
     assert answer["out"].startswith("1 files in 1 series (NM 1); left at the PACS: 1 CT\n")
     assert sorted(p.name for p in (tmp_path / "study").iterdir()) == ["nm-1.nrrd", "study.json"]
@@ -143,8 +143,8 @@ REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
         "does not have series of PT in this study (others: 1 CT, 1 NM)",
     ),
     "not on that day": (
-        lambda uid: ["find", "--patient-id", "SIM-*", "--since", "2027-01-01"],
-        ": no studies found",
+        lambda uid: ["get", "--patient-id", "SIM-*", "--since", "2027-01-01", "--out", "x"],
+        "no study fits; `gammanav pacs find` lists them, a UID names one",
     ),
 }
 
