@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from navigation.io.studyfile import StudySeries, StudyStructure, series_from, structure_from
+from navigation.registration.series import with_registrations
 from tracking.errors import InputError, SurroundingsError
 from tracking.jsonfile import prepare_out, read_json
 
@@ -54,6 +55,7 @@ def import_study(
     resample_tilt: bool = False,
     leave_out_defective: bool = False,
     identified: bool = False,
+    drop_copies: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
     """Import a DICOM folder into the study folder `out` and return study.json's content.
@@ -69,6 +71,7 @@ def import_study(
             "resample_tilt": resample_tilt,
             "leave_out_defective": leave_out_defective,
             "identified": identified,
+            "drop_copies": drop_copies,
         }
         return _outcome(_run_child(json.dumps(options), folder), folder)
 
@@ -115,6 +118,7 @@ def load_study(path: Path) -> Study:
     patient = dict(content.get("patient") or {})
     clocks = patient.get("clocks")
     series = tuple(series_from(entry, file, number, clocks) for number, entry in enumerate(entries, start=1))
+    series = with_registrations(file.parent, series)
     drawn = content.get("structures") or []
     if not isinstance(drawn, list):
         raise InputError(f"{file}, structures: is no list")

@@ -21,8 +21,8 @@ _WRONG = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 class StudySeries:
     """One imported series: its grid in LPS millimetres, and the volume on demand.
 
-    `usable` is False while the series has no frame of reference in common with the study's first one; `clock`
-    says when it was acquired, as far as that is known.
+    `usable` is False while the series has no frame of reference in common with the study's first one and is not
+    registered onto it either; `clock` says when it was acquired, as far as that is known.
     """
 
     id: str
@@ -36,10 +36,12 @@ class StudySeries:
     simulated: bool
     facts: dict[str, Any]  # the whole entry of study.json
     clock: Clock = field(default_factory=Clock)
+    registration: str | None = None  # id of that which brought `grid` into the study's frame
+    file_grid: VoxelGrid | None = None  # the file's own grid where `grid` is a registered one
 
     def volume(self) -> NDArray[np.float32]:
         """Values (nz, ny, nx) in `units`. Raises InputError if the file does not fit study.json."""
-        return _fitting(self.file, self.grid)
+        return _fitting(self.file, self.file_grid or self.grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -88,6 +88,8 @@ def load_registration(path: Path) -> StudyRegistration:
     Raises InputError when it is malformed, GateRefusedError when it was refused.
     """
     content = read_json(path)
+    if content.get("method") == "images":
+        raise InputError(f"{path}: registers images with each other, not Reference into the study")
     if content.get("method") == "activity":
         raise InputError(f"{path}: a shift proposed by the counts, no registration of a study")
     if content.get("accepted") is not True:
