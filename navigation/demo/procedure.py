@@ -21,6 +21,7 @@ from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.jobs import Outcome
 from navigation.engine.session import BED, SCAN, SURFACE, SWEEP
 from navigation.io.study import import_study
+from navigation.studymodel import StudyModel
 from navigation.viewer import Window
 from tracking.errors import SurroundingsError
 
@@ -75,13 +76,13 @@ class Procedure:
             probe = beside.submit(detector_calibration, self.setup)
             self._reading("Latency sweep over a check source", "sweep", SWEEP_S, SWEEP, SWEEP_NAME)
             latency = beside.submit(self._latency, probe)
-            study = beside.submit(import_study, self.setup / "dicom", self.work / "study")
+            study = beside.submit(self._study)
             self._touching("Touching the skin", "touch", TOUCH_S, SURFACE)
             self._register()
             self.progress.say("Detector calibration")
             self._do("calibration", probe=probe.result())
             self._do("latency", **latency.result())
-            study.result()
+            self._do("study", study=study.result())
         self._reading("Scanning", FIRST, SCAN_S, SCAN, FIRST)
         self._later.append(self.case.engine.command("analyze", scan=FIRST))
         self.simulator.phase("resect", 0.0)
@@ -95,6 +96,11 @@ class Procedure:
         if self.window.running:
             self._pause(LOOK_S)
         return Performed(tuple(o for o in outcomes if o is not None), self.case.statistics.content())
+
+    def _study(self) -> dict[str, Any]:
+        """Import the study and make of it what the engine keeps."""
+        import_study(self.setup / "dicom", self.work / "study")
+        return StudyModel.of_folder(self.work / "study").to_json()
 
     def _register(self) -> None:
         """Touch the landmarks of the study; a refused registration leaves the case unregistered."""
