@@ -19,6 +19,7 @@ from navigation.io.study import import_study
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Study folder to write.")
 @click.option("--resample-tilt", is_flag=True, help="Set a series from a tilted gantry upright.")
 @click.option("--leave-out-defective", is_flag=True, help="Import the series that have no fatal defect.")
+@click.option("--drop-copies", is_flag=True, help="Leave out files that are there twice, byte by byte.")
 @click.option("--keep-identity", is_flag=True, help="Store name, number and dates in plain text.")
 @click.option("--force", is_flag=True, help="Overwrite an existing study.")
 def command(
@@ -26,6 +27,7 @@ def command(
     out: Path,
     resample_tilt: bool,
     leave_out_defective: bool,
+    drop_copies: bool,
     keep_identity: bool,
     force: bool,
 ) -> None:
@@ -40,6 +42,7 @@ def command(
         resample_tilt=resample_tilt,
         leave_out_defective=leave_out_defective,
         identified=keep_identity,
+        drop_copies=drop_copies,
         force=force,
     )
     click.echo(summary(study))
@@ -51,8 +54,19 @@ def summary(study: dict[str, Any]) -> str:
     lines += [
         f"left out: {e['modality']} of {e['slices']} slices: {e['notes'][0]}" for e in study["left_out"]
     ]
+    lines += [_structure_line(entry) for entry in study["structures"]]
+    lines += [f"left out: {e['source']}: {e['notes'][0]}" for e in study["structures_left_out"]]
     kinds = ", ".join(f"{n} {kind}" for kind, n in study["skipped"]["kinds"].items())
     return "\n".join([*lines, f"skipped files: {kinds or 'none'}"])
+
+
+def _structure_line(entry: dict[str, Any]) -> str:
+    place = "nowhere"
+    if entry["centroid_mm"] is not None:
+        x, y, z = entry["centroid_mm"]
+        place = f"{entry['volume_ml']:.1f} mL at L {x:.1f}, P {y:.1f}, S {z:.1f} mm"
+    doubt = "" if entry["usable"] else f", not usable: {'; '.join(entry['notes']) or 'empty'}"
+    return f"{entry['id']}: {entry['name']} ({entry['source']}), {place}{doubt}"
 
 
 def _line(entry: dict[str, Any]) -> str:

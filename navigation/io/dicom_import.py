@@ -9,8 +9,9 @@ import json
 import logging
 import resource
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from navigation.io.dicom_headers import UnreadableError
 from navigation.io.dicom_identity import Redactor, alias
 from navigation.io.dicom_outlines import Written, geometry_json, write_outlines
 from navigation.io.dicom_pixels import load_volume
-from navigation.io.dicom_series import Contents, Series, read_folder, series_of
+from navigation.io.dicom_series import Contents, Series, copies_of, read_folder, series_of
 from navigation.io.nrrd import fits_short, write_nrrd
 from navigation.io.studyfile import grid_from
 from tracking.errors import InputError
@@ -43,11 +44,12 @@ class Options:
     resample_tilt: bool = False
     leave_out_defective: bool = False
     identified: bool = False
+    drop_copies: bool = False
 
 
 def import_folder(options: Options) -> dict[str, Any]:
     """Write the study into `options.out`, return study.json's content. Raises InputError with all defects."""
-    contents = read_folder(Path(options.folder))
+    contents = _without_copies(read_folder(Path(options.folder)), options)
     redactor = Redactor(word for h in contents.headers for word in h.patient.words)
     series = series_of(contents.headers)
     wanted = [s for s in series if not _stops(s, options)]
@@ -71,6 +73,15 @@ def import_folder(options: Options) -> dict[str, Any]:
     content["patient"] = _patient(wanted, entries, uids, options)
     write_json(Path(options.out) / "study.json", content)
     return content
+
+
+def _without_copies(contents: Contents, options: Options) -> Contents:
+    """The contents without files that are there twice, if that was confirmed."""
+    copies = copies_of(contents.headers) if options.drop_copies else ()
+    if not copies:
+        return contents
+    kept = tuple(h for h in contents.headers if h not in copies)
+    return replace(contents, headers=kept, skipped=contents.skipped + Counter({"copy": len(copies)}))
 
 
 class DefectiveError(Exception):
@@ -115,6 +126,10 @@ def _refuse(options: Options, contents: Contents, series: Sequence[Series], want
         complaints += [_complaint(s) for s in series if s.defects]
         if any(d.code == Code.GANTRY_TILT for s in series for d in s.fatal) and not options.resample_tilt:
             complaints.append("--resample-tilt confirms setting a tilted series upright")
+        doubled = any(d.code == Code.DUPLICATE_POSITION for s in series for d in s.fatal)
+        copies = len(copies_of(contents.headers)) if doubled else 0
+        if copies:
+            complaints.append(f"--drop-copies confirms leaving out {copies} files that are there twice")
         if wanted:
             complaints.append("--leave-out-defective imports the other series")
     if not series and not complaints:
@@ -164,6 +179,7 @@ def _write_series(series: Series, number: int, out: Path) -> dict[str, Any]:
         "remedies": [RESAMPLE_TILT] if tilted else [],
         **_defects(series.defects),
         **first.facts.as_json(),
+        "lossy_compression": any(h.facts.lossy for h in series.headers),
         "decay_reference_s": series.clock.after_acquisition_s(),
     }
 

@@ -68,7 +68,7 @@ def _frames(header: FileHeader) -> NDArray[np.float64]:
             warnings.simplefilter("ignore")
             stored = stored_values(pydicom.dcmread(header.path, force=True))
     except PARSER_FAULTS as fault:
-        raise UnreadableError(f"{header.path.name}: {fault}") from None
+        raise UnreadableError.of(fault, f"{header.path.name}: ") from None
     columns, rows = header.size
     if stored.size != header.frames * rows * columns:
         raise UnreadableError(f"{header.path.name}: {stored.shape} pixels do not fit the header")

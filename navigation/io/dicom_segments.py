@@ -15,23 +15,14 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from navigation.io.dicom_frames import groups_of, item_of, number_of, planes_of, text_of
 from navigation.io.dicom_geometry import (
     AXIS_TOLERANCE,
     PLACE_TOLERANCE_MM,
     SAME_PLACE_MM,
     axes_of,
 )
-from navigation.io.dicom_headers import (
-    MOST_FRAMES,
-    MOST_VOXELS,
-    PARSER_FAULTS,
-    UnreadableError,
-    groups_of,
-    item_of,
-    number_of,
-    planes_of,
-    text_of,
-)
+from navigation.io.dicom_headers import MOST_FRAMES, MOST_VOXELS, PARSER_FAULTS, UnreadableError
 from navigation.io.dicom_pixels import stored_values
 from navigation.volume import VoxelGrid
 
@@ -63,7 +54,7 @@ def read_segments(path: Path) -> tuple[Segment, ...]:
             warnings.simplefilter("ignore")
             return _segments(pydicom.dcmread(path, force=True))
     except PARSER_FAULTS as fault:
-        raise UnreadableError(f"{type(fault).__name__}: {fault}") from None
+        raise UnreadableError.of(fault) from None
 
 
 def _segments(ds: Dataset) -> tuple[Segment, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,10 @@ OUTLINES = ("RTSTRUCT", "SEG")
 _ORDER = ("CT", "PT", "NM", "MR")
 # Pixel sizes of one series agree to this fraction: at 500 pixels a tenth of a millimetre.
 _PIXEL_TOLERANCE = 2e-4
+# Thicknesses of one series agree to this fraction: headers round them.
+THICKNESS_TOLERANCE = 0.1
+# Slices overlap at most so many times; more is a position in another unit, as cm for mm.
+MOST_OVERLAP = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,22 @@ class Series:
     def places(self) -> list[tuple[int, int]]:
         """(file, frame) of all frames, in the order in which the proof counts them."""
         return [(f, i) for f, h in enumerate(self.headers) for i in range(h.frames)]
+
+
+def copies_of(headers: Sequence[FileHeader]) -> tuple[FileHeader, ...]:
+    """Files that hold, byte by byte, the same image as one before them."""
+    by_uid: dict[str, list[FileHeader]] = defaultdict(list)
+    for header in headers:
+        by_uid[header.sop_uid].append(header)
+    copies: list[FileHeader] = []
+    for uid, group in by_uid.items():
+        seen: set[str] = set()
+        for header in group if uid and len(group) > 1 else ():
+            digest = hashlib.sha256(header.path.read_bytes()).hexdigest()
+            if digest in seen:
+                copies.append(header)
+            seen.add(digest)
+    return tuple(copies)
 
 
 def read_folder(folder: Path) -> Contents:
@@ -132,7 +154,7 @@ def check_series(headers: tuple[FileHeader, ...]) -> Series:
         defects.append(Defect(Code.UNREADABLE, f"{slices} slices of {columns} x {rows} are too large"))
     planes = _planes(headers)
     proof = prove(planes) if planes is not None and slices > 1 else None
-    defects += () if proof is None else proof.defects
+    defects += () if proof is None else [*proof.defects, *_along_the_stack(headers, proof)]
     return Series(headers, proof, _distinct([*defects, *_recorded(headers)]))
 
 
@@ -154,13 +176,37 @@ def _mixtures(headers: tuple[FileHeader, ...]) -> list[Defect]:
             ("patient position", {h.patient_position for h in headers}),
             ("rows and columns", {h.size for h in headers}),
             ("units", {m.units for h in headers for m in h.meanings}),
+            ("decay correction", {h.facts.decay_correction for h in headers}),
+            ("scale of counts", {h.facts.bqml_per_count for h in headers}),
+            ("side", {h.facts.laterality for h in headers}),
         )
         if len(values) > 1
     ]
     pixels = np.array([h.pixel_mm for h in headers if h.pixel_mm is not None])
     if len(pixels) and (np.ptp(pixels, axis=0) > _PIXEL_TOLERANCE * pixels[0]).any():
         differing.append("pixel spacing")
+    thick = np.array([h.thickness_mm for h in headers if h.thickness_mm is not None])
+    if len(thick) and np.ptp(thick) > THICKNESS_TOLERANCE * np.abs(thick).max():
+        differing.append("slice thickness")
     return [Defect(Code.MIXED_SERIES, f"slices differ in {', '.join(differing)}")] if differing else []
+
+
+def _along_the_stack(headers: tuple[FileHeader, ...], proof: Proof) -> list[Defect]:
+    """What only the order of the slices shows: two series dovetailed, and steps far below the slices' thickness."""
+    if proof.grid is None or len(headers) != len(proof.order):
+        return []
+    found = []
+    ranked = [headers[int(n)] for n in proof.order]
+    for number, name in enumerate(("acquisitions", "times")):
+        labels = [h.labels[number] for h in ranked]
+        changes = sum(a != b for a, b in pairwise(labels))
+        if changes >= len(set(labels)):
+            found.append(Defect(Code.MIXED_SERIES, f"slices of {len(set(labels))} {name} alternate"))
+    step, thick = float(proof.grid.spacing_mm[2]), headers[0].thickness_mm
+    if thick is not None and thick > MOST_OVERLAP * step:
+        detail = f"slices {thick:g} mm thick advance by {step:g} mm"
+        found.append(Defect(Code.UNEQUAL_SPACING, detail))
+    return found
 
 
 def _planes(headers: tuple[FileHeader, ...]) -> SlicePlanes | None:

@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from navigation.io.contours import Contour
-from navigation.io.dicom_headers import PARSER_FAULTS, UnreadableError, text_of
+from navigation.io.dicom_frames import text_of
+from navigation.io.dicom_headers import FARTHEST_MM, PARSER_FAULTS, UnreadableError
 
 # A plan of a hundred organs on 500 slices is some 50 MB of text; what is larger would not be read in a minute.
 LARGEST_FILE_BYTES = 256 << 20
@@ -26,8 +27,6 @@ MOST_POINTS = 5_000_000
 MOST_CONTOURS = 100_000
 # Organ atlases mark some 120 structures.
 MOST_STRUCTURES = 200
-# Farther from the origin than this no patient lies.
-FARTHEST_MM = 10_000.0
 _CONTOUR_DATA = Tag("ContourData")
 _CLOSED, _XOR, _POINT = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "POINT"
 
@@ -61,7 +60,7 @@ def read_structures(path: Path) -> tuple[Structure, ...]:
             warnings.simplefilter("ignore")
             return _structures(pydicom.dcmread(path, force=True))
     except PARSER_FAULTS as fault:
-        raise UnreadableError(f"{type(fault).__name__}: {fault}") from None
+        raise UnreadableError.of(fault) from None
 
 
 def _structures(ds: Dataset) -> tuple[Structure, ...]:

@@ -5,7 +5,8 @@ Terms are DICOM's own (PS3.3 C.8.9.1 Units, C.11.1.1.2 Rescale Type); nothing is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -34,6 +35,14 @@ class Meaning:
 
 def meaning_of(ds: Dataset, groups: list[Dataset]) -> Meaning:
     """Unit and rescale line of an image or of one frame, whose functional groups are searched first."""
+    meaning = _stated_meaning(ds, groups)
+    line = (meaning.slope, meaning.intercept)
+    if meaning.fault is None and not (all(math.isfinite(v) for v in line) and meaning.slope != 0.0):
+        return replace(meaning, fault=f"a rescale slope of {line[0]:g} and intercept of {line[1]:g}")
+    return meaning
+
+
+def _stated_meaning(ds: Dataset, groups: list[Dataset]) -> Meaning:
     modality = str(ds.get("Modality", ""))
     line = _first(groups, "PixelValueTransformationSequence") or ds
     stated = line.get("RescaleSlope") is not None and line.get("RescaleIntercept") is not None

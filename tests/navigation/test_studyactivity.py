@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from navigation.io import dicom_identity
 from navigation.io.dicom_import import Options, import_folder
 from navigation.io.study import StudySeries, load_study
 from navigation.studyactivity import activity_scale, activity_scale_of
@@ -18,6 +19,11 @@ from tests.navigation.io import dicom_maker as maker
 SCAN_S = 1767261600.0
 HALF_LIFE_S = 6588.0
 HOUR_S = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_identity, "HASH_ROUNDS", 10)
 
 
 def tracer(half_life_s: float | None = HALF_LIFE_S, **more: object) -> Sequence:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from navigation.io import dicom_identity
 from navigation.io.contours import Contour, NoBodyError, body_of
 from navigation.io.dicom_import import Options, import_folder
 from navigation.io.study import StudyStructure, load_study
@@ -17,6 +18,11 @@ from navigation.volume import VoxelGrid
 from tests.navigation.io import dicom_maker as maker
 
 GRID = VoxelGrid(np.array([-40.0, -40.0, -20.0]), np.array([1.0, 1.0, 2.0]), (80, 80, 20), np.eye(3))
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_identity, "HASH_ROUNDS", 10)
 
 
 def circle(radius: float, centre: tuple[float, float, float], n: int = 90) -> np.ndarray:
