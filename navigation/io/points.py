@@ -1,4 +1,4 @@
-"""Point lists from outside: CSV tables and 3D Slicer's markups, in millimetres.
+"""Point lists from outside: CSV tables, 3D Slicer's markups and lists of targets, in millimetres.
 
 Slicer's files say whether they are LPS or RAS and come out as LPS; a CSV says nothing and is taken as it is.
 """
@@ -34,10 +34,11 @@ class PointList:
 
 
 def read_points(path: Path) -> PointList:
-    """Points of a .csv, .mrk.json or .fcsv file. Raises InputError that names the file and the row."""
+    """Points of a .csv, .mrk.json, .fcsv or targets.json file. Raises InputError that names the file and the row."""
     name = path.name.lower()
     if name.endswith(".json"):
-        labels, points = _read_markups(path)
+        content = read_json(path)
+        labels, points = (_read_targets if "targets" in content else _read_markups)(path, content)
     elif name.endswith(".fcsv"):
         labels, points = _read_fcsv(path)
     else:
@@ -146,8 +147,23 @@ def _signs(system: str, path: Path) -> tuple[int, int, int]:
     return signs
 
 
-def _read_markups(path: Path) -> tuple[list[str], list[list[float]]]:
-    markups = read_json(path).get("markups")
+def _read_targets(path: Path, content: dict[str, object]) -> tuple[list[str], list[list[float]]]:
+    """Names and places of a list of targets; what else it says of them is not looked at."""
+    targets = content["targets"]
+    if not isinstance(targets, list):
+        raise InputError(f"{path}, targets: not a list")
+    labels: list[str] = []
+    points: list[list[float]] = []
+    for number, target in enumerate(targets, start=1):
+        if not isinstance(target, dict):
+            raise InputError(f"{path}, target {number}: not an object")
+        points.append(_triple(target.get("position_mm"), f"{path}, target {number}"))
+        labels.append(str(target.get("name", "")))
+    return labels, points
+
+
+def _read_markups(path: Path, content: dict[str, object]) -> tuple[list[str], list[list[float]]]:
+    markups = content.get("markups")
     if not isinstance(markups, list) or len(markups) != 1 or not isinstance(markups[0], dict):
         raise InputError(f"{path}: exactly one list of markups expected")
     markup = markups[0]
@@ -164,18 +180,17 @@ def _read_markups(path: Path) -> tuple[list[str], list[list[float]]]:
         if not isinstance(control, dict):
             raise InputError(f"{path}, control point {number}: not an object")
         if control.get("positionStatus", "defined") == "defined":
-            position = _control_position(control, path, number)
+            position = _triple(control.get("position"), f"{path}, control point {number}")
             points.append([s * v for s, v in zip(signs, position, strict=True)])
             labels.append(str(control.get("label", "")))
     return labels, points
 
 
-def _control_position(control: dict[str, object], path: Path, number: int) -> list[float]:
-    position = control.get("position")
+def _triple(position: object, where: str) -> list[float]:
     if (
         not isinstance(position, list)
         or len(position) != 3
         or not all(isinstance(v, int | float) and np.isfinite(v) for v in position)
     ):
-        raise InputError(f"{path}, control point {number}: {position} is not a position")
+        raise InputError(f"{where}: {position} is not a position")
     return [float(v) for v in position]

@@ -27,8 +27,8 @@ BELIEVED = math.log(20.0)
 UNNOTICED = math.log(1000.0)
 # Third over first spread of the landmarks: below it a mirrored set fits as well as the right one.
 COPLANAR_RATIO = 0.05
-# An order that random points would fit in fewer than 1 of 100 was meant; a square's fits in 1 of 3.
-ORDER_BY_CHANCE = 0.01
+# An order that would fit by chance in fewer than 1 of 1,000 cases was meant; one of a square fits in 1 of 3.
+ORDER_BY_CHANCE = 1e-3
 # A factor between the lists that no tracker or scanner has: theirs are right to some parts in a thousand.
 SCALE_MISFIT = 0.02
 # So seldom do sound lists differ by a scale by chance.
@@ -72,7 +72,7 @@ class Alternatives:
 
     def exchanged(self, names: Sequence[str], which: int = 0) -> list[str]:
         """The landmarks that have another place in one of the orders."""
-        return [names[i] for i in np.nonzero(self.orders[which] != np.arange(len(names)))[0]]
+        return [names[i] for i, j in enumerate(self.orders[which].tolist()) if i != j]
 
     def as_json(self, names: Sequence[str]) -> dict[str, Any]:
         """`ambiguity` of reg.json."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -29,6 +29,10 @@ LARGEST_UNMATCHED_SHARE = 1.0 / 3.0
 MOST_POINTS = 20
 # Assignments under way; more of them means a set so regular that nothing can be told.
 MOST_UNDER_WAY = 40_000
+# Lists that somebody brings together are of the same points but for one time in so many.
+UNRELATED_BEFORE = 0.01
+# A mirror image is preferred where it is 20 times as likely: in a plane it fits as well as the list itself.
+CLEARLY_BETTER = math.log(20.0)
 # The search looks this much (nats) further down at each round.
 _DEEPER = 12.0
 NO_PARTNER = -1
@@ -58,16 +62,20 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """The best assignment of all, what contradicts it, and the probability that one of those is right."""
+    """The best assignment of all, what contradicts it, and the probability that one of those is right.
+
+    `mirrored` says that a mirror image of one list fits clearly better than the list.
+    """
 
     best: Assignment | None
     others: tuple[Assignment, ...] = ()
     wrong: float = 1.0
+    mirrored: bool = False
 
     @property
     def unambiguous(self) -> bool:
         """Nothing else comes near."""
-        return self.best is not None and self.wrong <= WRONG_AT_MOST
+        return self.best is not None and self.wrong <= WRONG_AT_MOST and not self.mirrored
 
 
 def match(fixed: Array, moving: Array, evidence: Evidence) -> Match:
@@ -76,9 +84,9 @@ def match(fixed: Array, moving: Array, evidence: Evidence) -> Match:
     Raises TooManyWaysError.
     """
     if len(fixed) > len(moving):
-        found = match(moving, fixed, evidence)
-        turned = [_turned(a, len(fixed)) for a in ((found.best, *found.others) if found.best else ())]
-        return Match(turned[0], tuple(turned[1:]), found.wrong) if turned else found
+        other = match(moving, fixed, evidence)
+        turned = [_turned(a, len(fixed)) for a in ((other.best, *other.others) if other.best else ())]
+        return replace(other, best=turned[0], others=tuple(turned[1:])) if turned else other
     fewest = _fewest(len(fixed))
     if len(fixed) < fewest:
         return Match(None)
@@ -86,14 +94,19 @@ def match(fixed: Array, moving: Array, evidence: Evidence) -> Match:
     highest = max(float(evidence.score(0.0, k, volume)) for k in range(fewest, len(fixed) + 1))
     margin = -math.log(WRONG_AT_MOST) + _DEEPER / 2.0
     chance = _by_chance(fewest, len(fixed), len(moving))
+    lowest = chance + math.log(UNRELATED_BEFORE / WRONG_AT_MOST) - margin
     floor = highest
-    while floor > chance:
-        floor = max(floor - _DEEPER, chance)
-        found_all = _complete(fixed, moving, evidence, volume, floor, fewest)
-        best = max(found_all, key=lambda a: a.score, default=None)
-        if best is not None and (best.score - margin >= floor or floor == chance):
-            return _weighed(best, found_all, chance)
-    return Match(None)
+    while True:
+        floor -= _DEEPER
+        found = _complete(fixed, moving, evidence, volume, floor, fewest)
+        best = max(found, key=lambda a: a.score, default=None)
+        if best is not None and (best.score - margin >= floor or floor <= lowest):
+            image = _complete(fixed, -moving, evidence, volume, best.score + CLEARLY_BETTER, fewest)
+            return replace(_weighed(best, found, chance), mirrored=bool(image))
+        if best is None and _complete(fixed, -moving, evidence, volume, floor + CLEARLY_BETTER, fewest):
+            return Match(None, mirrored=True)
+        if floor <= lowest:
+            return Match(None)
 
 
 def _turned(assignment: Assignment, n: int) -> Assignment:
@@ -109,13 +122,12 @@ def _fewest(n: int) -> int:
 
 def _by_chance(fewest: int, m: int, n: int) -> float:
     """Log of how many assignments there are: so much evidence the best of them reaches for unrelated lists."""
-    ways = [math.log(math.comb(m, k) * math.perm(n, k)) for k in range(fewest, m + 1)]
-    return max(ways) - math.log(WRONG_AT_MOST)
+    return max(math.log(math.comb(m, k) * math.perm(n, k)) for k in range(fewest, m + 1))
 
 
 def _weighed(best: Assignment, found: list[Assignment], chance: float) -> Match:
     others = sorted((a for a in found if a.contradicts(best)), key=lambda a: -a.score)
-    unrelated = math.exp(min(chance + math.log(WRONG_AT_MOST) - best.score, 0.0))
+    unrelated = UNRELATED_BEFORE * math.exp(min(chance - best.score, 0.0))
     odds = sum(math.exp(a.score - best.score) for a in others) + unrelated
     return Match(best, tuple(others), odds / (1.0 + odds))
 

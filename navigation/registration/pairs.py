@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.io.points import PointList
-from navigation.registration.doubts import BELIEVED, unit_doubts
+from navigation.registration.doubts import unit_doubts
 from navigation.registration.evidence import Evidence
 from navigation.registration.matching import (
     FEWEST_MATCHED,
@@ -132,10 +132,9 @@ def _by_distances(fixed: PointList, moving: PointList, belief: FleBelief | None)
     evidence = Evidence.of(belief)
     try:
         found = match(fixed.points_mm, moving.points_mm, evidence)
-        mirrored = match(fixed.points_mm, -moving.points_mm, evidence)
     except TooManyWaysError:
         return _refused(fixed, moving, ("the points are too regular or too close together: matches abound",))
-    reasons = _doubts(fixed, moving, found, mirrored)
+    reasons = _doubts(fixed, moving, found)
     if reasons or found.best is None:
         return _refused(fixed, moving, reasons, found.wrong)
     used = np.nonzero(found.best.partner != NO_PARTNER)[0]
@@ -177,15 +176,12 @@ def _refused(
     return PointPairs(empty, empty, None, left, match="any", reasons=reasons, wrong=wrong)
 
 
-def _doubts(fixed: PointList, moving: PointList, found: Match, mirrored: Match) -> tuple[str, ...]:
+def _doubts(fixed: PointList, moving: PointList, found: Match) -> tuple[str, ...]:
     """Why a match is not to be believed; nothing where it is proven."""
     fewest = min(len(fixed), len(moving))
     if fewest < FEWEST_MATCHED:
         return (f"{fewest} points: at least {FEWEST_MATCHED} are needed to match lists without labels",)
-    reflected = mirrored.best is not None and (
-        found.best is None or mirrored.best.score > found.best.score + BELIEVED
-    )
-    if reflected:
+    if found.mirrored:
         return ("one list is mirrored: its mirror image fits the other list, it does not",)
     if found.best is None:
         units = unit_doubts(fixed.points_mm, moving.points_mm)
@@ -197,7 +193,7 @@ def _ambiguous(fixed: PointList, found: Match) -> str:
     if found.best is None or not found.others:
         return "too few points agree to be more than chance: label them, or touch more"
     nearest = found.others[0]
-    differ = np.nonzero(nearest.partner != found.best.partner)[0]
+    differ = np.nonzero(nearest.partner != found.best.partner)[0].tolist()
     names = ", ".join(_name(fixed, i) for i in differ)
     return (
         f"ambiguous: the match of {names} may be another ({found.wrong:.0%} likely), the points are too symmetric "
