@@ -75,6 +75,7 @@ CALIBRATE = {
 REGISTER = {
     "points": Entry("navigation.cli.register_points:command", "Matched points, as landmarks and fiducials."),
     "images": Entry("navigation.cli.register_images:command", "Two volumes, or a study's SPECT onto its CT."),
+    "surface": Entry("navigation.cli.register_surface:command", "Touched points against a skin or a mesh."),
     "activity": Entry(
         "navigation.cli.register_activity:command", "Does the activity lie where the study says?"
     ),
@@ -84,6 +85,12 @@ PACS = {
     "echo": Entry("navigation.cli.pacs:echo_command", "Does a PACS answer, and what does it offer?"),
     "find": Entry("navigation.cli.pacs:find_command", "Find studies, or the series of one."),
     "get": Entry("navigation.cli.pacs:get_command", "Bring a study, and import it."),
+}
+PLAN = {
+    "targets": Entry("navigation.cli.plan_targets:command", "Places to reach: contours, foci, clicks."),
+    "regions": Entry("navigation.cli.plan_regions:command", "Regions of physiological uptake."),
+    "fiducials": Entry("navigation.cli.plan_anatomy:fiducials", "Skin markers in the CT."),
+    "skin": Entry("navigation.cli.plan_anatomy:skin", "Skin surface out of the CT."),
 }
 
 
@@ -178,6 +185,15 @@ gammanav.add_command(
         help="Find a preoperative study in a PACS and bring it here (C-FIND, C-GET).",
         short_help="A study out of a PACS.",
         epilog="Example: gammanav pacs find --settings pacs.toml --patient-id 12345",
+    )
+)
+gammanav.add_command(
+    LazyGroup(
+        "plan",
+        entries=PLAN,
+        help="What an imported study holds: targets, regions of uptake, skin markers, skin.",
+        short_help="Targets and anatomy of a study.",
+        epilog="Example: gammanav plan targets study --hours 3",
     )
 )
 

@@ -62,7 +62,9 @@ def write_study(scene: Scene, folder: Path, reference_utc_s: float) -> None:
     for k, plane in enumerate(ct_numbers(scene, grid)):
         _save(_ct_slice(study, grid, k, plane), folder / "ct" / f"slice-{k:03d}.dcm")
     grid = study_grid(scene.patient, NM_SPACING_MM, NM_SIZE)
-    _save(_nm(study, grid, activity(scene, grid)), folder / "nm" / "spect.dcm")
+    # The scene's activity is that at the reference time; the camera saw what has decayed since.
+    seen = activity(scene, grid) * 2.0 ** (STUDY_BEFORE_S / HALF_LIFE_S)
+    _save(_nm(study, grid, seen), folder / "nm" / "spect.dcm")
 
 
 def _save(ds: Dataset, path: Path) -> None:
