@@ -27,6 +27,7 @@ from navigation.cli.main import run
 from navigation.io.pacs import Query, Retrieved, find_studies, retrieve
 from navigation.io.pacscontexts import MODALITIES
 from navigation.io.pacssettings import Limits, Peer
+from tests.campaign import pacs as campaign
 from tests.conftest import missing
 from tests.navigation.io.pacs_peer import (
     OTHER,
@@ -301,3 +302,9 @@ def test_a_secure_connection_needs_the_certificate_named(
     told = capsys.readouterr()
     assert told.out.endswith("answers; offers find, get; sends CT\n")
     assert told.err.endswith("no secure connection (certificate_verify_failed)\n")
+
+
+def test_damaged_answers_end_in_time_with_a_line_or_whole() -> None:
+    found = campaign.run(3, seed=1)
+    assert not found.faults, str(found)
+    assert sum(found.outcomes.values()) == 3 and found.outcomes["refused"] > 0
