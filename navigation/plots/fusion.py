@@ -42,11 +42,11 @@ MOST_HALF_MM = 260.0
 CHECK_MM = 30.0
 SCALE_MM = 50.0
 # What is fainter than this share of the colour scale shows the grey below.
-FAINTEST_SHARE = 0.05
+FAINTEST_SHARE = 0.12
 # How much of the grey a faint and a bright colour cover.
-THINNEST, THICKEST = 0.25, 0.85
-# The top of the colour scale: one voxel of a hot organ must not darken all others.
-BRIGHTEST_QUANTILE = 0.9995
+THINNEST, THICKEST = 0.15, 0.85
+# Safe for the colour-blind and free of green.
+DISTANCE_COLOURS = "cividis"
 IMAGES_INCH, POINTS_INCH = (14.5, 11.0), (14.5, 7.0)
 
 
@@ -64,10 +64,11 @@ class Layer:
         """A volume moved by T (4, 4) if given."""
         is_ct = volume.modality == "CT"
         grid = volume.grid if T is None else _moved(volume.grid, T)
-        top = float(np.quantile(volume.array, BRIGHTEST_QUANTILE))
-        low = float(volume.array.min())
-        limits = WINDOW_HU if is_ct else (low, top if top > low else float(volume.array.max()))
-        return Layer(volume.array, grid, limits, is_ct)
+        if is_ct:
+            return Layer(volume.array, grid, WINDOW_HU, True)
+        # Logarithmic, as it was registered: a hot organ must not darken the outline by which one judges.
+        shades = volume.scaled
+        return Layer(shades, grid, (0.0, float(shades.max())), False)
 
     def section(self, points_mm: Array) -> Any:
         """Shades 0 to 1 at points (rows, columns, 3), masked beyond the field."""
@@ -145,7 +146,7 @@ def _figures(content: Mapping[str, Any], middle: Array) -> str:
     predicted = [v for v in content.get("tre_mm", {}).get("predicted", []) if v is not None]
     error = f"predicted error up to {max(predicted):.1f} mm" if predicted else "no predicted error"
     place = ", ".join(f"{v:.0f}" for v in middle)
-    return f"{error}; sections through ({place}) mm LPS"
+    return f"{error}; sections through ({place}) mm LPS; colours of activity on a logarithmic scale"
 
 
 def _half(grid: VoxelGrid, middle: Array, view: str) -> tuple[float, float]:
@@ -269,7 +270,7 @@ def points_picture(
     labels: Sequence[str] | None,
     content: Mapping[str, Any],
     ct: ImageVolume | None = None,
-    enlarged: float = 5.0,
+    enlarged: float = 10.0,
 ) -> Path:
     """Points (n, 3) of FIXED in LPS with arrows, `enlarged` times, to where the registration puts their partners.
 
@@ -311,7 +312,7 @@ def _arrows(axes: Axes, start: Array, end: Array, labels: Sequence[str] | None, 
     axes.plot(start[:, 0], start[:, 1], "o", color="#56B4E9", ms=8, mec="white", zorder=7)
     for number, (a, b) in enumerate(zip(start, end, strict=True)):
         x, y = a[:2] + enlarged * (b - a)[:2]
-        style = {"arrowstyle": "->", "color": VERMILLION, "lw": 2.4}
+        style = {"arrowstyle": "-|>,head_length=0.35,head_width=0.16", "color": VERMILLION, "lw": 2.0}
         axes.annotate("", (x, y), (a[0], a[1]), arrowprops=style, zorder=8)
         name = labels[number] if labels else str(number + 1)
         axes.annotate(
@@ -343,7 +344,7 @@ def surface_picture(
             axes.plot(x, y, ".", color=QUIET, ms=1.0, zorder=2)
             x, y, _ = plane.project(touched).T
             top = max(float(np.quantile(distances, 0.95)), 1.0)
-            dots = axes.scatter(x, y, c=distances, cmap="viridis", vmin=0.0, vmax=top, s=26, zorder=5)
+            dots = axes.scatter(x, y, c=distances, cmap=DISTANCE_COLOURS, vmin=0.0, vmax=top, s=26, zorder=5)
         bar = page.colorbar(dots, ax=views, shrink=0.7)
         bar.set_label("distance from the skin, mm")
     return path

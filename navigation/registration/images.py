@@ -59,7 +59,7 @@ MAX_TURN_DEG = 30.0
 MIN_OVERLAP, MIN_OVERLAP_ML = 0.4, 200.0
 # A rival this near, in standard deviations of the difference, could be the right one.
 MIN_LEAD_SDS = 3.0
-# A mirror image this far ahead says that one volume is mirrored; nearer, that this cannot be told.
+# An emission image that lags this far behind its mirror image is mirrored; one nearer leaves the side open, with words.
 MIRROR_LEAD_SDS = 2.0
 # Half of the outline must show: fewer sides leave a direction to what foci happen to do.
 MIN_OUTLINE = 0.5
@@ -74,6 +74,11 @@ MAX_PREDICTED_MM = {CORRELATION: 3.0, MUTUAL_INFORMATION: 5.0}
 SCATTER_FACTOR = {CORRELATION: 1.0, MUTUAL_INFORMATION: 2.0}
 # What interpolation leaves, in voxels of the coarser image.
 VOXEL_SHARE = {CORRELATION: 0.1, MUTUAL_INFORMATION: 0.25}
+# Corners of a box round a body lie in the air: these are about where its skin is.
+CORNER_SHARE = 0.1
+# There, this many times the error at a target is allowed. Set after simulated studies: right pairs have up to twice
+# the limit of a target at their border, other patients' four times.
+CORNER_FACTOR = 2.0
 # Ticks of a registration whose starts are all followed, for a bar.
 LONGEST_TICKS = 18
 
@@ -86,6 +91,10 @@ class Settings:
     max_predicted_mm: float | None = None
     max_shift_mm: float = MAX_SHIFT_MM
     max_turn_deg: float = MAX_TURN_DEG
+
+    def limit_mm(self, kind: str) -> float:
+        """Largest accepted predicted error at a target."""
+        return self.max_predicted_mm or MAX_PREDICTED_MM[kind]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,39 +175,46 @@ def register_images(
     given_targets = corners if targets_mm is None else np.asarray(targets_mm, dtype=np.float64).reshape(-1, 3)
     in_fixed = targets_mm is not None and targets_in == "fixed"
     targets = mapped(at, given_targets) if in_fixed else given_targets
-    predicted = pair.predicted(best, np.concatenate([targets, corners]))
+    predicted = pair.predicted(best, targets)
     found = _Findings.of(pair, best, ends, given, tick)
-    checked = found.reasons(wanted) + _too_uncertain(predicted, best, wanted, kind)
+    checked = found.reasons(wanted)
+    checked += _too_uncertain(best, predicted, pair.predicted(best, corners), wanted.limit_mm(kind))
     return ImageRegistration(
         T_fixed_moving,
         kind,
         best.score,
         given_targets,
         "fixed" if in_fixed else "moving",
-        predicted[: len(targets)],
+        predicted,
         tuple(checked),
         tuple(found.warnings()),
         {"starts": starts, "fixed": fixed.facts(), "moving": moving.facts(), **found.as_json()},
     )
 
 
-def _too_uncertain(predicted: Array, best: Peak, wanted: Settings, kind: str) -> list[str]:
-    most = wanted.max_predicted_mm or MAX_PREDICTED_MM[kind]
+def _too_uncertain(best: Peak, at_targets: Array, at_corners: Array, most_mm: float) -> list[str]:
+    """Reasons in the predicted errors (mm): a target in the middle must not hide a turn that is not determined."""
     if not best.determined:
         return ["the agreement does not fall in every direction: the transform is not determined"]
-    if predicted.max() > most:
-        return [f"predicted error up to {predicted.max():.1f} mm, at most {most:g} allowed"]
-    return []
+    found = []
+    if at_targets.max(initial=0.0) > most_mm:
+        found.append(f"predicted error up to {at_targets.max():.1f} mm, at most {most_mm:g} allowed")
+    elif at_corners.max() > CORNER_FACTOR * most_mm:
+        found.append(
+            f"predicted error up to {at_corners.max():.1f} mm at the body's borders, "
+            f"at most {CORNER_FACTOR * most_mm:g} allowed there"
+        )
+    return found
 
 
 def overlap_corners(fixed: ImageVolume, moving: ImageVolume, T_fixed_moving: Array) -> Array:
-    """(8, 3) corners, in MOVING, of the box round that part of its body which FIXED shows."""
+    """(8, 3) corners, in MOVING, of a box in that part of its body which FIXED shows, CORNER_SHARE in from each end."""
     mask, grid = moving.body
     points = np.argwhere(mask)[:, ::-1] @ grid.matrix[:3, :3].T + grid.origin_mm
     index = fixed.grid.index_of(mapped(T_fixed_moving, points))
     inside = ((index >= -0.5) & (index <= np.array(fixed.grid.size) - 0.5)).all(axis=1)
     seen = points[inside] if inside.any() else points
-    ends = np.stack([seen.min(axis=0), seen.max(axis=0)])
+    ends = np.quantile(seen, [CORNER_SHARE, 1.0 - CORNER_SHARE], axis=0)
     return np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a, b, c in np.ndindex(2, 2, 2)])
 
 
@@ -306,14 +322,14 @@ class _Findings:
         near = [mm for rival, mm in self.rivals if rival.sds < MIN_LEAD_SDS]
         if near:
             found.append(f"ambiguous: another transform, {near[0]:.0f} mm away, agrees as well")
-        if self.mirror.sds <= -self._mirror_limit:
+        if self.mirror.sds < self._mirror_limit:
             found.append("the mirror image of MOVING agrees better: one of the two may be mirrored")
         return found
 
     @property
     def _mirror_limit(self) -> float:
-        """A mirrored CT has no business agreeing better; foci in a symmetric body may by chance."""
-        return 0.0 if self.kind == CORRELATION else MIRROR_LEAD_SDS
+        """A mirrored CT must agree worse; that of foci in a symmetric body may agree a little better by chance."""
+        return 0.0 if self.kind == CORRELATION else -MIRROR_LEAD_SDS
 
     def _outlines(self) -> list[str]:
         found = []
@@ -338,7 +354,7 @@ class _Findings:
     def warnings(self) -> list[str]:
         """Doubts that do not refuse it."""
         found = ["rigid: breathing, bowel and bladder between the two images are not in the predicted error"]
-        if -self._mirror_limit < self.mirror.sds < MIN_LEAD_SDS:
+        if self._mirror_limit <= self.mirror.sds < MIN_LEAD_SDS:
             found.append("left and right cannot be told apart by these images: check the side")
         return found
 
@@ -397,4 +413,5 @@ def _mirror_lead(pair: Pair, statistics: Array, tick: Tick) -> Lead:
     end, image, follow = max(candidates, key=lambda c: c[0].score)
     end = follow(end.T_moving_fixed, end.start, 1)
     rival = pair.against(image)
-    return lead(pair.agreement, statistics, rival, rival.statistics(end.T_moving_fixed))
+    top = climb(rival, end.T_moving_fixed, pair.step_mm)
+    return lead(pair.agreement, statistics, rival, rival.statistics(top.T_moving_fixed))
