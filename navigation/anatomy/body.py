@@ -173,10 +173,10 @@ def _free_in_plane(air: Mask, grid: VoxelGrid) -> Mask:
 
 def _lungs(air: Mask, hu: Floats) -> Mask:
     """The connected parts of some air whose median CT number is that of lung."""
-    from scipy.ndimage import label, median
+    from scipy.ndimage import label
 
     labels, count = label(air)
-    if count == 0:
-        return np.zeros_like(air)
-    middle = np.asarray(median(hu, labels, np.arange(1, count + 1)))
-    return np.concatenate([[False], middle > LUNG_HU])[labels]
+    dense = np.bincount(labels[hu > LUNG_HU], minlength=count + 1)
+    lung = dense > 0.5 * np.bincount(labels.reshape(-1), minlength=count + 1)
+    lung[0] = False
+    return np.asarray(lung[labels])
