@@ -33,6 +33,11 @@ _GROUP_8 = b"\x08\x00"
 MOST_VOXELS = 1 << 28
 MOST_FRAMES = 1 << 14
 LONGEST_FAULT = 120
+# A deflated file is an image of some MB; a multi-frame one of 500 slices holds 256 MB.
+MOST_UNPACKED_BYTES = 512 << 20
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+# The syntax stands within the meta information, at the start of the file.
+_META_BYTES, _CHUNK_BYTES = 1024, 1 << 22
 # Farther from the origin, or larger, nothing of a patient is.
 FARTHEST_MM, LARGEST_PIXEL_MM = 10_000.0, 100.0
 # Besides class and type of the image: what is one number throughout a reconstruction.
@@ -114,11 +119,28 @@ def read_header(path: Path) -> FileHeader | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _require_bounded(path)
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             other = _other_kind(ds)
             return other if other is not None else _header(ds, path)
     except PARSER_FAULTS as fault:
         raise UnreadableError.of(fault) from None
+
+
+def _require_bounded(path: Path) -> None:
+    """UnreadableError for a deflated file that unpacks to more than any image: the parser would do it in one go."""
+    with path.open("rb") as file:
+        start = file.read(_META_BYTES)
+        if _DEFLATED not in start or start[128:132] != b"DICM":
+            return
+        file.seek(_PREAMBLE_BYTES + 12 + int.from_bytes(start[140:144], "little"))
+        unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        data = file.read()
+    while data and not unpacker.eof and size <= MOST_UNPACKED_BYTES:
+        size += len(unpacker.decompress(data, _CHUNK_BYTES))
+        data = unpacker.unconsumed_tail
+    if size > MOST_UNPACKED_BYTES:
+        raise UnreadableError(f"unpacks to more than {MOST_UNPACKED_BYTES >> 20} MiB")
 
 
 def _other_kind(ds: Dataset) -> str | None:

@@ -222,12 +222,17 @@ def _limit(what: int, most: int) -> None:
     resource.setrlimit(what, (bound, bound))
 
 
-def main() -> None:
-    """Entry point of the child: options as JSON on stdin, the outcome as JSON on stdout."""
+def restrict() -> None:
+    """Bound the memory of this process for good, and keep its libraries quiet."""
     _limit(resource.RLIMIT_AS, MEMORY_LIMIT_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_LIMIT_S)
     _limit(resource.RLIMIT_CORE, 0)
     logging.disable(logging.CRITICAL)
+
+
+def main() -> None:
+    """Entry point of the child: options as JSON on stdin, the outcome as JSON on stdout."""
+    restrict()
+    _limit(resource.RLIMIT_CPU, CPU_LIMIT_S)
     options = Options(**json.load(sys.stdin))
     try:
         outcome: dict[str, Any] = {"study": import_folder(options)}

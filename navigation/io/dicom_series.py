@@ -104,7 +104,9 @@ def read_folder(folder: Path) -> Contents:
     outlines: list[tuple[Path, str]] = []
     for path in _files(folder):
         try:
-            if is_dicom(path):
+            if not path.is_file():
+                found: FileHeader | str = "no regular file"
+            elif is_dicom(path):
                 found = read_header(path)
             elif path.suffix.lower() in _SUFFIXES:
                 raise UnreadableError("not a DICOM file")
@@ -127,7 +129,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield folder
         return
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if not path.is_dir():
             yield path
 
 
