@@ -187,7 +187,14 @@ def main() -> None:
 
 def _line(outcome: Outcome) -> str:
     said = "; ".join(outcome.result.reasons) or "accepted"
-    return f"{outcome.kind}: {outcome.errors_mm.max():.2f} mm, told {outcome.result.predicted_mm.max():.2f}: {said}"
+    found = outcome.result.findings
+    leads = ", ".join(
+        f"{found[k]:.1f}" for k in ("lead_over_displaced_sds", "lead_over_mirror_sds") if found[k]
+    )
+    return (
+        f"{outcome.kind}: {outcome.errors_mm.max():.2f} mm, told {outcome.result.predicted_mm.max():.2f}, "
+        f"leads over displaced and mirrored {leads} SDs: {said}"
+    )
 
 
 if __name__ == "__main__":

@@ -109,25 +109,6 @@ def images_pictures(
     return drawn
 
 
-def images_picture(
-    path: Path,
-    fixed: ImageVolume,
-    moving: ImageVolume,
-    T_fixed_moving: Array,
-    content: Mapping[str, Any],
-    checkerboard: bool = False,
-) -> Path:
-    """One picture after the registration, overlay or checkerboard, in three planes."""
-    middle = telling_point(fixed, moving, T_fixed_moving)
-    grey, layer = Layer.of(fixed), Layer.of(moving, T_fixed_moving)
-    draw = _checkerboard if checkerboard else _overlay
-    with sheet(path, content, "Registration of images", _figures(content, middle), POINTS_INCH) as page:
-        for place, view in zip(page.subplots(1, 3), VIEWS, strict=True):
-            _view(place, fixed.grid, middle, view, "")
-            _draw(place, grey, layer, middle, view, draw)
-    return path
-
-
 def telling_point(fixed: ImageVolume, moving: ImageVolume, T_fixed_moving: Array) -> Array:
     """(3,) in FIXED: the hottest place of an emission image inside both fields, else the middle of the overlap."""
     values, grid = moving.coarse(8.0)

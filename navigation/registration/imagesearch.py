@@ -40,7 +40,7 @@ FIRST_STEP_MM, LAST_STEP_MM = 4.0, 0.05
 # Voxels that the optimiser looks at in each step: more add time and nothing else.
 SAMPLED_VOXELS = 20_000
 # Points of the last step, which also tells the uncertainty.
-FINE_POINTS = 30_000
+FINE_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
