@@ -15,6 +15,8 @@
     registration = "reg.json"                 # optional: T_target_source from Reference to the study (LPS)
     study = "study"                           # optional: an imported study: CT, hot organs, targets, regions of uptake
     sheath = "sheath.json"                    # optional: what covers the probe, as measured
+    landmarks = "landmarks.mrk.json"          # optional: named points of the study, LPS, to register and check by
+    recheck_minutes = 30                      # the registration is to be checked again after so long; 0: never
     background_minutes = 30                   # a background check is due again after so long; 0: never
     map = { voxel_mm = 2.0 }                  # optional: also box_mm, or centre_mm and extent_mm, in mm of Reference
     publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
@@ -73,10 +75,11 @@ from calibration.probe.sheath import sheath_at
 from calibration.records.binding import Identity, require_match
 from calibration.tip.expected import require_tool
 from navigation.casegrid import grid_at
-from navigation.engine.settings import Settings, SourceRole
+from navigation.engine.settings import RECHECK_MINUTES, Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
 from navigation.engine.tools import Tips
+from navigation.io.points import read_points
 from navigation.provenance import stamp_of
 from tracking.errors import InputError
 from tracking.igtl.link import SILENCE_S
@@ -100,6 +103,7 @@ KEYS = {
     *("name", "nuclide", "half_life_s", "window_kev", "probe_serial", "reference_time", "dead_time_s"),
     "collimator",
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
+    *("landmarks", "recheck_minutes"),
     *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study", "patient"),
 }
 
@@ -134,7 +138,9 @@ def read_case(path: Path) -> Settings:
         simulated=bool(found.get("simulated", False)),
         publish_host=_publish_host(found, path),
         sheath=sheath_at(_file(found, "sheath", path)),
-        background_minutes=_minutes(found, path),
+        background_minutes=_minutes(found, path, "background_minutes", DEFAULT_MINUTES),
+        recheck_minutes=_minutes(found, path, "recheck_minutes", RECHECK_MINUTES),
+        landmarks=_landmarks(found, path),
         gates=gates,
         stated=stated.to_json(),
         records=_records(found, path, response),
@@ -195,12 +201,24 @@ def _injection(found: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     return injection.to_json()
 
 
-def _minutes(found: Mapping[str, Any], path: Path) -> float:
-    """Minutes after which a background check is due again."""
-    value = found.get("background_minutes", DEFAULT_MINUTES)
+def _minutes(found: Mapping[str, Any], path: Path, key: str, default: float) -> float:
+    """Minutes after which a check is due again."""
+    value = found.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
-        raise InputError(f"{path}, background_minutes: {value!r} is no number of minutes")
+        raise InputError(f"{path}, {key}: {value!r} is no number of minutes")
     return float(value)
+
+
+def _landmarks(found: Mapping[str, Any], path: Path) -> dict[str, tuple[float, float, float]]:
+    """Landmarks of the study by name, LPS mm. Raises InputError for a file without names."""
+    file = _file(found, "landmarks", path)
+    if file is None:
+        return {}
+    points = read_points(file)
+    if points.labels is None:
+        raise InputError(f"{file}: landmarks need names")
+    places = zip(points.labels, points.points_mm.tolist(), strict=True)
+    return {name: (x, y, z) for name, (x, y, z) in places}
 
 
 def _publish_host(found: Mapping[str, Any], path: Path) -> str:

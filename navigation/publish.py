@@ -211,6 +211,8 @@ def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
     """Registration, state of the engine, what is known of the bed."""
     registration = snapshot.registration
     bridge = {**common(snapshot), "RegistrationState": registration.state}
+    if snapshot.registration_age_s is not None:
+        bridge["RegistrationAgeS"] = f"{snapshot.registration_age_s:.0f}"
     if registration.tre_mm is not None:
         bridge["PredictedTreMm"] = f"{registration.tre_mm:.2f}"
     words = {

@@ -29,9 +29,10 @@ def command(
     """Run the live case in CASE, a TOML file: record everything, map, publish.
 
     Words on standard input: `surface` or `bed` (outline with the stylus), `scan [NAME]`, `stop`, `touch`,
-    `check KBQ [DEPTH_MM]`, `confirm` (the registration, after a crash or a bump), `divot [probe|stylus] [X Y Z]`
-    (is the tip where its calibration says: rest it in a divot, tilt it, `stop`), `background [SECONDS]
-    [room|patient]`, `explain REASON`, `status`, `quit`. Ends on `quit`, Ctrl-C or SIGTERM and writes the results
+    `check KBQ [DEPTH_MM]`, `divot [probe|stylus] [X Y Z]` (is the tip where its calibration says: rest it in a divot,
+    tilt it, `stop`), `background [SECONDS] [room|patient]`, `explain REASON`, `status`, `quit`. Of the registration:
+    `landmark NAME`, `register`, `check-point NAME`, `confirm` (after a crash or a bump, three points checked), `undo`,
+    `accept-shift BY`. Of the study: `targets`, `target add SPOT NAME`, `target end NAME OUTCOME BY REASON`, `push`. Ends on `quit`, Ctrl-C or SIGTERM and writes the results
     then.
     """
     from navigation.engine.console import run_console

@@ -18,6 +18,7 @@ from navigation.case import read_case, study_of
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.contamination import background_words
 from navigation.engine.jobs import Outcome
+from navigation.engine.registrationwords import RegistrationWords
 from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
 from navigation.engine.session import DIVOT
@@ -39,7 +40,7 @@ Say = Callable[[str], None]
 
 WORDS = (
     "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, "
-    "targets, target, push, status, quit"
+    "landmark, register, check-point, undo, accept-shift, targets, target, push, status, quit"
 )
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
@@ -76,7 +77,6 @@ class Console:
             "stop": lambda _: self._stop(),
             "touch": lambda _: self._told("touch", "touched"),
             "check": self._check,
-            "confirm": lambda _: self._told("confirm_registration", "the registration is taken as checked"),
             "divot": self._divot,
             "background": self._background,
             "explain": self._explain,
@@ -84,6 +84,7 @@ class Console:
             "target": self._targets,
             "push": self._push,
             "status": lambda _: self._status(),
+            **RegistrationWords(self.case, self._do).words,
         }
         if name not in answers:
             raise InputError(f"{name!r} is none of {WORDS}")
@@ -287,7 +288,7 @@ def _taken_up(case: LiveCase, restored: Restored) -> str:
     same = {True: "its scan is as recorded", False: "its scan is NOT as recorded", None: "no map yet"}
     told = f"goes on after {restored.events} events: {doing}; {same[restored.same]}"
     if session.registration.unverified:
-        return f"{told}; the registration is restored, unverified: check it, then `confirm`"
+        return f"{told}; the registration is restored, unverified: touch three known points (`check-point`)"
     return told
 
 

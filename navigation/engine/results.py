@@ -41,6 +41,8 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
     if session.calibration is not None:
         write_json(folder / "probe.json", session.calibration)
     write_json(folder / "latency.json", latency_content(session.latency))
+    if session.registrations.entries:
+        write_json(folder / "registrations.json", session.registrations.to_json())
     if session.settings.study_check is not None:
         write_json(folder / "study_check.json", dict(session.settings.study_check))
     if len(session.target_desk.targets):

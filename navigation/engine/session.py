@@ -24,6 +24,8 @@ from navigation.engine.contamination import AWAY_MM, BackgroundWatch
 from navigation.engine.events import EngineEvent
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
 from navigation.engine.probewatch import ProbeWatch
+from navigation.engine.registrationcommands import RegistrationCommands
+from navigation.engine.registrations import RegistrationDesk
 from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import LatencyState, Registration
@@ -41,6 +43,7 @@ from tracking.hub import Alarm, Hub
 IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 BACKGROUND = "background"
 DIVOT = "divot"
+REFERENCE_MOVED = "the reference has moved"
 READING = (SCAN, SWEEP)
 PROBE_TIP = "ProbeTipToReference"
 TOUCHING = (SURFACE, BED)
@@ -62,7 +65,7 @@ class Session:
         self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
         self.calibration = settings.calibration
         self.latency = settings.latency
-        self.registration = settings.registration
+        self.registrations = RegistrationDesk(settings.registration)
         self.study = settings.study
         self.target_desk = TargetDesk(settings.study)
         self.messages: Counter[str] = Counter()
@@ -74,7 +77,7 @@ class Session:
         self.began_s: float | None = None
         self._probe = ProbeWatch({"nuclide": settings.nuclide, **settings.stated})
         self._stylus_t_s: float | None = None
-        self._asked_s = 0.0
+        self.asked_s = 0.0
         self._last_alarm: Alarm | None = None
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
@@ -83,8 +86,6 @@ class Session:
             "points": self._points,
             "calibration": self._use_calibration,
             "latency": self._use_latency,
-            "registration": self._use_registration,
-            "confirm_registration": self._confirm_registration,
             "background": self._count_background,
             "explain_background": self._explain_background,
             "study": self._use_study,
@@ -93,6 +94,7 @@ class Session:
             "analyze": self._analyze,
             "check_bed": self._check_bed,
         }
+        self._commands |= RegistrationCommands(self).words
         if settings.surface_mm is not None:
             self.touched[SURFACE].replace(settings.surface_mm)
 
@@ -105,7 +107,7 @@ class Session:
         elif event.kind == events.LINK:
             self.links[event.source] = bool(event.content()["connected"])
         elif event.kind == events.COMMAND:
-            self._asked_s = event.arrival_s
+            self.asked_s = event.arrival_s
             return self._command(event.content())
         elif event.kind == events.TICK:
             return self._tick(event.content())
@@ -128,7 +130,7 @@ class Session:
         """After a crash nobody has seen whether the patient stayed where they were."""
         self.hub.resume()
         self.links.clear()
-        self.registration = replace(self.registration, restored=True)
+        self.registrations.restore()
         running = self._running
         if running is not None and running.scheduled:
             running.renew("the case went on after a crash")
@@ -138,7 +140,7 @@ class Session:
         """The scan that is going on."""
         return self.scans[self.current] if self.mode == SCAN and self.current is not None else None
 
-    def _renew(self, why: str, replace_all: bool = False, **basis: Any) -> list[Job]:
+    def renew(self, why: str, replace_all: bool = False, **basis: Any) -> list[Job]:
         """Begin the newest scan anew where it rests on what has changed: it goes on, or is not analysed yet.
 
         Scans before it keep what they were made with. In records of before ticks were scheduled nothing is begun anew.
@@ -276,9 +278,9 @@ class Session:
 
     def _stop(self, _content: dict[str, Any]) -> list[Job]:
         mode, self.mode = self.mode, IDLE
-        wrong = self.tip_check.end(self._asked_s)
+        wrong = self.tip_check.end(self.asked_s)
         if wrong is not None:
-            self.hub.alarms.append(Alarm(self._asked_s, "tip", wrong))
+            self.hub.alarms.append(Alarm(self.asked_s, "tip", wrong))
         self.background.give_up()
         if mode not in READING or self.current is None:
             return []
@@ -316,7 +318,7 @@ class Session:
 
     def _touch_now(self, content: dict[str, Any]) -> list[Job]:
         """A touch by command: where the stylus was some time ago is not where it is."""
-        stylus = self.tools.states(self._asked_s).get("StylusTipToReference")
+        stylus = self.tools.states(self.asked_s).get("StylusTipToReference")
         if self.mode in TOUCHING and (stylus is None or not stylus.valid):
             raise InputError("the stylus is not seen: nothing was touched")
         return self._touch(content)
@@ -329,14 +331,14 @@ class Session:
         if what != SURFACE or self._running is None:
             return []
         surface, expected = self._surface()
-        return self._renew("the surface has changed", surface_mm=surface, expected_poses=expected)
+        return self.renew("the surface has changed", surface_mm=surface, expected_poses=expected)
 
     def _use_calibration(self, content: dict[str, Any]) -> list[Job]:
         probe = dict(content["probe"])
-        require_usable(probe, "the calibration", datetime.fromtimestamp(self._asked_s, UTC).date())
+        require_usable(probe, "the calibration", datetime.fromtimestamp(self.asked_s, UTC).date())
         self._probe.require(probe)
         self.calibration = probe
-        return self._renew("the calibration has changed", calibration=probe)
+        return self.renew("the calibration has changed", calibration=probe)
 
     def _use_latency(self, content: dict[str, Any]) -> list[Job]:
         if float(content["count_latency_s"]) < 0.0:
@@ -345,46 +347,35 @@ class Session:
         interval = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
         found = LatencyState(float(content["count_latency_s"]), interval, bool(content["determined"]))
         self.latency = found
-        return self._renew(
+        return self.renew(
             "the count latency has changed", True, latency_s=found.count_latency_s, latency=found
         )
 
-    def _use_registration(self, content: dict[str, Any]) -> list[Job]:
-        matrix = np.array(content["matrix"], dtype=np.float64)
-        self.registration = Registration(str(content["id"]), matrix, content.get("tre_mm"))
-        moved = self.hub.check.moved is not None
-        if moved:
-            self._leave_frame()
-        self.hub.accept_reference()
-        # A scan keeps its registration once the reference has moved; without a study none of it rests on one.
-        if moved or self.study is None:
-            return []
-        return self._renew("the registration has changed", registration=self.registration)
+    @property
+    def registration(self) -> Registration:
+        """The one that holds; doubtful while the reference is not where it was."""
+        found = self.registrations.current
+        return found if self.hub.check.moved is None else replace(found, doubt=REFERENCE_MOVED)
 
     def _use_study(self, content: dict[str, Any]) -> list[Job]:
         """The study of the case, imported while it goes on; targets that have been added stay."""
         study = StudyModel.from_json(content["study"])
         self.target_desk.use(study)
         self.study = study
-        return self._renew("the study has come")
+        return self.renew("the study has come")
 
     def _add_target(self, content: dict[str, Any]) -> list[Job]:
         self.target_desk.add(content, self.registration.T_study_reference, self.frame)
         return []
 
     def _end_target(self, content: dict[str, Any]) -> list[Job]:
-        self.target_desk.end(content, self._asked_s)
+        self.target_desk.end(content, self.asked_s)
         return []
 
-    def _leave_frame(self) -> None:
+    def leave_frame(self) -> None:
         """The reference has moved: what was touched before lies elsewhere in its frame now (H04)."""
         self.frame += 1
         self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
-
-    def _confirm_registration(self, _content: dict[str, Any]) -> list[Job]:
-        self.registration = replace(self.registration, restored=False)
-        self.hub.accept_reference()
-        return []
 
     def _count_background(self, content: dict[str, Any]) -> list[Job]:
         """A timed count away from everything; the counter's next intervals are it."""
@@ -392,14 +383,14 @@ class Session:
             raise InputError(
                 f"stop {self.current or self.mode} first: a background is counted with the probe away"
             )
-        surface, probe = self.touched[SURFACE].points_mm, self.tools.states(self._asked_s).get(PROBE_TIP)
+        surface, probe = self.touched[SURFACE].points_mm, self.tools.states(self.asked_s).get(PROBE_TIP)
         if surface is not None and probe is not None and probe.valid and probe.matrix is not None:
             near = float(np.linalg.norm(surface - probe.matrix[:3, 3], axis=1).min())
             if near < AWAY_MM and content.get("kind") != "patient":
                 raise InputError(
                     f"the probe is {near:.0f} mm from the patient: hold it {AWAY_MM:.0f} mm away"
                 )
-        self.background.begin(content, self.counts.newest_t_s, self._asked_s)
+        self.background.begin(content, self.counts.newest_t_s, self.asked_s)
         self.mode = BACKGROUND
         return []
 
@@ -438,7 +429,15 @@ class Session:
     @property
     def blocked(self) -> str | None:
         """Why nothing may be said to be absent."""
-        return self.background.blocked or self.tip_check.blocked or self.foreign
+        return self.background.blocked or self.tip_check.blocked or self.foreign or self._misplaced
+
+    @property
+    def _misplaced(self) -> str | None:
+        """Why nothing that rests on the study's place may be told as absent."""
+        found = self.registration
+        if self.study is None or not (found.unverified or (found.id != "none" and found.doubt is not None)):
+            return None
+        return f"the registration of the study is {found.state}"
 
     def _surface(self) -> tuple[Floats | None, Floats | None]:
         """The touched surface as it is now, and the poses from which the probe will look at it."""

@@ -19,6 +19,9 @@ from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.ndi.settings import NdiSettings
 
+# Drift of a reference and tissue that settles are told by a check; navigation systems ask for one about this often.
+RECHECK_MINUTES = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRole:
@@ -110,6 +113,8 @@ class Settings:
     stated: Mapping[str, Any] = field(default_factory=dict)  # window, probe and collimator, as the case says
     records: tuple[Mapping[str, Any], ...] = ()  # stamps of tip and latency, beside the calibration's own
     grid: MapGrid = AUTOMATIC  # what the case fixes of the map's grid
+    landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)  # of the study, LPS mm
+    recheck_minutes: float = RECHECK_MINUTES  # a registration is to be checked again after so long, 0: never
     study: StudyModel | None = None  # the preoperative study; a registration brings it into Reference
     study_check: Mapping[str, Any] | None = None  # how it compared with the case, without a patient's data
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
@@ -145,6 +150,8 @@ class Settings:
             "sheath": [self.sheath.transmission, self.sheath.sd],
             "injection": None if self.injection is None else dict(self.injection),
             "study": None if self.study is None else self.study.to_json(),
+            "landmarks": {name: list(place) for name, place in self.landmarks.items()},
+            "recheck_minutes": self.recheck_minutes,
             "study_check": None if self.study_check is None else dict(self.study_check),
         }
 
@@ -178,5 +185,7 @@ class Settings:
             records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),
             study_check=found.get("study_check"),
+            landmarks={n: (p[0], p[1], p[2]) for n, p in found.get("landmarks", {}).items()},
+            recheck_minutes=float(found.get("recheck_minutes", RECHECK_MINUTES)),
             study=None if found.get("study") is None else StudyModel.from_json(found["study"]),
         )

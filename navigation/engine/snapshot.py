@@ -85,15 +85,20 @@ class LatencyState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
-    """`T_ras_reference` (4, 4), the bridge to the patient's RAS frame; identity and id "none" at first.
+    """A registration and what is known of it; identity and id "none" at first.
 
-    `restored`: it comes from before a crash and nobody has checked it since.
+    `matrix` is `T_ras_reference` (4, 4), the bridge to the patient's RAS frame. `restored`: it comes from before a
+    crash and nobody has checked it since.
     """
 
     id: str = "none"
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     tre_mm: float | None = None
     restored: bool = False
+    doubt: str | None = None  # why it may not hold any more
+    verified: bool = False  # enough known points were touched since
+    checked_s: float | None = None  # Unix time of the last check, or of the registration itself
+    checks: int = 0  # good ones since it was taken or restored
 
     @property
     def T_study_reference(self) -> NDArray[np.float64] | None:
@@ -107,10 +112,14 @@ class Registration:
 
     @property
     def state(self) -> str:
-        """In words: none, as registered, or from before a crash and unchecked."""
+        """In words: none, as registered, verified, doubtful, or from before a crash and unchecked."""
         if self.id == "none":
             return "none"
-        return "restored, unverified" if self.unverified else "as registered"
+        if self.doubt is not None:
+            return f"doubtful: {self.doubt}"
+        if self.unverified:
+            return "restored, unverified"
+        return "verified" if self.verified else "as registered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ class Snapshot:
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)
     tip_check: TipState = field(default_factory=TipState)
+    registration_age_s: float | None = None  # since it was taken or a known point was touched
     study_id: str = "none"
     targets: tuple[TargetState, ...] = ()
     shift: ShiftState | None = (

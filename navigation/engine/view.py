@@ -13,12 +13,15 @@ from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.lagwatch import LagWatch
 from navigation.engine.reach import ReachWatch, reach_of
+from navigation.engine.registrationwords import registration_hint
 from navigation.engine.saturated import SaturationWatch
 from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
+from navigation.engine.session import REFERENCE_MOVED as MOVED
 from navigation.engine.snapshot import (
     MAP_EXPIRY_S,
     CountState,
     RecorderState,
+    Registration,
     ShiftState,
     Snapshot,
     SourceState,
@@ -140,13 +143,29 @@ class Viewer:
                 hints=(
                     *([] if recomputing is None else [f"recomputing the map: {recomputing}"]),
                     *session.background.hints(now_s),
+                    *self._recheck(now_s),
                     *self._reach(now_s),
                 ),
                 tip_check=session.tip_check.state(),
+                registration_age_s=self._registration_age(now_s),
                 study_id="none" if session.study is None else session.study.id,
                 targets=session.target_desk.states(session.registration.T_study_reference, session.frame),
                 shift=self._told_shift(),
             )
+
+    def _registration_age(self, now_s: float) -> float | None:
+        """Since a known point was touched, or the registration itself was taken; None without one."""
+        session = self._session
+        if session.registration.id == "none":
+            return None
+        since = session.registration.checked_s
+        since = session.began_s if since is None else since
+        return None if since is None else max(now_s - since, 0.0)
+
+    def _recheck(self, now_s: float) -> list[str]:
+        minutes = self._session.settings.recheck_minutes
+        hint = registration_hint(self._session.registration, self._registration_age(now_s), minutes)
+        return [] if hint is None else [hint]
 
     def _told_shift(self) -> ShiftState | None:
         """The newest comparison with the study, while the registration that it was made under holds."""
@@ -190,6 +209,7 @@ class Viewer:
         return (
             *_recorder_faults(recorder),
             *(["the registration is restored, unverified"] if registration.unverified else []),
+            *_doubtful(registration),
             *([] if self._session.hub.check.moved is None else [REFERENCE_MOVED]),
             *([] if self._session.foreign is None else [self._session.foreign]),
             *([shift.words] if (shift := self._told_shift()) is not None and shift.alarm else []),
@@ -257,6 +277,11 @@ class Viewer:
             scan.unplaced if scan else 0,
             fresh and self._saturation.look(log.last, session.calibration, session.settings.dead_time_s),
         )
+
+
+def _doubtful(registration: Registration) -> list[str]:
+    doubt = registration.doubt
+    return [] if doubt is None or doubt == MOVED else [f"the registration is doubtful: {doubt}"]
 
 
 def shift_state(outcome: Outcome) -> ShiftState | None:

@@ -38,6 +38,8 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "calibration_state": snapshot.calibration_state,
         "registration_id": snapshot.registration.id,
         "registration_state": snapshot.registration.state,
+        "registration_age_s": _rounded(snapshot.registration_age_s),
+        "registration_tre_mm": _rounded(snapshot.registration.tre_mm),
         "recorder": {k: _rounded(v) for k, v in asdict(snapshot.recorder).items()},
         "background": _clean(asdict(snapshot.background)),
         "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
