@@ -32,6 +32,7 @@ from tracking.jsonfile import prepare_out, to_json, write_text
 # A list of patients is for its reader alone.
 PRIVATE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
+_IMPORTING = ("resample_tilt", "leave_out_defective", "drop_copies")
 _STUDY_COLUMNS = {
     "date": "StudyDate",
     "modalities": "ModalitiesInStudy",
@@ -145,6 +146,7 @@ def table(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> Iter
 )
 @click.option("--resample-tilt", is_flag=True, help="Import: set a series from a tilted gantry upright.")
 @click.option("--leave-out-defective", is_flag=True, help="Import the series that have no fatal defect.")
+@click.option("--drop-copies", is_flag=True, help="Import: leave out what is there twice, byte by byte.")
 @click.option("--keep-identity", is_flag=True, help="Import: store name, number and dates in plain text.")
 @click.option("--force", is_flag=True, help="Overwrite what exists.")
 def get_command(
@@ -225,7 +227,7 @@ def _imported(folder: Path, study: Path, force: bool, importing: Mapping[str, bo
     from navigation.io.study import import_study
 
     identified = importing["keep_identity"]
-    options = {name: importing[name] for name in ("resample_tilt", "leave_out_defective")}
+    options = {name: importing[name] for name in _IMPORTING}
     try:
         return study_summary(import_study(folder, study, identified=identified, force=force, **options))
     except InputError as fault:

@@ -66,7 +66,7 @@ def get(talk: Conversation, job: Mapping[str, Any]) -> dict[str, Any]:
     talk.open([pacscontexts.FIND, pacscontexts.GET], list(pacscontexts.storage_contexts()))
     wanted, others = _wanted(talk, job)
     if not talk.offers(pacscontexts.GET):
-        raise Refusal("offers no C-GET in the study root model")
+        raise Refusal("offers no C-GET in the study root model: export the study to files instead")
     _check_storage(talk, wanted)
     counts = [_count(entry) for entry in wanted]
     talk.watch.say(expected=None if None in counts else sum(c or 0 for c in counts))
