@@ -1,7 +1,7 @@
 """How well the points of a list are known: a number for all of them, or a table with a row for each.
 
 A row holds [label,] and one number (3D RMS), three (SD along x, y, z) or six (xx, yy, zz, xy, xz, yz in mm2), in the
-frame of the list; a single row without label holds for every point.
+frame of the list; a heading is skipped, a single row without label holds for every point.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.io.points import PointList, table_rows
+from navigation.io.points import PointList, is_number, table_rows
 from tracking.errors import InputError
 
 Array = NDArray[np.float64]
@@ -34,6 +34,8 @@ def point_errors(stated: str, points: PointList, name: str) -> Array:
 
 def _from_file(path: Path, points: PointList) -> Array:
     rows = [(cells, f"{path}, row {row}") for row, cells in table_rows(path)]
+    if rows and not any(is_number(c) for c in rows[0][0]):
+        rows = rows[1:]
     if not rows:
         raise InputError(f"{path}: no errors of points in this file")
     labelled = [len(cells) - 1 in _WIDTHS for cells, _ in rows]

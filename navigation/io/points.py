@@ -84,7 +84,8 @@ def table_rows(path: Path) -> list[tuple[int, list[str]]]:
     return list(_rows(_text(path)))
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """A cell of a table that `float` takes."""
     try:
         float(cell)
     except ValueError:
@@ -93,7 +94,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _position(cells: Sequence[str], path: Path, row: int) -> list[float]:
-    if not all(_is_number(c) for c in cells) or not np.isfinite([float(c) for c in cells]).all():
+    if not all(is_number(c) for c in cells) or not np.isfinite([float(c) for c in cells]).all():
         raise InputError(f"{path}, row {row}: {','.join(cells)} is not a position")
     return [float(c) for c in cells]
 
@@ -107,7 +108,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[float]]]:
             width = len(cells)
             if width not in (3, 4):
                 raise InputError(f"{path}, row {row}: x,y,z or label,x,y,z expected")
-            if not any(_is_number(c) for c in cells[-3:]):
+            if not any(is_number(c) for c in cells[-3:]):
                 continue
         if len(cells) != width:
             raise InputError(f"{path}, row {row}: {len(cells)} cells, {width} expected")

@@ -14,17 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.registration.evidence import Evidence
+from navigation.registration.evidence import UNNOTICED, Evidence, mirror_believed, order_believed
 from navigation.registration.matching import Orders, TooManyWaysError, other_orders
 from navigation.registration.rigid import RigidFit, fit_rigid, spread_ratios
 
 Array = NDArray[np.float64]
 
-# Another reading is believed when it is 20 times as likely as the one given: sound lists reach that by chance in few
-# registrations of a hundred, and only those that are nearly symmetric.
-BELIEVED = math.log(20.0)
-# Another reading that is not a thousand times less likely would not be noticed if it were the true one.
-UNNOTICED = math.log(1000.0)
 # Third over first spread of the landmarks: below it a mirrored set fits as well as the right one.
 COPLANAR_RATIO = 0.05
 # An order that would fit by chance in fewer than 1 of 1,000 cases was meant; one of a square fits in 1 of 3.
@@ -48,7 +43,7 @@ LARGEST_EXTENT_MM = 2500.0
 class Alternatives:
     """Other orders of the moving list that explain the pairs: how often each is likelier than the given (log).
 
-    `too_many` says that they could not all be looked at, `believed` that the likeliest is to be taken for the truth.
+    `too_many` says that they could not all be looked at.
     """
 
     orders: tuple[Orders, ...] = ()
@@ -57,9 +52,12 @@ class Alternatives:
     too_many: bool = False
 
     @property
-    def believed(self) -> bool:
-        """Landmarks seem exchanged."""
-        return bool(self.log_odds) and self.log_odds[0] > BELIEVED
+    def believed(self) -> int | None:
+        """The order that is to be taken for the truth, None where the given one stands."""
+        for which, (order, odds) in enumerate(zip(self.orders, self.log_odds, strict=True)):
+            if odds > order_believed(int((order != np.arange(len(order))).sum())):
+                return which
+        return None
 
     @property
     def unnoticed(self) -> int:
@@ -106,15 +104,16 @@ def alternatives(
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """How the best reflection compares with the best rotation: log odds, its FRE, and whether it could be told."""
+    """How the best reflection of so many pairs compares with the best rotation: log odds, and its FRE."""
 
     log_odds: float
     fre_mm: float
+    pairs: int
 
     @property
     def believed(self) -> bool:
         """One list is mirrored."""
-        return self.log_odds > BELIEVED
+        return self.log_odds > mirror_believed(self.pairs)
 
     @property
     def unnoticed(self) -> bool:
@@ -127,7 +126,7 @@ def mirror(fixed: Array, moving: Array, fit: RigidFit, evidence: Evidence) -> Mi
     n = len(fixed)
     other = fit_rigid(fixed, moving, mirrored=True)
     here, there = (evidence.loss(float((f.residuals_mm**2).sum()), n) for f in (fit, other))
-    return Mirror(float(here - there), other.fre_mm)
+    return Mirror(float(here - there), other.fre_mm, n)
 
 
 def coplanar(fixed: Array, moving: Array) -> bool:

@@ -25,6 +25,25 @@ _SIDE_OVER_SD = math.sqrt(12.0)
 # Points said to lie in a plane scatter about it by their own error, to either side.
 _THICKNESS_SD = 6.0
 
+# Another reading is believed when it is 20 times as likely as the one given.
+BELIEVED = math.log(20.0)
+# Another reading that is not some ten thousand times less likely would not be noticed if it were the true one.
+UNNOTICED = math.log(1e4)
+# Where both lists have errors, two readings of a set that is truly plane or symmetric differ by chance as the root of
+# the readings that tell them apart. These factors, set on simulated sets, leave 1 of 100 sound ones beyond the limit.
+_MIRROR_CHANCE = 1.2
+_ORDER_CHANCE = 1.5
+
+
+def mirror_believed(pairs: int) -> float:
+    """Log odds from which a reflection of so many pairs is taken for the truth."""
+    return BELIEVED + _MIRROR_CHANCE * math.sqrt(max(pairs - 3, 0))
+
+
+def order_believed(moved: int) -> float:
+    """Log odds from which an order that moves so many points is taken for the truth."""
+    return BELIEVED + _ORDER_CHANCE * math.sqrt(3.0 * max(moved - 2, 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

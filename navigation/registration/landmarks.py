@@ -268,14 +268,15 @@ def _reasons(
             f"one list is mirrored: a reflection fits to {reflected.fre_mm:.2f} mm, "
             f"the best rotation to {fit.fre_mm:.2f} mm"
         )
-    if others.believed:
+    if others.believed is not None:
         reasons.append(
-            f"landmarks {', '.join(others.exchanged(names))} seem exchanged: "
-            f"another order fits to {others.fre_mm[0]:.2f} mm"
+            f"landmarks {', '.join(others.exchanged(names, others.believed))} seem exchanged: "
+            f"another order fits to {others.fre_mm[others.believed]:.2f} mm"
         )
     elif not certain and others.order_by_chance(len(fixed)) > ORDER_BY_CHANCE and _ambiguous(others):
         reasons.append(_symmetric_without_labels(names, others))
-    scale = None if reflected.believed or others.believed or units else scale_doubt(fixed, moving, fit)
+    other_reading = reflected.believed or others.believed is not None or bool(units)
+    scale = None if other_reading else scale_doubt(fixed, moving, fit)
     return (*units, *reasons) if scale is None else (*reasons, scale)
 
 
@@ -302,7 +303,7 @@ def _warnings(
         warnings.append("three landmarks leave nothing to check the registration by")
     if not reflected.believed and (coplanar(fixed, moving) or reflected.unnoticed):
         warnings.append("the landmarks lie in a plane: a mirrored list would not be noticed")
-    if not others.believed and _ambiguous(others):
+    if others.believed is None and _ambiguous(others):
         warnings.append("the landmarks are symmetric: exchanged ones would not be noticed")
     large = too_large(fixed, moving)
     return (*warnings, large) if large is not None else tuple(warnings)

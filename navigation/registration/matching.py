@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from navigation.registration.evidence import Evidence
+from navigation.registration.evidence import BELIEVED, UNNOTICED, Evidence, mirror_believed
 
 Array = NDArray[np.float64]
 Orders = NDArray[np.int64]
@@ -29,10 +29,10 @@ LARGEST_UNMATCHED_SHARE = 1.0 / 3.0
 MOST_POINTS = 20
 # Assignments under way; more of them means a set so regular that nothing can be told.
 MOST_UNDER_WAY = 40_000
+# A point that was marked has its partner in nine cases of ten; what leaves one out, but need not, pays for it.
+PARTNERED = math.log(10.0)
 # Lists that somebody brings together are of the same points but for one time in so many.
 UNRELATED_BEFORE = 0.01
-# A mirror image is preferred where it is 20 times as likely: in a plane it fits as well as the list itself.
-CLEARLY_BETTER = math.log(20.0)
 # The search looks this much (nats) further down at each round.
 _DEEPER = 12.0
 NO_PARTNER = -1
@@ -56,21 +56,28 @@ class Assignment:
         return int((self.partner != NO_PARTNER).sum())
 
     def contradicts(self, other: Assignment) -> bool:
-        """Some point has another partner here than there."""
-        return bool(((self.partner != other.partner) & (self.partner != NO_PARTNER)).any())
+        """A point of either list has another partner here than there; pairs left out or added alone do not."""
+        both = (self.partner != NO_PARTNER) & (other.partner != NO_PARTNER)
+        same = both & (self.partner == other.partner)
+        mine, theirs = self.partner[~same], other.partner[~same]
+        stolen = np.intersect1d(mine[mine != NO_PARTNER], theirs[theirs != NO_PARTNER])
+        return bool((both & ~same).any()) or len(stolen) > 0 or int(same.sum()) < 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
     """The best assignment of all, what contradicts it, and the probability that one of those is right.
 
-    `mirrored` says that a mirror image of one list fits clearly better than the list.
+    `mirrored` says that a mirror image of one list fits clearly better than the list, `by_chance` that unrelated lists
+    would fit each other as well. A mirror image that fits nearly as well with other partners contradicts too; one
+    with the same partners lies in a plane and says nothing of the match.
     """
 
     best: Assignment | None
     others: tuple[Assignment, ...] = ()
     wrong: float = 1.0
     mirrored: bool = False
+    by_chance: bool = False
 
     @property
     def unambiguous(self) -> bool:
@@ -91,7 +98,7 @@ def match(fixed: Array, moving: Array, evidence: Evidence) -> Match:
     if len(fixed) < fewest:
         return Match(None)
     volume = min(evidence.volume(fixed), evidence.volume(moving))
-    highest = max(float(evidence.score(0.0, k, volume)) for k in range(fewest, len(fixed) + 1))
+    highest = max(_score(evidence, 0.0, k, volume) for k in range(fewest, len(fixed) + 1))
     margin = -math.log(WRONG_AT_MOST) + _DEEPER / 2.0
     chance = _by_chance(fewest, len(fixed), len(moving))
     lowest = chance + math.log(UNRELATED_BEFORE / WRONG_AT_MOST) - margin
@@ -101,9 +108,11 @@ def match(fixed: Array, moving: Array, evidence: Evidence) -> Match:
         found = _complete(fixed, moving, evidence, volume, floor, fewest)
         best = max(found, key=lambda a: a.score, default=None)
         if best is not None and (best.score - margin >= floor or floor <= lowest):
-            image = _complete(fixed, -moving, evidence, volume, best.score + CLEARLY_BETTER, fewest)
-            return replace(_weighed(best, found, chance), mirrored=bool(image))
-        if best is None and _complete(fixed, -moving, evidence, volume, floor + CLEARLY_BETTER, fewest):
+            images = _complete(fixed, -moving, evidence, volume, best.score - UNNOTICED, fewest)
+            clearly = best.score + mirror_believed(best.pairs)
+            weighed = _weighed(best, found + images, chance)
+            return replace(weighed, mirrored=any(i.score > clearly for i in images))
+        if best is None and _complete(fixed, -moving, evidence, volume, floor + BELIEVED, fewest):
             return Match(None, mirrored=True)
         if floor <= lowest:
             return Match(None)
@@ -122,14 +131,19 @@ def _fewest(n: int) -> int:
 
 def _by_chance(fewest: int, m: int, n: int) -> float:
     """Log of how many assignments there are: so much evidence the best of them reaches for unrelated lists."""
-    return max(math.log(math.comb(m, k) * math.perm(n, k)) for k in range(fewest, m + 1))
+    ways = max(math.log(math.comb(m, k) * math.perm(n, k)) for k in range(fewest, m + 1))
+    return ways + (m - 2) * PARTNERED
+
+
+def _score(evidence: Evidence, squares_mm2: float, pairs: int, volume: float) -> float:
+    return float(evidence.score(squares_mm2, pairs, volume)) + (pairs - 2) * PARTNERED
 
 
 def _weighed(best: Assignment, found: list[Assignment], chance: float) -> Match:
     others = sorted((a for a in found if a.contradicts(best)), key=lambda a: -a.score)
     unrelated = UNRELATED_BEFORE * math.exp(min(chance - best.score, 0.0))
     odds = sum(math.exp(a.score - best.score) for a in others) + unrelated
-    return Match(best, tuple(others), odds / (1.0 + odds))
+    return Match(best, tuple(others), odds / (1.0 + odds), by_chance=unrelated > WRONG_AT_MOST)
 
 
 def _complete(
@@ -144,7 +158,7 @@ def _complete(
         partner = np.full(len(fixed), NO_PARTNER)
         partner[turn] = partners
         pairs = int((partner != NO_PARTNER).sum())
-        score = float(evidence.score(squares, pairs, volume))
+        score = _score(evidence, squares, pairs, volume)
         if pairs >= fewest and score >= floor:
             found.append(Assignment(partner, squares, score))
     return found
@@ -168,7 +182,7 @@ def _limits(m: int, evidence: Evidence, volume: float, floor: float, fewest: int
     limits = np.full(m + 1, -1.0)
     for missing in range(m - fewest + 1):
         pairs = m - missing
-        spare = float(evidence.score(0.0, pairs, volume)) - floor
+        spare = _score(evidence, 0.0, pairs, volume) - floor
         limits[missing] = evidence.squares(spare, pairs) if spare >= 0.0 else -1.0
     return np.maximum.accumulate(limits[::-1])[::-1]
 

@@ -19,6 +19,7 @@ from navigation.registration.matching import (
     FEWEST_MATCHED,
     MOST_POINTS,
     NO_PARTNER,
+    Assignment,
     Match,
     TooManyWaysError,
     match,
@@ -183,19 +184,18 @@ def _doubts(fixed: PointList, moving: PointList, found: Match) -> tuple[str, ...
         return (f"{fewest} points: at least {FEWEST_MATCHED} are needed to match lists without labels",)
     if found.mirrored:
         return ("one list is mirrored: its mirror image fits the other list, it does not",)
-    if found.best is None:
+    if found.best is None or found.by_chance:
         units = unit_doubts(fixed.points_mm, moving.points_mm)
-        return (*units, "the lists do not fit each other in any order")
-    return () if found.unambiguous else (_ambiguous(fixed, found),)
+        agree = "" if found.best is None else f": the best match of {found.best.pairs} points may be chance"
+        return (*units, f"the lists do not fit each other in any order{agree}")
+    return () if found.unambiguous else (_ambiguous(fixed, found.best, found),)
 
 
-def _ambiguous(fixed: PointList, found: Match) -> str:
-    if found.best is None or not found.others:
-        return "too few points agree to be more than chance: label them, or touch more"
+def _ambiguous(fixed: PointList, best: Assignment, found: Match) -> str:
     nearest = found.others[0]
-    differ = np.nonzero(nearest.partner != found.best.partner)[0].tolist()
+    differ = np.nonzero(nearest.partner != best.partner)[0].tolist()
     names = ", ".join(_name(fixed, i) for i in differ)
     return (
-        f"ambiguous: the match of {names} may be another ({found.wrong:.0%} likely), the points are too symmetric "
+        f"ambiguous: the match of {names} may be another (probability {found.wrong:.2g}), the points are too symmetric "
         "for their error; label them, or add one off the symmetry"
     )

@@ -33,7 +33,8 @@ _NO_VARIANCE = 1e-6
 class ResidualTest:
     """For each pair (n,): residual over what it should be (RMS 1 for sound ones) and the chance of so large a one.
 
-    NaN where the others leave no reading to judge by. The chances are corrected for the number of pairs.
+    NaN where the others leave no reading to judge by; of three landmarks none can be told from the others. The chances
+    are corrected for the number of pairs.
     """
 
     normalised: Array
@@ -67,6 +68,8 @@ def judged_residuals(
         normalised = np.sqrt(squares / (ranks * error.scale))
     total = error.residual_scale * error.residual_dof
     chance = [_chance(float(s), int(r), total, error, belief) for s, r in zip(squares, ranks, strict=True)]
+    if len(fixed) <= MIN_PAIRS:
+        chance = [math.nan] * len(fixed)
     return ResidualTest(
         np.where(error.scale > 0.0, normalised, 0.0), np.minimum(np.array(chance) * len(fixed), 1.0)
     )

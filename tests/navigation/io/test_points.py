@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from navigation.io.points import read_points
+from navigation.targetfiles import write_points
 from tracking.errors import InputError
 
 
@@ -125,3 +127,35 @@ def test_markups_come_out_as_lps(tmp_path: Path, system: str, first: list[float]
 def test_malformed_markups_are_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         read_points(write(tmp_path, "m.mrk.json", text))
+
+
+@pytest.mark.parametrize("name", ["p.mrk.json", "p.fcsv", "p.csv"])
+def test_written_points_are_read_as_they_were(tmp_path: Path, name: str) -> None:
+    labels = ["Nabel, links", 'the "upper" one', "Rippe 7 µ", "# last"]
+    points = np.array([[1.5, -2.25, 3.0], [-70.9, 11.5, -789.2], [0.0, 0.0, 0.0], [1e-3, 250.0, 9.0]])
+    write_points(tmp_path / name, labels, points)
+    again = read_points(tmp_path / name)
+    assert again.labels == tuple(labels)
+    np.testing.assert_allclose(again.points_mm, points, atol=1e-4)
+    if name != "p.csv":
+        # Slicer keeps the frame in the file: the same numbers said to be RAS are other places
+        text = (tmp_path / name).read_text().replace("LPS", "RAS")
+        (tmp_path / name).write_text(text)
+        np.testing.assert_allclose(read_points(tmp_path / name).points_mm, points * [-1, -1, 1], atol=1e-4)
+
+
+def test_targets_give_their_names_and_places(tmp_path: Path) -> None:
+    entries = [
+        {"name": "node", "position_mm": [1, 2, 3], "note": "x"},
+        {"name": "b", "position_mm": [4, 5, 6]},
+    ]
+    text = json.dumps({"targets": entries})
+    points = read_points(write(tmp_path, "targets.json", text))
+    assert points.labels == ("node", "b")
+    assert points.points_mm.tolist() == [[1, 2, 3], [4, 5, 6]]
+    for bad, says in (
+        ('{"targets": 3}', "not a list"),
+        ('{"targets": [{"name": "a"}]}', "target 1: None is not"),
+    ):
+        with pytest.raises(InputError, match=says):
+            read_points(write(tmp_path, "targets.json", bad))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,3 +115,110 @@ def test_pivot_of_nothing_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run(["calibrate", "pivot", str(tmp_path), "--out", str(tmp_path / "tip.json")]) == 2
     assert "no .txt file" in capsys.readouterr().err
     assert not (tmp_path / "tip.json").exists()
+
+
+def reg(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "sub" / "reg.json").read_text())
+    return content
+
+
+def test_points_without_labels_are_matched_by_their_distances(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(12.0, 20.0, 60.0), (0.0, 0.0, 0.0), (100.0, 0.0, 0.0), (0.0, 80.0, 0.0), (-60.0, -40.0, 30.0)]
+    (files / "fixed.csv").write_text("".join(f"{x},{y},{z}\n" for x, y, z in rows))
+    (files / "moving.csv").write_text("".join(f"{x - 5},{y},{z + 9}\n" for x, y, z in reversed(rows)))
+    assert register(files) == 3
+    assert "seem exchanged" in capsys.readouterr().err
+    assert register(files, "--match", "any", "--force") == 0
+    content = reg(files)
+    np.testing.assert_allclose(np.array(content["T_target_source"])[:3, 3], [5.0, 0.0, -9.0], atol=1e-9)
+    assert content["pairs"] == [[1, 5], [2, 4], [3, 3], [4, 2], [5, 1]]
+    assert content["match"] == "any"
+    assert content["match_wrong_probability"] < 1e-4
+    said = capsys.readouterr().out
+    assert "predicted error amid the landmarks" in said
+    assert "FRE" not in said
+
+
+def test_an_ambiguous_match_is_written_and_exits_3(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    square = "0,0,0\n60,0,0\n60,60,0\n0,60,0\n"
+    for name in ("fixed.csv", "moving.csv"):
+        (files / name).write_text(square)
+    assert register(files, "--match", "any", "--targets", str(files / "targets.csv")) == 3
+    content = reg(files)
+    assert content["T_target_source"] is None
+    assert content["tre_mm"]["bound95"] == [None]
+    assert register(files, "--force") == 3
+    assert "no labels" in capsys.readouterr().err
+    assert register(files, "--match", "order", "--force") == 0
+
+
+def test_a_landmark_is_left_out_with_a_record(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "moving.csv").write_text("D,5,14,53\nC,-5,74,-7\nA,-5,-6,-7\nB,95,-6,-7\nE,20,20,20\n")
+    (files / "fixed.csv").write_text(f"{FIXED}E,25,26,42\n")
+    assert register(files) == 3
+    # 25,26,42 is where E belongs but for 15 mm along z
+    assert reg(files)["touch_again"]["label"] == "E"
+    capsys.readouterr()
+    assert register(files, "--exclude", "E", "--why", "skin moved", "--force") == 0
+    content = reg(files)
+    assert content["labels"] == ["A", "B", "C", "D"]
+    (left,) = content["excluded"]
+    assert (left["label"], left["why"]) == ("E", "skin moved")
+    assert left["missed_by_mm"] == pytest.approx(15.0)
+    assert register(files, "--exclude", "X", "--force") == 2
+    assert "no pair 'X'" in capsys.readouterr().err
+
+
+def test_targets_of_a_study_lie_in_the_fixed_frame(files: Path) -> None:
+    (files / "fixed.csv").write_text("A,1,0,0\nB,100,0,1\nC,0,80,0\nD,10,22,60\n")
+    (files / "targets.json").write_text(
+        json.dumps(
+            {
+                "targets": [
+                    {"name": "node", "position_mm": [40, 30, -80]},
+                    {"name": "b", "position_mm": [0, 0, 9]},
+                ]
+            }
+        )
+    )
+    assert register(files, "--targets", str(files / "targets.json")) == 0
+    tre = reg(files)["tre_mm"]
+    assert tre["frame"] == "fixed"
+    assert tre["names"] == ["node", "b"]
+    assert tre["targets"][0] == [40.0, 30.0, -80.0]
+    for rms, bound, covariance in zip(tre["predicted"], tre["bound95"], tre["covariance_mm2"], strict=True):
+        assert np.trace(covariance) == pytest.approx(rms**2)
+        assert bound > rms
+
+
+def test_errors_of_the_points_are_taken_from_files(files: Path) -> None:
+    (files / "fixed.csv").write_text("A,1,0,0\nB,100,0,1\nC,0,80,0\nD,10,22,60\n")
+    (files / "fle.csv").write_text("label,rms\nA,1.0\nB,1.0\nC,1.0\nD,4.0\nE,1\n")
+    assert register(files, "--moving-fle", str(files / "fle.csv"), "--fixed-fle", "0.5") == 0
+    content = reg(files)
+    # variances 1.25 for three pairs and 16.25 for the fourth, the mean of the weights 1
+    assert np.array(content["weights"])[0] / content["weights"][3] == pytest.approx(16.25 / 1.25)
+    assert content["fle_mm"]["rms"] == pytest.approx(np.sqrt((3 * 1.25 + 16.25) / 4))
+    assert content["fle_mm"]["dof"] is None
+    assert register(files, "--fle-mm", "3", "--fle-dof", "6", "--force") == 0
+    assert reg(files)["fle_mm"]["dof"] == 12.0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--fle-dof", "3"], "without"),
+        (["--fle-mm", "1", "--fixed-fle", "1"], "not beside"),
+        (["--fixed-fle", "-1"], "above zero"),
+        (["--fixed-fle", "none.csv"], "no such file"),
+        (["--match", "labels", "--fixed-fle", "{}/fle.csv"], "no error for the point 'C'"),
+    ],
+)
+def test_errors_that_cannot_be_used_exit_2(
+    files: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    (files / "fle.csv").write_text("A,1\nB,1,2,3\n")
+    assert register(files, *(o.format(files) for o in options)) == 2
+    assert says in capsys.readouterr().err
