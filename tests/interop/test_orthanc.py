@@ -134,10 +134,6 @@ def test_one_series_is_got_and_its_files_are_gone_after_the_import(room: Room, t
 
 
 REFUSED: dict[str, tuple[Callable[[str], list[str]], str]] = {
-    "no such series": (
-        lambda uid: ["get", uid, "--series", "1.2.3.4", "--out", "x"],
-        "does not have 1 of the series asked for in this study (others: 1 CT, 1 NM)",
-    ),
     "no such modality": (
         lambda uid: ["get", uid, "--modality", "PT", "--study", "x"],
         "does not have series of PT in this study (others: 1 CT, 1 NM)",

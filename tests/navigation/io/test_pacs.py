@@ -179,35 +179,22 @@ def raw_peer(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         thread.join(20.0)
 
 
-def until_closed(connection: socket.socket) -> None:
-    with contextlib.suppress(ConnectionResetError):
-        while connection.recv(1 << 16):
-            pass
+def claim_4_gib(connection: socket.socket) -> None:
+    """An A-ASSOCIATE-AC of that length, and the first 64 KiB of it."""
+    connection.recv(1 << 16)
+    with contextlib.suppress(OSError):
+        connection.sendall(b"\x02\x00\xff\xff\xff\xff" + bytes(1 << 16))
 
 
-RAW = {
-    "speaks HTTP": (
-        lambda c: (c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), until_closed(c)),
-        "answers as no PACS does",
-    ),
-    # An A-ASSOCIATE-AC that claims 4 GiB: not one byte of it is taken into memory.
-    "claims 4 GiB": (
-        lambda c: (c.recv(1 << 16), c.sendall(b"\x02\x00\xff\xff\xff\xff" + bytes(1 << 16))),
-        "answers as no PACS does: sends more at once than was announced",
-    ),
-}
-
-
-@pytest.mark.parametrize(("answer", "words"), RAW.values(), ids=RAW.keys())
-def test_what_is_no_pacs_is_told_so(
-    answer: Callable[[socket.socket], Any], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with raw_peer(answer) as port:
-        where = ["--host", "127.0.0.1", "--port", str(port), "--called-aet", "ANY", "--timeout", "0.7"]
+def test_what_is_no_pacs_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with raw_peer(claim_4_gib) as port:
+        where = ["--host", "127.0.0.1", "--port", str(port), "--called-aet", "ANY"]
         assert run(["pacs", "echo", *where]) == 2
     told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert told.err.rstrip().endswith(words)
+    assert (told.out, told.err) == (
+        "",
+        f"gammanav: ANY at 127.0.0.1:{port} answers as no PACS does: sends more at once than was announced\n",
+    )
 
 
 def study_entry(**values: str) -> Dataset:
@@ -305,6 +292,6 @@ def test_a_secure_connection_needs_the_certificate_named(
 
 
 def test_damaged_answers_end_in_time_with_a_line_or_whole() -> None:
-    found = campaign.run(3, seed=1)
+    found = campaign.run(2, seed=1)
     assert not found.faults, str(found)
-    assert sum(found.outcomes.values()) == 3 and found.outcomes["refused"] > 0
+    assert sum(found.outcomes.values()) == 2 and found.outcomes["refused"] > 0
