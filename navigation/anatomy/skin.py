@@ -73,14 +73,26 @@ def skin_surface(
 
 def skin_of(body: Body, most_triangles: int = MOST_TRIANGLES) -> Mesh:
     """The skin of a body that was found in a CT. Raises InputError when none of it lies in the field."""
-    field, grid = _field(body), body.grid
-    surface = _isosurface(field, grid)
-    if len(surface.triangles) > MANY_TIMES * most_triangles:
-        surface = _isosurface(*_thinned(field, grid))
+    surface = _fine_enough(_field(body), body.grid, BORDER_HU, most_triangles)
     mesh = _largest_pieces(_cut_open(surface, body))
     if len(mesh.triangles) == 0:
         raise InputError("no skin in this CT: its field of view lies within the body")
     return _decimated(mesh, most_triangles)
+
+
+def surface_of(
+    field: NDArray[np.float32], grid: VoxelGrid, level: float, most_triangles: int = MOST_TRIANGLES
+) -> Mesh:
+    """The surface at which any smooth field (nz, ny, nx) falls through a level, normals to the lower side."""
+    return _decimated(_fine_enough(field, grid, level, most_triangles), most_triangles)
+
+
+def _fine_enough(field: NDArray[np.float32], grid: VoxelGrid, level: float, most: int) -> Mesh:
+    """The isosurface, on a thinned grid where the full one gives many times the triangles that are wanted."""
+    surface = _isosurface(field, grid, level)
+    if len(surface.triangles) > MANY_TIMES * most:
+        surface = _isosurface(*_thinned(field, grid), level)
+    return surface
 
 
 def _field(body: Body) -> NDArray[np.float32]:
@@ -104,12 +116,12 @@ def _thinned(field: NDArray[np.float32], grid: VoxelGrid) -> tuple[NDArray[np.fl
     return thin, VoxelGrid(grid.origin_mm, grid.spacing_mm * step, size, grid.direction)
 
 
-def _isosurface(field: NDArray[np.float32], grid: VoxelGrid) -> Mesh:
-    """The surface of BORDER_HU in the frame of the grid, wound so that the normals point to the air."""
+def _isosurface(field: NDArray[np.float32], grid: VoxelGrid, level: float) -> Mesh:
+    """The surface of a level in the frame of the grid, wound so that the normals point to the lower side."""
     import open3d
 
     iso = open3d.t.geometry.TriangleMesh.create_isosurfaces(
-        open3d.core.Tensor(np.ascontiguousarray(field)), [BORDER_HU]
+        open3d.core.Tensor(np.ascontiguousarray(field)), [level]
     )
     index = iso.vertex.positions.numpy().astype(np.float64).reshape(-1, 3)
     triangles = iso.triangle.indices.numpy().astype(np.int64).reshape(-1, 3)

@@ -91,6 +91,7 @@ PLAN = {
     "regions": Entry("navigation.cli.plan_regions:command", "Regions of physiological uptake."),
     "fiducials": Entry("navigation.cli.plan_anatomy:fiducials", "Skin markers in the CT."),
     "skin": Entry("navigation.cli.plan_anatomy:skin", "Skin surface out of the CT."),
+    "bones": Entry("navigation.cli.plan_anatomy:bones", "Bone surface out of the CT."),
 }
 
 
@@ -191,7 +192,7 @@ gammanav.add_command(
     LazyGroup(
         "plan",
         entries=PLAN,
-        help="What an imported study holds: targets, regions of uptake, skin markers, skin.",
+        help="What an imported study holds: targets, regions of uptake, skin markers, skin, bone.",
         short_help="Targets and anatomy of a study.",
         epilog="Example: gammanav plan targets study --hours 3",
     )

@@ -1,4 +1,4 @@
-"""`gammanav plan skin` and `plan fiducials`: what the CT of a study gives to register by."""
+"""`gammanav plan skin`, `plan bones` and `plan fiducials`: what the CT of a study gives to register by."""
 
 from __future__ import annotations
 
@@ -53,6 +53,42 @@ def skin(study: Path, out: Path, triangles: int, force: bool) -> None:
     write_ply(out, mesh)
     area = mesh.area_mm2 / 100.0
     click.echo(f"{out}: skin of {area:.0f} cm2, {len(mesh.triangles)} triangles{_stamp(series)}")
+
+
+@click.command(
+    "bones",
+    epilog="Example: gammanav plan bones study --out bones.ply",
+    short_help="Bone surface out of the CT.",
+)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Surface to write, .ply in LPS mm."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def bones(study: Path, out: Path, force: bool) -> None:
+    """Bone out of the CT of an imported STUDY, apart from contrast medium and metal as far as CT numbers tell.
+
+    What is left out for metal or contrast medium is told in mL. Urine with much contrast medium counts as bone.
+    """
+    import numpy as np
+
+    from navigation.anatomy.bones import bone_surface, bones_of
+    from navigation.anatomy.skin import write_ply
+
+    refuse_existing(out, force)
+    if out.suffix.lower() != ".ply":
+        raise InputError(f"{out}: a surface is written as .ply")
+    series = _ct(study)
+    try:
+        found = bones_of(series.volume(), series.grid)
+        mesh = bone_surface(found)
+    except InputError as fault:
+        raise InputError(f"{study}: {fault}") from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_ply(out, mesh)
+    parts = [("bone", found.bone), ("contrast medium", found.contrast), ("metal", found.metal)]
+    told = ", ".join(f"{np.count_nonzero(m) * found.grid.voxel_ml:.0f} mL of {name}" for name, m in parts)
+    click.echo(f"{out}: {told}, {len(mesh.triangles)} triangles{_stamp(series)}")
 
 
 @click.command(

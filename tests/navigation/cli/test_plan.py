@@ -117,6 +117,8 @@ def test_markers_and_skin_are_written(scene: Scene, study: Path, tmp_path: Path)
     assert np.linalg.norm(points[:, None] - truth, axis=2).min(axis=0).max() < 0.3
     assert run("skin", study, "--out", tmp_path / "skin.ply", "--triangles", 5000) == 0
     assert len(read_surface(tmp_path / "skin.ply")) > 1000
+    assert run("bones", study, "--out", tmp_path / "bones.ply") == 0
+    assert len(read_surface(tmp_path / "bones.ply")) > 1000
 
 
 def test_contours_of_a_study_are_targets_once_each(thigh: Study, tmp_path: Path) -> None:
@@ -153,6 +155,7 @@ def test_contours_of_a_study_are_targets_once_each(thigh: Study, tmp_path: Path)
         (("regions", "STUDY", "--contour", "Liver"), "no such contour"),
         (("regions", "STUDY", "--remove", "a"), "no region 'a'"),
         (("skin", "STUDY", "--out", "skin.stl"), ".ply"),
+        (("bones", "STUDY", "--out", "bones.obj"), ".ply"),
         (("fiducials", "none", "--out", "f.csv"), "no such file"),
     ],
 )
@@ -162,7 +165,7 @@ def test_wrong_input_is_one_line_and_changes_nothing(
     before = sorted(p.name for p in imported.iterdir())
     code = run(
         *(
-            str(imported) if w == "STUDY" else str(tmp_path / w) if "." in w and w[0] in "tsf" else w
+            str(imported) if w == "STUDY" else str(tmp_path / w) if "." in w and w[0] in "tsfb" else w
             for w in words
         )
     )
