@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from navigation.cli.main import run
 from navigation.io.study import import_study, load_study
-from navigation.registration.imagesearch import mapped
-from navigation.registration.series import registered_grid, registration_file
+from navigation.registration.imagesearch import mapped, rigid
+from navigation.registration.series import anchor, binding, registered_grid, registration_file
 from navigation.registration.study import load_registration
 from tests.navigation.io import dicom_maker as maker
 from tests.navigation.registration import imagebench as bench
@@ -127,3 +128,28 @@ def test_a_registered_grid_maps_each_voxel() -> None:
     T = np.array([[0.0, -1.0, 0.0, 5.0], [1.0, 0.0, 0.0, 6.0], [0.0, 0.0, 1.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
     grid = registered_grid(bench.NM_GRID, T)
     np.testing.assert_allclose(grid.points(), mapped(T, bench.NM_GRID.points()), atol=1e-9)
+
+
+def test_without_any_frame_of_reference_the_ct_becomes_the_frame(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "dicom", None)
+    for path in (tmp_path / "dicom" / "ct").iterdir():
+        ds = dcmread(path)
+        del ds.FrameOfReferenceUID
+        ds.save_as(path)
+    import_study(tmp_path / "dicom", tmp_path / "study")
+    ct, pet = load_study(tmp_path / "study").series
+    assert not ct.usable
+    assert not pet.usable
+    T = rigid(np.eye(3), -SHIFT)
+    folder = tmp_path / "study" / "registrations"
+    folder.mkdir()
+    moved = {"accepted": True, "T_target_source": T.tolist(), **binding(ct, pet)}
+    (folder / "series-2.json").write_text(json.dumps(moved))
+    with pytest.raises(InputError, match="not a usable one"):
+        load_study(tmp_path / "study")
+    (folder / "series-1.json").write_text(json.dumps(anchor(ct)))
+    ct, pet = load_study(tmp_path / "study").series
+    assert ct.usable
+    assert pet.usable
+    np.testing.assert_allclose(ct.grid.origin_mm, bench.CT_GRID.origin_mm)
+    np.testing.assert_allclose(pet.grid.origin_mm, bench.NM_GRID.origin_mm, atol=1e-6)
