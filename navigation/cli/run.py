@@ -32,8 +32,8 @@ def command(
     `check KBQ [DEPTH_MM]`, `divot [probe|stylus] [X Y Z]` (is the tip where its calibration says: rest it in a divot,
     tilt it, `stop`), `background [SECONDS] [room|patient]`, `explain REASON`, `status`, `quit`. Of the registration:
     `landmark NAME`, `register`, `check-point NAME`, `confirm` (after a crash or a bump, three points checked), `undo`,
-    `accept-shift BY`. Of the study: `targets`, `target add SPOT NAME`, `target end NAME OUTCOME BY REASON`, `push`. Ends on `quit`, Ctrl-C or SIGTERM and writes the results
-    then.
+    `accept-shift BY`. Of the study: `targets`, `target add SPOT NAME`, `target end NAME OUTCOME BY REASON`, `push`.
+    Ends on `quit`, Ctrl-C or SIGTERM and writes the results then.
     """
     from navigation.engine.console import run_console
     from tracking.recording import read_key
