@@ -10,7 +10,6 @@ import fnmatch
 import json
 import os
 import queue
-import re
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from navigation.io.pacssettings import Peer
+from navigation.io.pacssettings import Peer, is_uid
 from tracking.errors import InputError, SurroundingsError
 
 STUDY_KEYS = (
@@ -54,7 +53,6 @@ _CHILD_SILENT_S = 60.0
 # What it needs to leave the peer and to remove what has come.
 _CHILD_LEAVES_S = 6.0
 _CHILD = "from navigation.io.pacsjobs import main; main()"
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def _matches(asked: str, value: str) -> bool:
 
 def check_uid(uid: str) -> None:
     """InputError unless it has the form of a DICOM UID."""
-    if len(uid) > 64 or not _UID.fullmatch(uid):
+    if not is_uid(uid):
         raise InputError(f"{uid!r} is no DICOM UID: digits and dots, at most 64")
 
 
@@ -158,7 +156,7 @@ def echo(peer: Peer) -> dict[str, Any]:
 def find_studies(peer: Peer, query: Query, most: int = MOST_STUDIES) -> Answers:
     """Studies, the newest first. Raises SurroundingsError."""
     answer = _asked(peer, {"job": "find", "keys": query.keys(), "most": most})
-    fit = [_without(e) for e in answer["found"] if query.fits(e) and _UID.fullmatch(e["StudyInstanceUID"])]
+    fit = [_without(e) for e in answer["found"] if query.fits(e) and is_uid(e["StudyInstanceUID"])]
     fit.sort(key=lambda e: (e["StudyDate"], e["StudyTime"], e["StudyInstanceUID"]), reverse=True)
     return Answers(tuple(fit), len(answer["found"]) - len(fit), answer["complete"])
 

@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import _config
 
 from navigation.io import pacscontexts
-from navigation.io.pacssettings import peer_from_json
-from navigation.io.pacsstore import Intake, is_uid
+from navigation.io.pacssettings import is_uid, peer_from_json
+from navigation.io.pacsstore import Intake
 from navigation.io.pacswatch import Watch
 from navigation.io.pacswire import Conversation, Refusal, status_of
 

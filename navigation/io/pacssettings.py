@@ -7,6 +7,7 @@ An application entity title has 1 to 16 characters of the default repertoire wit
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ CALLING_AET = "GAMMANAV"
 # A PACS that reads a study from tape or from a colder store answers within this or says that it is busy.
 TIMEOUT_S = 30.0
 _LONGEST_TITLE = 16
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LONGEST_UID = 64
 _TEXTS = ("host", "called_aet", "calling_aet")
 _NUMBERS = ("port", "timeout_s", "most_files", "most_gib")
 _TLS = ("ca", "certificate", "key")
@@ -86,6 +89,11 @@ def peer_from_json(content: Mapping[str, Any]) -> Peer:
     tls = content["tls"]
     nested = {"limits": Limits(**content["limits"]), "tls": None if tls is None else Tls(**tls)}
     return Peer(**{**content, **nested})
+
+
+def is_uid(text: str) -> bool:
+    """Whether it has the form of a DICOM UID (PS3.5 9.1)."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def _check_title(key: str, title: str) -> None:

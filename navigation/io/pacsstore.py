@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import warnings
 from collections import Counter
@@ -18,14 +17,13 @@ import pydicom.filereader
 from pydicom.tag import BaseTag
 
 from navigation.io.dicom_headers import PARSER_FAULTS
+from navigation.io.pacssettings import is_uid
 
 # Statuses of C-STORE (DICOM PS3.4 table B.2-1).
 TAKEN = 0x0000
 OUT_OF_RESOURCES = 0xA700
 NOT_WHAT_IT_SAYS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
 # Series Instance UID: what lies behind it in a file is not needed here.
 _LAST_TAG = 0x0020000E
 _HASHED = 32
@@ -33,11 +31,6 @@ _HASHED = 32
 OTHER_STUDY, OTHER_SERIES, TWICE = "of another study", "of another series", "sent twice"
 # Folder of what is still on its way.
 INCOMING = "incoming"
-
-
-def is_uid(text: str) -> bool:
-    """Whether it has the form of a DICOM UID (PS3.5 9.1)."""
-    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

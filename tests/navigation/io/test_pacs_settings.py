@@ -13,8 +13,8 @@ from navigation.cli.main import run
 from navigation.cli.pacs import table
 from navigation.io.pacs import SERIES_KEYS, STUDY_KEYS, Query
 from navigation.io.pacscontexts import COMPRESSED, MODALITIES, MOST_CONTEXTS, storage_contexts
-from navigation.io.pacssettings import Limits, Peer, Tls, peer_from_json, read_peer
-from navigation.io.pacsstore import INCOMING, Intake, is_uid
+from navigation.io.pacssettings import Limits, Peer, Tls, is_uid, peer_from_json, read_peer
+from navigation.io.pacsstore import INCOMING, Intake
 from tests.navigation.io.dicom_maker import CT_STORAGE
 from tests.navigation.io.pacs_peer import OTHER, SERIES, STUDY, image
 from tracking.errors import InputError
