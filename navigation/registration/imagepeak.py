@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 HALVES = 40
 STEPS = 4
 # A step below this changes nothing that counts.
-SETTLED_MM = 0.05
+SETTLED_MM = 0.1
 # A result that half of the body puts further off than this many steps is not determined there.
 FARTHEST_STEPS = 6.0
 

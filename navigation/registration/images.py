@@ -43,7 +43,7 @@ METHOD = "images"
 # the limit of a target at their border, other patients' four times.
 CORNER_FACTOR = 2.0
 # Ticks of a registration whose starts are all followed, for a bar.
-LONGEST_TICKS = 18
+LONGEST_TICKS = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)

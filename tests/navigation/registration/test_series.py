@@ -49,7 +49,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert pet is not None
     assert not pet.usable
     assert pet.defects == ("FRAME_MISMATCH",)
-    assert run(["register", "images", str(folder / "study"), "--pictures", str(folder / "pictures")]) == 0
+    (folder / "targets.csv").write_text("20,-40,10\n")
+    words = [str(folder / "study"), "--pictures", str(folder / "pictures")]
+    words += ["--targets", str(folder / "targets.csv"), "--targets-in", "fixed"]
+    assert run(["register", "images", *words]) == 0
     return folder / "study"
 
 
@@ -75,6 +78,9 @@ def test_its_registration_is_named_and_refers_to_the_two_series(study: Path) -> 
         "overlay.png",
     ]
     np.testing.assert_allclose(np.array(content["T_target_source"])[:3, 3], -SHIFT, atol=5.0)
+    assert content["tre_mm"]["targets"] == [[20.0, -40.0, 10.0]]
+    assert content["tre_mm"]["frame"] == "fixed"
+    assert 0.0 < content["tre_mm"]["predicted"][0] <= 5.0
 
 
 def test_it_is_no_registration_of_the_patient(study: Path) -> None:
