@@ -13,12 +13,22 @@ import numpy as np
 
 from tracking.poses import Floats, rotation_angles
 
-# Where it was is the mean of so long, where it is of so long: white noise is gone, a bump is found within 1 s.
+# Where it was is learnt for so long before anything is watched; where it is, is the mean of so long: white noise is
+# gone, and a bump is found within 1 s.
 LEARNT_S, SHORT_S = 6.0, 0.6
-# A bump of 1 mm must be found in 99 of 100; the mean of 0.6 s of two markers wavers by 0.1 mm.
-ALARM_MM = 0.75
-# Markers turn by 0.1 degrees of noise in that mean; less than this shows at the lever between them: 1 mm at 90 mm.
-ALARM_DEG = 0.65
+# What is known of where it was, and how it wavers, is of the last so many means; the newest of them are left out, so
+# that a bump is not learnt before it is found.
+KEPT_MEANS, NEWEST_LEFT_OUT = 200, 2
+# How a mean wavers before that is known, per axis (mm, then degrees), and how many means that guess is worth.
+GUESSED_MM, GUESSED_DEG, GUESS_WORTH = 0.11, 0.11, 20.0
+# No tracker is better than this in the mean of a second.
+LEAST_MM, LEAST_DEG = 0.02, 0.02
+# Sum of six squares beyond which it has moved: chance makes less in ten hours, with the errors of what was learnt.
+ALARM_CHI2 = 42.0
+# Less is no bump, however quiet the tracker: half of what has to be found.
+SMALLEST_MM, SMALLEST_DEG = 0.5, 0.25
+# What creeps is learnt with the rest; so far from where it stood at first it is told, too.
+DRIFT_MM, DRIFT_DEG = 1.0, 0.8
 # Fewer poses are no mean.
 FEWEST_POSES = 8
 # Poses that lie further apart in time belong to a marker that was lost in between.
@@ -27,11 +37,12 @@ LONGEST_PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The markers have moved against each other: since when at the latest, by how much, where they were."""
+    """The markers have moved against each other: since when at the latest, how far, and whether little by little."""
 
     since_s: float
     by_mm: float
     by_deg: float
+    crept: bool = False
 
 
 class SteadyWatch:
@@ -40,13 +51,15 @@ class SteadyWatch:
     def __init__(self) -> None:
         self.moved: Moved | None = None
         self._began_s: float | None = None
-        self._base: Floats | None = None
+        self._anchor: Floats | None = None  # (4, 4): where it stood at first
         self._recent: deque[tuple[float, Floats]] = deque()
+        self._means: deque[Floats] = deque(maxlen=KEPT_MEANS)  # (6,) against the anchor, one after the other
+        self._mean_s = 0.0  # when the last of them ended
 
     @property
     def watching(self) -> bool:
         """Whether it is known where the marker was."""
-        return self._base is not None
+        return self._anchor is not None
 
     def take(self, t_s: float, T_reference_check: Floats) -> None:
         """The next pose (4, 4), mm, at its stamp."""
@@ -55,7 +68,7 @@ class SteadyWatch:
         if self._began_s is None:
             self._began_s = t_s
         self._recent.append((t_s, T_reference_check))
-        if self._base is None:
+        if self._anchor is None:
             self._learn(t_s)
         elif self.moved is None:
             self._compare(t_s)
@@ -68,22 +81,60 @@ class SteadyWatch:
     def _learn(self, t_s: float) -> None:
         assert self._began_s is not None
         if t_s - self._began_s >= LEARNT_S and len(self._recent) >= FEWEST_POSES:
-            self._base = self._mean()
+            self._anchor = self._mean()
+            stamps = [t for t, _ in self._recent]
+            for start in np.arange(stamps[0], stamps[-1] - SHORT_S, SHORT_S):
+                window = [pose for t, pose in self._recent if start <= t < start + SHORT_S]
+                if window:
+                    self._means.append(self._against_anchor(np.mean(window, axis=0)))
+            self._mean_s = t_s
 
     def _compare(self, t_s: float) -> None:
         while t_s - self._recent[0][0] > SHORT_S:
             self._recent.popleft()
         assert self._began_s is not None
-        assert self._base is not None
         if len(self._recent) < FEWEST_POSES or t_s - self._began_s < SHORT_S:
             return
-        now = self._mean()
-        by_mm = float(np.linalg.norm(now[:3, 3] - self._base[:3, 3]))
-        by_deg = float(np.degrees(rotation_angles(now[:3, :3], self._base[:3, :3])))
-        if by_mm > ALARM_MM or by_deg > ALARM_DEG:
+        now = self._against_anchor(self._mean())
+        self._judge(now)
+        if t_s - self._mean_s >= SHORT_S:
+            self._means.append(now)
+            self._mean_s = t_s
+
+    def _judge(self, now: Floats) -> None:
+        known = np.array(self._means)[: max(len(self._means) - NEWEST_LEFT_OUT, 1)]
+        base, waver = known.mean(axis=0), _waver(known)
+        step = now - base
+        by_mm, by_deg = float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:]))
+        enough = by_mm > SMALLEST_MM or by_deg > SMALLEST_DEG
+        if enough and float(((step / waver) ** 2).sum()) > ALARM_CHI2:
             self.moved = Moved(self._recent[0][0], by_mm, by_deg)
+            return
+        crept_mm, crept_deg = float(np.linalg.norm(base[:3])), float(np.linalg.norm(base[3:]))
+        if crept_mm > DRIFT_MM or crept_deg > DRIFT_DEG:
+            self.moved = Moved(self._recent[0][0], crept_mm, crept_deg, crept=True)
+
+    def _against_anchor(self, pose: Floats) -> Floats:
+        """(6,): shift in mm and rotation vector in degrees of a mean pose (4, 4) against the anchor."""
+        assert self._anchor is not None
+        turn = self._anchor[:3, :3].T @ pose[:3, :3]
+        axis = 0.5 * np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
+        length = float(np.linalg.norm(axis))
+        angle = float(np.degrees(rotation_angles(pose[:3, :3], self._anchor[:3, :3])))
+        scaled = np.degrees(axis) if length < 1e-9 else axis * (angle / length)
+        return np.concatenate([pose[:3, 3] - self._anchor[:3, 3], scaled])
 
     def _mean(self) -> Floats:
         """Mean of the matrices: of poses within a degree of each other it is a rotation to 1e-4."""
         mean: Floats = np.mean([pose for _, pose in self._recent], axis=0)
         return mean
+
+
+def _waver(means: Floats) -> Floats:
+    """(6,): standard deviation of a mean (mm, degrees), learnt from those (n, 6) there were, beside a guess."""
+    guess = np.repeat([GUESSED_MM, GUESSED_DEG], 3)
+    squares = GUESS_WORTH * guess**2 + ((means - means.mean(axis=0)) ** 2).sum(axis=0)
+    # The mean that they are compared with errs, too, the more the fewer there are and the longer noise lasts.
+    errs = 1.0 + 2.0 / len(means)
+    least = np.repeat([LEAST_MM, LEAST_DEG], 3)
+    return np.asarray(np.maximum(np.sqrt(errs * squares / (GUESS_WORTH + len(means))), least))
