@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from navigation.io.study import import_study
+from navigation.io.study import import_study, load_study
+from navigation.studycheck import MAX_AGE_DAYS, Expected, check_study
 
 
 @click.command(
@@ -21,6 +23,13 @@ from navigation.io.study import import_study
 @click.option("--leave-out-defective", is_flag=True, help="Import the series that have no fatal defect.")
 @click.option("--drop-copies", is_flag=True, help="Leave out files that are there twice, byte by byte.")
 @click.option("--keep-identity", is_flag=True, help="Store name, number and dates in plain text.")
+@click.option(
+    "--max-age-days",
+    default=MAX_AGE_DAYS,
+    show_default=True,
+    type=click.FloatRange(min=0.0),
+    help="Tell of a study that is older.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing study.")
 def command(
     dicom_folder: Path,
@@ -29,6 +38,7 @@ def command(
     leave_out_defective: bool,
     drop_copies: bool,
     keep_identity: bool,
+    max_age_days: float,
     force: bool,
 ) -> None:
     """Import a DICOM study (CT, PET, SPECT, MR) after proving its geometry.
@@ -46,6 +56,8 @@ def command(
         force=force,
     )
     click.echo(summary(study))
+    for line in age_lines(out, max_age_days):
+        click.echo(line)
 
 
 def summary(study: dict[str, Any]) -> str:
@@ -58,6 +70,13 @@ def summary(study: dict[str, Any]) -> str:
     lines += [f"left out: {e['source']}: {e['notes'][0]}" for e in study["structures_left_out"]]
     kinds = ", ".join(f"{n} {kind}" for kind, n in study["skipped"]["kinds"].items())
     return "\n".join([*lines, f"skipped files: {kinds or 'none'}"])
+
+
+def age_lines(out: Path, max_age_days: float) -> list[str]:
+    """What is to be told of the age of an imported study, beside what a case would be compared with."""
+    check = check_study(load_study(out), Expected(max_age_days=max_age_days), time.time())
+    told = (*check.blocking, *check.warnings)
+    return [str(f) for f in told if f.code in ("STUDY_OLD", "STUDY_IN_FUTURE", "AGE_UNKNOWN")]
 
 
 def _structure_line(entry: dict[str, Any]) -> str:

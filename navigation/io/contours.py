@@ -59,10 +59,12 @@ class Body:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plane:
-    """Polygons (n, 2) of one plane from the largest to the smallest, how each is applied, and the slab."""
+    """Polygons (n, 2) of one plane from the largest to the smallest, how each is applied, their area, and the slab."""
 
     polygons: tuple[Array, ...]
     roles: tuple[str, ...]  # "add", "cut" or "xor"
+    area_mm2: float
+    centre_mm: Array  # (2,), of the area
     low_mm: float
     high_mm: float
 
@@ -200,7 +202,10 @@ def _roles(polygons: Sequence[tuple[Array, bool]], low: float, high: float, note
         _apply(filled, raster, role)
         kept.append(n)
         roles.append(role)
-    return _Plane(tuple(polygons[n][0] for n in kept), tuple(roles), low, high)
+    rows, columns = np.nonzero(filled)
+    centre = origin + pixel * np.array([columns.mean(), rows.mean()]) if len(rows) else origin
+    area = len(rows) * float(pixel.prod())
+    return _Plane(tuple(polygons[n][0] for n in kept), tuple(roles), area, centre, low, high)
 
 
 def _once(notes: list[str], text: str) -> None:
@@ -232,18 +237,30 @@ def fill(polygon: Array, origin: Array, pixel: Array, size: tuple[int, int]) -> 
     An edge walked there and back, as a keyhole's, cancels. `origin` is the first point, `pixel` the distances.
     """
     columns, rows = size
-    start = (polygon - origin) / pixel
+    points = (polygon - origin) / pixel
+    left, top = (int(v) for v in np.clip(np.floor(points.min(axis=0)), 0, size))
+    right, bottom = (int(v) for v in np.clip(np.ceil(points.max(axis=0)) + 1, 0, size))
+    inside = np.zeros((rows, columns), dtype=bool)
+    if right > left and bottom > top:
+        part = _filled_box(points - [left, top], (right - left, bottom - top))
+        inside[top:bottom, left:right] = part
+    return inside
+
+
+def _filled_box(start: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """As `fill`, of a polygon in pixels, in the box that holds it as far as it lies on the raster."""
+    columns, rows = size
     end = np.roll(start, -1, axis=0)
     up = (start[:, 1] <= end[:, 1])[:, None]
     low, high = np.where(up, start, end), np.where(up, end, start)
     first = np.clip(np.ceil(low[:, 1]), 0, rows).astype(np.int64)
     count = np.clip(np.ceil(high[:, 1]), 0, rows).astype(np.int64) - first
-    parity = np.zeros(rows * (columns + 1), dtype=np.int64)
+    parity = np.zeros(rows * (columns + 1), dtype=np.uint8)
     used = np.nonzero(count > 0)[0]
     for part in np.split(used, np.nonzero(np.diff(np.cumsum(count[used]) // _CROSSINGS_AT_ONCE))[0] + 1):
-        parity += _crossings(low[part], high[part], first[part], count[part], size)
-    inside = np.cumsum(parity.reshape(rows, columns + 1), axis=1)[:, :columns]
-    return np.asarray(inside % 2 == 1)
+        parity ^= (_crossings(low[part], high[part], first[part], count[part], size) & 1).astype(np.uint8)
+    inside = np.bitwise_xor.accumulate(parity.reshape(rows, columns + 1), axis=1)[:, :columns]
+    return inside.astype(bool)
 
 
 def _crossings(
@@ -270,13 +287,9 @@ def _measures(planes: Sequence[_Plane]) -> tuple[float, Array]:
     """Volume in mL and centroid (3,) in the contours' axes."""
     volume, moment = 0.0, np.zeros(3)
     for plane in planes:
-        origin, pixel, size = _fine(plane.polygons)
-        rows, columns = np.nonzero(_filled(plane, origin, pixel, size))
-        part = len(rows) * float(pixel.prod()) * (plane.high_mm - plane.low_mm)
-        if part > 0.0:
-            x, y = origin + pixel * np.array([columns.mean(), rows.mean()])
-            moment += part * np.array([x, y, 0.5 * (plane.low_mm + plane.high_mm)])
-            volume += part
+        part = plane.area_mm2 * (plane.high_mm - plane.low_mm)
+        moment += part * np.array([*plane.centre_mm, 0.5 * (plane.low_mm + plane.high_mm)])
+        volume += part
     if volume <= 0.0:
         raise NoBodyError("no contour encloses an area")
     return volume / 1000.0, moment / volume

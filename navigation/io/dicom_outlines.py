@@ -6,6 +6,7 @@ the series it was drawn on where that is possible. Nothing here stops the import
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from navigation.volume import VoxelGrid
 
 # Masks of a hundred organs on 500 slices; further structures get no mask, or the time would not do.
 MOST_MASK_VOXELS = 1 << 33
+# What structures may take of the minute that the whole import has.
+LONGEST_S = 25.0
 OTHER_FRAME = "its frame of reference is that of no imported series"
 
 
@@ -64,7 +67,7 @@ def write_outlines(
     """Entries of `structures` with their masks beside study.json, and files that could not be read."""
     found: list[dict[str, Any]] = []
     broken: list[dict[str, Any]] = []
-    left = MOST_MASK_VOXELS
+    left, deadline_s = MOST_MASK_VOXELS, time.monotonic() + LONGEST_S
     for path, source in files:
         try:
             read: Sequence[Structure | Segment] = (
@@ -75,7 +78,8 @@ def write_outlines(
             continue
         for one in read[: MOST_STRUCTURES - len(found)]:
             entry, voxels = _write(one, source, f"structure-{len(found) + 1}", written, out, left)
-            left -= voxels
+            # nothing is left for masks when the time is over: the images must not wait for the structures
+            left = left - voxels if time.monotonic() < deadline_s else 0
             found.append(entry)
     return found, broken
 
@@ -85,7 +89,7 @@ def _write(
 ) -> tuple[dict[str, Any], int]:
     """The entry of one structure, and how many voxels its mask has."""
     home, usable, notes = _home(one, written)
-    outline = _outline(one, home)
+    outline = _outline(one, home) if left > 0 else Outline(notes=("left out: too many structures",))
     if outline.mask is not None and outline.mask.size > left:
         outline = replace(outline, mask=None, notes=(*outline.notes, "no mask: too many structures"))
     name = None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from navigation.io import dicom_identity
+from navigation.io import dicom_identity, dicom_outlines
 from navigation.io.contours import Contour, NoBodyError, body_of
 from navigation.io.dicom_import import Options, import_folder
 from navigation.io.study import StudyStructure, load_study
@@ -263,6 +263,19 @@ def test_a_broken_structure_set_does_not_stop_the_import(tmp_path: Path) -> None
     content = imported(tmp_path / "d", tmp_path / "out")
     assert "300 regions of interest" in json.dumps(content["structures_left_out"])
     assert len(content["series"]) == 1
+
+
+def test_structures_do_not_keep_the_images_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_outlines, "LONGEST_S", -1.0)
+    maker.save(maker.stack(maker.ramp()), tmp_path / "d")
+    plan = maker.structure_set(["first", "second"])
+    for number in (1, 2):
+        maker.contours(plan, number, [box((11.5, -18.5), (14.5, -16.5), z) for z in (32.0, 34.0)])
+    maker.save([plan], tmp_path / "d", "rt")
+    found = structures_of(tmp_path / "d", tmp_path / "out")
+    assert found["first"].usable
+    assert not found["second"].usable
+    assert found["second"].notes == ("left out: too many structures",)
 
 
 def test_the_real_lesion_lies_in_both_series(test_data: Path, tmp_path: Path) -> None:
