@@ -111,8 +111,9 @@ def command(
     """Register matched points; T_target_source maps MOVING into FIXED.
 
     Files hold x,y,z or label,x,y,z; Slicer's .mrk.json and .fcsv are read too (as LPS). Labels are matched by
-    name when both files have them, else points are matched by their order. A registration that fails a gate
-    is written with "accepted": false; the exit code is then 3.
+    name when both files have them, else points are matched by their order; a symmetric set then needs labels, or
+    --match order. With --match any the order and number of the points may differ; what is not proven is refused.
+    A registration that fails a gate is written with "accepted": false; the exit code is then 3.
     """
     refuse_existing(out, force)
     lists = read_points(fixed), read_points(moving)

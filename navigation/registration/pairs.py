@@ -59,7 +59,9 @@ class PointPairs:
         return list(self.labels) if self.labels else [str(i + 1) for i in range(len(self))]
 
     def without(self, names: Sequence[str]) -> PointPairs:
-        """The pairs that are not named. Raises InputError for a name that no pair has."""
+        """The pairs that are not named; what is left keeps its names. Raises InputError for a name that no pair has."""
+        if not names:
+            return self
         for name in names:
             if name not in self.names:
                 raise InputError(f"no pair '{name}' to exclude; there are: {', '.join(self.names)}")

@@ -152,6 +152,9 @@ def test_an_ambiguous_match_is_written_and_exits_3(files: Path, capsys: pytest.C
     assert register(files, "--force") == 3
     assert "no labels" in capsys.readouterr().err
     assert register(files, "--match", "order", "--force") == 0
+    assert reg(files)["labels"] is None
+    assert register(files, "--match", "order", "--exclude", "2", "--force") == 0
+    assert reg(files)["labels"] == ["1", "3", "4"]
 
 
 def test_a_landmark_is_left_out_with_a_record(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
