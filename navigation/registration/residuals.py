@@ -25,6 +25,8 @@ MIN_PAIRS = 3
 MIN_SPREAD_RATIO = 0.05
 # A landmark is named where sound ones would leave one like it in fewer than 5 of 100 registrations.
 NAMED = 0.05
+# Below this no touch is better: exact points leave rounding, of which one is always the largest.
+SMALLEST_NAMED_MM = 1.0
 # Directions in which a residual cannot lie have no variance; this much of a point's own is rounding.
 _NO_VARIANCE = 1e-6
 
@@ -118,6 +120,8 @@ def suggestion(
     """What to touch again: the landmark that is proven not to fit; where the fit is doubtful, the likeliest one."""
     known = np.where(np.isfinite(test.normalised), test.normalised, 0.0)
     suspect = test.suspect()
+    if suspect is not None and left_out_mm[suspect] < SMALLEST_NAMED_MM:
+        suspect = None
     if suspect is None and not (doubtful and known.max() > 0.0):
         return None
     which = int(np.argmax(known)) if suspect is None else suspect

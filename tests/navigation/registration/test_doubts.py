@@ -123,6 +123,16 @@ def test_normalised_residuals_of_sound_landmarks_are_one() -> None:
     assert np.sum(np.array(chances) < 0.05) <= 14
 
 
+def test_rounding_is_no_bad_fiducial() -> None:
+    off = 1e-4 * np.eye(5, 3)[::-1] * [1.0, 0.0, 30.0]
+    result = register_landmarks(LANDMARKS_MM + off, LANDMARKS_MM)
+    assert result.tests is not None
+    # one stands out among residuals of a micrometre, and is left alone
+    assert result.tests.suspect() == 2
+    assert result.touch_again is None
+    assert result.warnings == ()
+
+
 def test_three_landmarks_name_none() -> None:
     result = register_landmarks(LANDMARKS_MM[:3] + np.eye(3), LANDMARKS_MM[:3], "ABC")
     assert result.tests is not None
