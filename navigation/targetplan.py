@@ -72,7 +72,15 @@ def propose(study: Study, uptake: Uptake, surgery_utc_s: float | None = None) ->
         found = find_hot_spots(image, usable.grid, usable.modality)
     foci, inside = _foci(found.foci, drawn, scale)
     targets = [replace(t, label=uptake.label_of(t.position_mm)) for t in (*contours, *foci)]
-    return Proposal(tuple(targets), (*inside, *_others(found, uptake)), scale.reasons)
+    unusable = [
+        f"contour {s.name}: {_why_not(s)}" for s in study.structures if not any(s is d for d in drawn)
+    ]
+    return Proposal(tuple(targets), (*unusable, *inside, *_others(found, uptake)), scale.reasons)
+
+
+def _why_not(structure: StudyStructure) -> str:
+    """Why a contour cannot be a target."""
+    return "; ".join(structure.notes) or "empty, or in a frame of reference that is not the study's"
 
 
 def surgery_after_image_h(series: StudySeries | None, surgery_utc_s: float | None) -> float | None:

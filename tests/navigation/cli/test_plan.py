@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,14 @@ def test_wrong_input_is_one_line_and_changes_nothing(
     assert err.count("\n") == 1
     assert sorted(p.name for p in imported.iterdir()) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_contour_of_another_frame_is_named_and_no_target(thigh: Study) -> None:
+    other = tuple(replace(s, usable=False, notes=()) for s in thigh.structures)
+    proposal = propose(replace(thigh, structures=other), Uptake())
+    assert [t for t in proposal.targets if t.origin == "contour"] == []
+    told = [line for line in proposal.others if "frame of reference that is not the study's" in line]
+    assert len(told) == len(other) == 2
 
 
 def test_no_file_holds_the_patient(study: Path) -> None:
