@@ -82,7 +82,7 @@ def command(
         result = register_surface(task)
     except InputError as fault:
         raise InputError(f"{moving}: {fault}") from None
-    content = result.as_json() | {"simulated": touched.simulated}
+    content = result.as_json() | {"simulated": touched.simulated or surface.simulated}
     if wanted is not None:
         content["tre_mm"] |= {"targets": wanted.tolist(), "frame": targets_in}
     write_result(out, content)

@@ -33,37 +33,44 @@ def draw_surface_fit(path: Path, task: SurfaceTask, result: SurfaceRegistration)
     ) as page:
         places = page.add_gridspec(2, 2)
         for place, view in zip(((0, 0), (0, 1), (1, 0)), _VIEWS, strict=True):
-            drawn = _draw_view(page.add_subplot(places[place]), task, points, result.signed_mm, view)
+            drawn = _draw_view(page.add_subplot(places[place]), task, points, result, view)
         page.colorbar(drawn, ax=page.axes, label="outside (+) or inside (-) of the surface, mm", shrink=0.5)
-        _draw_residuals(page.add_subplot(places[1, 1]), result.signed_mm)
+        _draw_residuals(page.add_subplot(places[1, 1]), result.signed_mm[~result.beyond])
     return [path]
 
 
 def _figures(result: SurfaceRegistration) -> str:
-    words = f"{result.inlier_share:.0%} of {len(result.signed_mm)} points within {result.rms_mm:.2f} mm RMS"
+    words = f"{result.inlier_share:.0%} of {(~result.beyond).sum()} points within {result.rms_mm:.2f} mm RMS"
+    if result.beyond.any():
+        words += f", {result.beyond.sum()} beyond the edge (hollow)"
     loosest = f"loosest direction {result.coverage['sd_mm'][0]:.1f} mm (SD)"
     if not len(result.target_bound_mm):
         return f"{words}; {loosest}"
     return f"{words}; {loosest}; targets within {result.target_bound_mm.max():.1f} mm in 95 of 100 cases"
 
 
-def _draw_view(axes: Any, task: SurfaceTask, points: Array, signed: Array, view: tuple[int, int, int]) -> Any:
+def _draw_view(
+    axes: Any, task: SurfaceTask, points: Array, result: SurfaceRegistration, view: tuple[int, int, int]
+) -> Any:
     """One parallel projection along an axis of the surface's frame, the touched points above the surface."""
     _, right, up = view
     names = _LPS if task.surface.lps else _AXES
     samples = task.surface.points_mm[:: max(1, len(task.surface.points_mm) // MOST_DOTS)]
     axes.scatter(samples[:, right], samples[:, up], s=1.0, color=QUIET, alpha=0.25, linewidths=0)
-    shown = np.clip(signed, -LARGEST_SHOWN_MM, LARGEST_SHOWN_MM)
+    beyond, on = points[result.beyond], points[~result.beyond]
+    axes.scatter(beyond[:, right], beyond[:, up], s=9.0, facecolors="none", edgecolors=QUIET)
     drawn = axes.scatter(
-        points[:, right],
-        points[:, up],
+        on[:, right],
+        on[:, up],
         s=9.0,
-        c=shown,
+        c=np.clip(result.signed_mm[~result.beyond], -LARGEST_SHOWN_MM, LARGEST_SHOWN_MM),
         cmap="coolwarm",
         vmin=-LARGEST_SHOWN_MM,
         vmax=LARGEST_SHOWN_MM,
     )
     axes.set_aspect("equal", adjustable="datalim")
+    if task.surface.lps and up == 1:
+        axes.invert_yaxis()
     axes.set_xlabel(f"{names[right]}, mm")
     axes.set_ylabel(f"{names[up]}, mm")
     quiet_grid(axes)
@@ -73,6 +80,6 @@ def _draw_view(axes: Any, task: SurfaceTask, points: Array, signed: Array, view:
 def _draw_residuals(axes: Any, signed: Array) -> None:
     edge = 2.0 * LARGEST_SHOWN_MM
     axes.hist(np.clip(signed, -edge, edge), bins=np.linspace(-edge, edge, 49), color=BLUE)
-    axes.set_xlabel("distance from the surface, mm (positive: outside; ends hold all beyond)")
+    axes.set_xlabel("distance from the surface, mm (+: outside)")
     axes.set_ylabel("touched points")
     quiet_grid(axes)

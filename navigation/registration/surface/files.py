@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def read_fixed(path: Path) -> FixedSurface:
         raise InputError(f"{path}: no such file or folder")
     try:
         if path.is_dir() or path.name == "study.json":
-            return FixedSurface.from_mesh(_skin(path), lps=True)
+            return _skin(path)
         if path.suffix.lower() in MESHES:
             return _read_mesh(path)
         if path.suffix.lower() == ".csv":
@@ -53,12 +53,13 @@ def read_fixed(path: Path) -> FixedSurface:
     raise InputError(f"{path}: a surface is .ply, .stl, .csv or an imported study")
 
 
-def _skin(path: Path) -> Mesh:
+def _skin(path: Path) -> FixedSurface:
     study = load_study(path)
     found = [s for s in study.series if s.modality == "CT" and s.usable]
     if not found:
         raise InputError(f"{path}: no usable CT in this study to take the skin from")
-    return skin_surface(found[0].volume(), found[0].grid)
+    surface = FixedSurface.from_mesh(skin_surface(found[0].volume(), found[0].grid), lps=True)
+    return replace(surface, simulated=study.simulated or found[0].simulated)
 
 
 def _read_mesh(path: Path) -> FixedSurface:

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 # Skin gives way under a hand and differs from its CT over some centimetres, so that touched points err together:
 # this share of the residuals' variance, over this length. Checked against simulated skins in benchmarks.
-CORRELATED_SHARE, CORRELATION_MM = 0.5, 20.0
+CORRELATED_SHARE, CORRELATION_MM = 0.6, 22.0
 # A stylus presses all of the skin in, and half-way between air and tissue is a convention.
 PRESSED_MM = 0.5
 # Touched landmarks on skin err by this much (RMS of each axis).

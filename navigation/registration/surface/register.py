@@ -58,6 +58,8 @@ FEWEST_POINTS = 12
 MOST_POINTS = 600
 # Points that a start is followed with, and with which a whole surface is searched.
 COARSE_POINTS, GLOBAL_POINTS = 100, 32
+# Of the surface's samples every so many suffice as long as the loss is wide.
+ROUGH_STEP = 6
 GLOBAL: tuple[tuple[float, int], ...] = ((20.0, 4), (10.0, 4))
 GLOBAL_KEPT = 48
 # Starts of each mirror image.
@@ -157,12 +159,14 @@ def _initial(task: SurfaceTask) -> tuple[Array | None, str]:
 
 def _searched(problem: Problem, starts: Array, everywhere_: bool) -> _Places:
     """Where the starts end."""
+    rough = replace(problem, surface=problem.surface.thinned(ROUGH_STEP))
     if everywhere_:
-        few = problem.thinned(GLOBAL_POINTS)
+        few = rough.thinned(GLOBAL_POINTS)
         ends = aligned(few, starts, GLOBAL)
         starts = ends[np.argsort(loss_of(contact_of(few, ends), GLOBAL[-1][0]), kind="stable")[:GLOBAL_KEPT]]
     some = problem.thinned(COARSE_POINTS)
-    ends = aligned(some, starts, COARSE)
+    ends = aligned(rough.thinned(COARSE_POINTS), starts, COARSE[:-1])
+    ends = aligned(some, ends, COARSE[-1:])
     chosen, _ = _distinct(some, ends, _cost(some, ends, COARSE[-1][0], COARSE[-1][0] / WIDTH_PER_SCALE))
     refined = aligned(problem, ends[chosen[:REFINED]], FINE)
     scale = float(scale_of(contact_of(problem, refined)).min())
@@ -230,12 +234,14 @@ def _mirror(problem: Problem, T: Array, scale_mm: float) -> Rival | None:
     axes = np.linalg.svd(points - middle, full_matrices=False)[2]
     width = WIDTH_PER_SCALE * scale_mm
     here = _cost(problem, T[None], width, scale_mm)[0]
+    rough = problem.surface.thinned(ROUGH_STEP)
     best: Rival | None = None
     for axis in axes:
         flipped = points - 2.0 * np.outer((points - middle) @ axis, axis)
         mirrored = Problem(problem.surface, flipped, Ties.none())
-        ends = aligned(mirrored.thinned(COARSE_POINTS), round_a_start(T, flipped)[:MIRROR_STARTS], COARSE)
         some = mirrored.thinned(COARSE_POINTS)
+        ends = aligned(replace(some, surface=rough), round_a_start(T, flipped)[:MIRROR_STARTS], COARSE[:-1])
+        ends = aligned(some, ends, COARSE[-1:])
         chosen = int(np.argmin(_cost(some, ends, COARSE[-1][0], COARSE[-1][0] / WIDTH_PER_SCALE)))
         end = aligned(mirrored, ends[[chosen]], (*FINE, (width, LAST_STEPS)))
         less = float(_cost(mirrored, end, width, scale_mm)[0] - here)
@@ -272,6 +278,7 @@ def _judged(
     return SurfaceRegistration(
         matrix=T,
         signed_mm=signed,
+        beyond=beyond,
         scale_mm=scale_mm,
         rms_mm=rms,
         inlier_share=share,

@@ -76,11 +76,13 @@ class Starts:
 class SurfaceRegistration:
     """`matrix` (4, 4) maps the touched points into the surface's frame; `reasons` refuse it, `warnings` do not.
 
-    `signed_mm` (n,): distance of each touched point from the surface, positive outside; `targets_mm` (k, 3) as given.
+    `signed_mm` (n,): distance of each touched point from the surface, positive outside, `beyond` (n,) those beyond its
+    edge, whose distance means nothing; `targets_mm` (k, 3) as given.
     """
 
     matrix: Array
     signed_mm: Array
+    beyond: NDArray[np.bool_]
     scale_mm: float
     rms_mm: float
     inlier_share: float
@@ -120,6 +122,7 @@ class SurfaceRegistration:
             "inlier_share": self.inlier_share,
             "residuals_mm": np.abs(self.signed_mm).tolist(),
             "signed_residuals_mm": self.signed_mm.tolist(),
+            "beyond_edge": np.flatnonzero(self.beyond).tolist(),
             "tre_mm": {
                 "targets": self.targets_mm.tolist(),
                 "predicted": self.target_rms_mm.tolist(),

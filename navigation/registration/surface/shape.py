@@ -6,7 +6,7 @@ than any triangle; what lies beyond an open edge is known as such. Lengths mm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class FixedSurface:
     oriented: bool
     lps: bool = False
     fault: str | None = None  # why its normals cannot be trusted
+    simulated: bool = False
     _scene: list[Any] | None = None
 
     @staticmethod
@@ -99,6 +100,23 @@ class FixedSurface:
         rim = np.linalg.norm(offset.mean(axis=1), axis=1) > 0.3 * near[:, -1]
         own = points[:, 3:] if normals is not None else _plane_normals(places, offset)
         return _surface(places, own, rim, spacing, None, normals is not None, lps, None)
+
+    def thinned(self, step: int) -> FixedSurface:
+        """Every `step`-th sample of it, without triangles: for a search that only has to come near."""
+        from scipy.spatial import cKDTree
+
+        points = self.points_mm[::step]
+        return replace(
+            self,
+            points_mm=points,
+            normals=self.normals[::step],
+            blended=self.blended[::step],
+            rim=self.rim[::step],
+            spacing_mm=self.spacing_mm * float(np.sqrt(step)),
+            tree=cKDTree(points),
+            mesh=None,
+            _scene=None,
+        )
 
     def nearest(self, points_mm: Array) -> Contact:
         """Contact of points (n, 3) with the plane of the nearest sample."""
@@ -161,8 +179,9 @@ def _surface(
     weight *= np.einsum("nkd,nd->nk", neighbours, normals) > 0.0
     blended = np.einsum("nk,nkd->nd", weight, neighbours)
     blended /= np.maximum(np.linalg.norm(blended, axis=1, keepdims=True), 1e-12)
+    scene: list[Any] | None = None if mesh is None else []
     return FixedSurface(
-        points, normals, blended, rim, spacing, tree, mesh, oriented, lps, fault, None if mesh is None else []
+        points, normals, blended, rim, spacing, tree, mesh, oriented, lps, fault, _scene=scene
     )
 
 

@@ -85,7 +85,7 @@ def plate_mesh(half: float = 200.0) -> Mesh:
 def touched(
     rng: np.random.Generator,
     shape: object = torso,
-    n: int = 300,
+    n: int = 120,
     widest_deg: float = 85.0,
     noise_mm: float = 0.7,
 ) -> Array:

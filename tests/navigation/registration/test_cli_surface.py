@@ -61,7 +61,7 @@ def test_a_result_holds_what_others_read(folder: Path, capsys: pytest.CaptureFix
     assert found["accepted"] is True
     assert found["initial"]["from"] == "file"
     assert found["fre_mm"] is None
-    assert len(found["residuals_mm"]) == 300
+    assert len(found["residuals_mm"]) == 120
     assert found["tre_mm"]["frame"] == "fixed"
     assert found["tre_mm"]["targets"][0] == [0.0, 0.0, 60.0]
     # Error at the targets, given in the fixed frame: T applied to where they truly are in the moving one.
