@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+# Detectors of one camera that state a reconstructed volume's place agree to this: header values are rounded.
+SAME_PLACE_MM, SAME_AXES = 0.1, 5e-4
 # Vectors that give each frame of an NM file its number in something else than the stack of slices, and their counts.
 _VECTORS = (
     ("EnergyWindowVector", "energy windows"),
@@ -82,12 +84,12 @@ def planes_of(ds: Dataset, groups: list[list[Dataset]]) -> Planes:
         orientation = _floats(item_of(g, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
         positions.append(position if g else _floats(ds, "ImagePositionPatient", 3))
         orientations.append(orientation if g else _floats(ds, "ImageOrientationPatient", 6))
-    measures = item_of(groups[0], "PixelMeasuresSequence") if groups[0] else ds
+    pixels = [_pixel(item_of(g, "PixelMeasuresSequence")) for g in groups] if groups[0] else [_pixel(ds)]
     stacked = len(groups) == 1 or bool(groups[0])
     return (
         _stacked(positions) if stacked else None,
         _stacked(orientations) if stacked else None,
-        _pixel(measures),
+        pixels[0] if all(p == pixels[0] for p in pixels) else None,
     )
 
 
@@ -107,12 +109,8 @@ def _detector_planes(ds: Dataset, frames: int) -> Planes:
     """A reconstructed NM volume: the first slice's place, the others along the normal by signed steps."""
     detectors = ds.get("DetectorInformationSequence")
     places = [ds, *(detectors or [])]
-    position = next(
-        (p for p in (_floats(d, "ImagePositionPatient", 3) for d in places) if p is not None), None
-    )
-    axes = next(
-        (o for o in (_floats(d, "ImageOrientationPatient", 6) for d in places) if o is not None), None
-    )
+    position = _agreed([_floats(d, "ImagePositionPatient", 3) for d in places], SAME_PLACE_MM)
+    axes = _agreed([_floats(d, "ImageOrientationPatient", 6) for d in places], SAME_AXES)
     step = number_of(ds, "SpacingBetweenSlices") or number_of(ds, "SliceThickness")
     numbers = _slice_numbers(ds, frames)
     if position is None or axes is None or numbers is None or (step is None and frames > 1):
@@ -120,6 +118,14 @@ def _detector_planes(ds: Dataset, frames: int) -> Planes:
     normal = np.cross(axes[:3], axes[3:])
     positions = position + np.outer(numbers * (step or 0.0), normal)
     return positions, np.tile(axes, (frames, 1)), _pixel(ds)
+
+
+def _agreed(stated: list[NDArray[np.float64] | None], tolerance: float) -> NDArray[np.float64] | None:
+    """What is stated once or in agreement; None where two detectors contradict each other."""
+    known = [v for v in stated if v is not None]
+    if not known or any(np.abs(v - known[0]).max() > tolerance for v in known):
+        return None
+    return known[0]
 
 
 def _slice_numbers(ds: Dataset, frames: int) -> NDArray[np.float64] | None:

@@ -219,9 +219,9 @@ def _problems(
     if str(ds.Modality) == "NM" and not any("RECON" in part for part in image_type):
         found.append(Defect(Code.NOT_A_VOLUME, f"NM image of type {'/'.join(image_type[2:3]) or 'unstated'}"))
     elif positions is None or orientations is None:
-        found.append(Defect(Code.NOT_A_VOLUME, "no image position and orientation"))
+        found.append(Defect(Code.NOT_A_VOLUME, "no one image position and orientation"))
     elif pixel is None:
-        found.append(Defect(Code.NOT_A_VOLUME, "no pixel spacing"))
+        found.append(Defect(Code.NOT_A_VOLUME, "no one pixel spacing"))
     elif np.abs(positions).max() > FARTHEST_MM or max(pixel) > LARGEST_PIXEL_MM:
         found.append(Defect(Code.NOT_A_VOLUME, "positions or pixels that no patient can have"))
     found += _pixel_problems(ds)

@@ -7,7 +7,6 @@ refuses it, within five seconds and a gibibyte. A worker that hangs or dies is r
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import random
@@ -37,6 +36,8 @@ from tracking.errors import InputError
 HANG_S = 5.0
 LARGEST_BYTES = 1 << 30
 _KEPT_EXAMPLES = 10
+# Files that one worker reads: a fresh one has no memory of those before.
+_BATCH = 1000
 _POLL_S = 0.05
 # A process that starts beside others on a busy machine takes longer than any file may.
 _START_S = 60.0
@@ -316,14 +317,14 @@ def _outcome(import_folder: Callable[..., object], folder: Path) -> tuple[str, s
     return "imported", ""
 
 
-def run(n: int, seed: int, data: Path | None = None) -> Findings:
-    """n mutated files; the same seed gives the same ones."""
+def run(n: int, seed: int, data: Path | None = None, longest_s: float = float("inf")) -> Findings:
+    """n mutated files, or as many as there is time for; the same seed gives the same ones."""
     findings = Findings()
     start_s = time.monotonic()
     context = multiprocessing.get_context("spawn")
     number = 0
-    while number < n:
-        number = _batch(context, number, n, seed, data, findings)
+    while number < n and time.monotonic() - start_s < longest_s:
+        number = _batch(context, number, min(n, number + _BATCH), seed, data, findings)
     findings.elapsed_s = time.monotonic() - start_s
     return findings
 
@@ -385,11 +386,10 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="folder of real files to damage too")
+    parser.add_argument("--hours", type=float, default=1e3, help="stop after so long")
     given = parser.parse_args()
-    findings = run(given.n, given.seed, given.data)
+    findings = run(given.n, given.seed, given.data, 3600.0 * given.hours)
     print(findings)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
     sys.exit(0 if findings.clean else 1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 from navigation.io import dicom_identity
@@ -193,6 +194,34 @@ def gated(**values: object) -> Dataset:
 )
 def test_phases_and_windows_are_not_stacked(tmp_path: Path, values: dict[str, object]) -> None:
     assert "MIXED_SERIES" in refusal([gated(**values)], tmp_path)
+
+
+def test_two_detectors_that_contradict_each_other(tmp_path: Path) -> None:
+    ds = maker.spect(maker.ramp((3, 2, 2)), 2.0)
+    other = Dataset()
+    ds.DetectorInformationSequence.append(other)
+    assert imported([ds], tmp_path / "one").series[0].grid.origin_mm.tolist() == [1.0, 2.0, 3.0]
+    other.ImagePositionPatient, other.ImageOrientationPatient = [1.0, 2.0, 3.01], [1, 0, 0, 0, 1, 0]
+    assert imported([ds], tmp_path / "same").series[0].grid.origin_mm.tolist() == [1.0, 2.0, 3.0]
+    other.ImagePositionPatient = [1.0, 2.0, 5.0]
+    assert "NOT_A_VOLUME" in refusal([ds], tmp_path / "other")
+
+
+def test_frames_of_a_multi_frame_image(tmp_path: Path) -> None:
+    stored = maker.ramp((4, 5, 6))
+    ds = maker.enhanced_ct(stored, 3.0)
+    frames = list(ds.PerFrameFunctionalGroupsSequence)
+    ds.PerFrameFunctionalGroupsSequence = Sequence([frames[2], frames[0], frames[3], frames[1]])
+    ds.PixelData = stored[[2, 0, 3, 1]].tobytes()
+    np.testing.assert_array_equal(imported([ds], tmp_path / "a").series[0].volume(), stored * 2.0 - 1024.0)
+    ds = maker.enhanced_ct(stored, 3.0)
+    wider = Dataset()
+    wider.PixelSpacing = [3.0, 3.0]
+    ds.PerFrameFunctionalGroupsSequence[2].PixelMeasuresSequence = Sequence([wider])
+    assert "NOT_A_VOLUME" in refusal([ds], tmp_path / "b")
+    ds = maker.enhanced_ct(stored, 3.0)
+    ds.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient = [5.0, 6.0, 20.0]
+    assert "UNEQUAL_SPACING" in refusal([ds], tmp_path / "c")
 
 
 def test_a_dynamic_pet_lies_several_times_in_one_place(tmp_path: Path) -> None:
