@@ -60,7 +60,7 @@ def test_bone_contrast_medium_and_metal_are_three_things() -> None:
 
 def test_the_simulated_spine_and_its_surface() -> None:
     scene = build_scene("occult", 3)
-    grid = study_grid(scene.patient, CT_SPACING_MM, CT_SIZE)
+    grid = study_grid(scene.patient, CT_SPACING_MM, (CT_SIZE[0], CT_SIZE[1], 40))
     found = bones_of(ct_numbers(scene, grid), grid)
     mesh = bone_surface(found)
     T, patient = invert_rigid(scene.patient.T_study_body), scene.patient
