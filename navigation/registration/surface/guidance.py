@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 NAMED_SD_MM = 1.0
 # A place that was touched already within this holds no more; one beyond the other limit no hand wants to reach.
 TOUCHED_MM, REACHED_MM = 25.0, 220.0
+# Mean normal of a patch that still has one side: a limb touched all round has none.
+ONE_SIDED = 0.5
 # Components of a direction below this share are left out of its name.
 NAMED_COMPONENT = 0.4
 _LPS = (
@@ -37,7 +39,6 @@ def loose_directions(problem: Problem, T: Array, certainty: Certainty) -> tuple[
     """The motions that move the touched region by more than NAMED_SD_MM, loosest first."""
     points = moved(T[None], problem.points_mm)[0]
     normal = problem.surface.blended_normals(points).mean(axis=0)
-    normal /= max(float(np.linalg.norm(normal)), 1e-12)
     return tuple(
         Loose(
             _motion_words(twist, points - certainty.about_mm, normal, problem.surface.lps),
@@ -53,15 +54,18 @@ def loose_directions(problem: Problem, T: Array, certainty: Certainty) -> tuple[
 
 
 def _motion_words(twist: Array, arm_mm: Array, normal: Array, lps: bool) -> str:
-    """What a twist does to the touched patch: slide, sink, spin or tilt."""
+    """What a twist does to the touched patch, whose mean normal is given: slide, sink, spin or tilt."""
     turn, shift = twist[:3], twist[3:]
     turning = np.cross(turn, arm_mm)
+    one_sided = float(np.linalg.norm(normal)) > ONE_SIDED
+    normal = normal / max(float(np.linalg.norm(normal)), 1e-12)
     if shift @ shift >= (turning**2).sum(axis=1).mean():
-        deep = abs(shift @ normal) > np.sqrt(0.5) * np.linalg.norm(shift)
-        if deep:
+        if not one_sided:
+            return f"moving towards {direction_words(_signed(shift), lps)} or away from it"
+        if abs(shift @ normal) > np.sqrt(0.5) * np.linalg.norm(shift):
             return "in and out of the surface"
         return f"sliding over the surface towards {direction_words(_signed(shift), lps)} or away from it"
-    if abs(turn @ normal) > np.sqrt(0.5) * np.linalg.norm(turn):
+    if one_sided and abs(turn @ normal) > np.sqrt(0.5) * np.linalg.norm(turn):
         return "turning about the surface's normal"
     return f"tilting about an axis towards {direction_words(_signed(turn), lps)}"
 

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from navigation.anatomy.skin import Mesh, write_ply
 from navigation.cli.main import run
 from navigation.registration.study import load_registration
+from navigation.registration.surface.files import read_moving
 from tests.navigation.registration.surface_shapes import applied, off_by, pose, star_mesh, torso, touched
 from tracking.errors import GateRefusedError
+from tracking.scanfolder import TIP_POSES, CountTable, PoseTable, Scan, write_scan
 from tracking.transform import invert_rigid
 
 Array = NDArray[np.float64]
@@ -193,3 +195,24 @@ def test_landmark_files_give_the_start(folder: Path) -> None:
         ).max()
         < 4.0
     )
+
+
+def test_a_probe_trace_tells_its_outside(folder: Path) -> None:
+    # A probe that stood on the skin at the touched places, its axis into the body.
+    rng = np.random.default_rng(3)
+    points = touched(rng, n=80, widest_deg=70.0)
+    poses = np.tile(np.eye(4), (len(points), 1, 1))
+    inward = -points / np.linalg.norm(points, axis=1, keepdims=True)
+    aside = np.cross(inward, [0.3, 0.9, 0.1])
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    poses[:, :3, 0], poses[:, :3, 1], poses[:, :3, 2] = aside, np.cross(inward, aside), inward
+    poses[:, :3, 3] = points
+    t_s = 0.1 * np.arange(len(points))
+    counts = CountTable(t_s, np.ones(len(points)), np.full(len(points), 0.1))
+    scan = Scan("Tc-99m", None, TIP_POSES, PoseTable(t_s, poses), counts, surface_mm=points, simulated=True)
+    write_scan(scan, folder / "scan")
+    trace = read_moving(folder / "scan")
+    assert trace.normals is not None
+    assert (np.einsum("nd,nd->n", trace.normals, inward) < 0.0).all()
+    assert trace.simulated
+    np.testing.assert_allclose(trace.points_mm, points, atol=1e-3)
