@@ -28,6 +28,7 @@ from navigation.engine.registrationcommands import RegistrationCommands
 from navigation.engine.registrations import RegistrationDesk
 from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
+from navigation.engine.skinwatch import SkinWatch
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.targetdesk import TargetDesk
@@ -67,6 +68,7 @@ class Session:
         self.latency = settings.latency
         self.registrations = RegistrationDesk(settings.registration)
         self.study = settings.study
+        self.skin = _skin_of(settings.study)
         self.target_desk = TargetDesk(settings.study)
         self.messages: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
@@ -361,7 +363,7 @@ class Session:
         """The study of the case, imported while it goes on; targets that have been added stay."""
         study = StudyModel.from_json(content["study"])
         self.target_desk.use(study)
-        self.study = study
+        self.study, self.skin = study, _skin_of(study)
         return self.renew("the study has come")
 
     def _add_target(self, content: dict[str, Any]) -> list[Job]:
@@ -446,6 +448,10 @@ class Session:
         if surface is None or probe is None:
             return surface, None
         return surface, expected_poses(surface, probe[:3, 3])
+
+
+def _skin_of(study: StudyModel | None) -> SkinWatch | None:
+    return None if study is None or study.tissue is None else SkinWatch(study.tissue)
 
 
 def _scan_name(value: object) -> str:

@@ -164,8 +164,12 @@ class Viewer:
 
     def _recheck(self, now_s: float) -> list[str]:
         minutes = self._session.settings.recheck_minutes
-        hint = registration_hint(self._session.registration, self._registration_age(now_s), minutes)
-        return [] if hint is None else [hint]
+        session = self._session
+        registration, touched = session.registration, session.touched[SURFACE].points_mm
+        hint = registration_hint(registration, self._registration_age(now_s), minutes)
+        place = (registration.T_study_reference, registration.id, registration.tre_mm)
+        odd = None if session.skin is None else session.skin.words(touched, *place)
+        return [words for words in (odd, hint) if words is not None]
 
     def _told_shift(self) -> ShiftState | None:
         """The newest comparison with the study, while the registration that it was made under holds."""
