@@ -31,7 +31,6 @@ from navigation.registration.imagesearch import (
     Tick,
     apart_mm,
     best_starts,
-    distinct,
     geometric_starts,
 )
 from navigation.registration.imagevolume import CT, ImageVolume
@@ -45,13 +44,11 @@ MAX_TURN_DEG = 30.0
 MIN_OVERLAP, MIN_OVERLAP_ML = 0.4, 200.0
 # A rival this near, in standard deviations of the difference, could be the right one.
 MIN_LEAD_SDS = 3.0
-# The lead over displaced copies. Set after simulated studies: a SPECT on its own CT leads by 9 and more, on another
+# The lead over displaced copies. Set after simulated studies: a SPECT on its own CT leads by 8.6 and more, on another
 # patient's by 3.7 at most; two CTs of one patient lead by 4.9 and more.
 MIN_DISPLACED_SDS = {CORRELATION: 3.0, MUTUAL_INFORMATION: 5.0}
 # An emission image that lags this far behind its mirror image is mirrored; one nearer leaves the side open, with words.
 MIRROR_LEAD_SDS = 2.0
-# A mirror image that lags by this much does not catch up on its last step.
-FAR_LEAD_SDS = 6.0
 # Half of the outline must show: fewer sides leave a direction to what foci happen to do.
 MIN_OUTLINE = 0.5
 # Outlines of one patient on two days; clothing and blur take as much of an emission image as one of its voxels.
@@ -218,21 +215,21 @@ def _rivals(pair: Pair, at: Array, statistics: Array, ends: Sequence[End]) -> li
 
 
 def _mirror_lead(pair: Pair, statistics: Array, tick: Tick) -> Lead:
-    """The lead over the best mirror image: mirrored along any axis, since turns of 180 degrees are not searched."""
-    kind = pair.agreement.kind
-    candidates = []
+    """The smallest lead over a mirror image: mirrored along any axis, since turns of 180 degrees are not searched."""
+    leads = []
     for axis in range(3):
-        image = pair.moving.mirrored(axis)
-        follow = Follower(pair.fixed, image, kind)
-        starts = best_starts(pair.fixed, image, kind, None)[:2]
-        ends = distinct(pair.fixed, [follow(s.T_moving_fixed, s.name, 0) for s in starts])
-        candidates.append((ends[0], image, follow))
+        leads.append(_lead_over(pair, pair.moving.mirrored(axis), statistics))
         tick("mirrored")
-    end, image, follow = max(candidates, key=lambda c: c[0].score)
+    return min(leads, key=lambda found: found.difference)
+
+
+def _lead_over(pair: Pair, image: ImageVolume, statistics: Array) -> Lead:
+    """The lead over another moving volume at the highest place that it finds for itself."""
+    kind = pair.agreement.kind
+    follow = Follower(pair.fixed, image, kind)
+    starts = best_starts(pair.fixed, image, kind, None)[:2]
+    end = max((follow(s.T_moving_fixed, s.name, 0) for s in starts), key=lambda e: e.score)
     end = follow(end.T_moving_fixed, end.start, 1)
     rival = pair.against(image)
-    first = lead(pair.agreement, statistics, rival, rival.statistics(end.T_moving_fixed))
-    if first.sds > FAR_LEAD_SDS:
-        return first
-    top = climb(rival, end.T_moving_fixed, pair.step_mm)
+    top = climb(rival, end.T_moving_fixed, pair.step_mm, halves=False)
     return lead(pair.agreement, statistics, rival, rival.statistics(top.T_moving_fixed))

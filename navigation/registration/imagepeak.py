@@ -58,8 +58,11 @@ def _terms(places: Array) -> Array:
     return np.concatenate([np.ones((len(places), 1)), places, products], axis=1)
 
 
-def climb(agreement: Agreement, T_moving_fixed: Array, step_mm: float) -> Peak:
-    """From near the top to the top, by parabolas through the scores about it, `step_mm` apart."""
+def climb(agreement: Agreement, T_moving_fixed: Array, step_mm: float, halves: bool = True) -> Peak:
+    """From near the top to the top, by parabolas through the scores about it, `step_mm` apart.
+
+    Without `halves` no half of the body is asked for its own: `others` is empty.
+    """
     ruler = Ruler.of(agreement, step_mm)
     at = T_moving_fixed
     for _ in range(STEPS):
@@ -73,7 +76,8 @@ def climb(agreement: Agreement, T_moving_fixed: Array, step_mm: float) -> Peak:
     score = agreement.score(table[0].sum(axis=0))
     flat = float(-values[-1])
     width = step_mm * float(np.sqrt(0.2 * abs(score) / flat)) if flat > 0.0 else float("inf")
-    others = np.stack([at @ ruler.move(place) for place in _half_tops(agreement, table)])
+    tops = _half_tops(agreement, table) if halves else np.zeros((0, 6))
+    others = np.array([at @ ruler.move(place) for place in tops]).reshape(-1, 4, 4)
     return Peak(at, score, others, bool(values[-1] < 0.0), width)
 
 
