@@ -58,7 +58,7 @@ class Tally:
     starts: int = 0
     accepted: int = 0
     wrong: int = 0
-    covered: int = 0
+    covered: float = 0.0  # share of the targets, summed over the accepted
     errors_mm: list[float] = field(default_factory=list)
     all_mm: list[float] = field(default_factory=list)
     bounds_mm: list[float] = field(default_factory=list)
@@ -193,7 +193,7 @@ def _one(skin: Skin, points: Array, start: Array, truth: Array, targets: Array, 
     if found.accepted:
         tally.accepted += 1
         tally.wrong += bool(error.max() > WRONG_MM)
-        tally.covered += bool((error <= found.target_bound_mm).mean() > 0.5)
+        tally.covered += float((error <= found.target_bound_mm).mean())
         tally.errors_mm.append(float(np.median(error)))
         tally.bounds_mm.append(float(np.median(found.target_bound_mm)))
 
