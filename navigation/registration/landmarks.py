@@ -26,7 +26,7 @@ from navigation.registration.doubts import (
     too_large,
     unit_doubts,
 )
-from navigation.registration.evidence import Evidence
+from navigation.registration.evidence import UNNOTICED, Evidence
 from navigation.registration.residuals import (
     MIN_PAIRS,
     MIN_SPREAD_RATIO,
@@ -76,6 +76,8 @@ Array = NDArray[np.float64]
 
 # Skin landmarks touched with a stylus give 2 to 5 mm; beyond that a pair is wrong.
 MAX_FRE_MM = 5.0
+# A set that is its own image to this is symmetric: marked points are no more exact.
+SYMMETRIC_MM = 1.0
 # A landmark that the others miss by more than this is no proof of the registration.
 LARGEST_LEAVE_ONE_OUT_MM = 10.0
 # Farther from the landmarks than this nothing was measured: the prediction is that of a lever.
@@ -273,15 +275,27 @@ def _reasons(
             f"landmarks {', '.join(others.exchanged(names, others.believed))} seem exchanged: "
             f"another order fits to {others.fre_mm[others.believed]:.2f} mm"
         )
-    elif not certain and others.order_by_chance(len(fixed)) > ORDER_BY_CHANCE and _ambiguous(others):
+    elif (
+        not certain
+        and others.order_by_chance(len(fixed)) > ORDER_BY_CHANCE
+        and _symmetric(fixed, moving, others)
+    ):
         reasons.append(_symmetric_without_labels(names, others))
     other_reading = reflected.believed or others.believed is not None or bool(units)
     scale = None if other_reading else scale_doubt(fixed, moving, fit)
     return (*units, *reasons) if scale is None else (*reasons, scale)
 
 
-def _ambiguous(others: Alternatives) -> bool:
-    return others.too_many or others.unnoticed > 0
+def _symmetric(fixed: Array, moving: Array, others: Alternatives) -> bool:
+    """Whether one of the sets falls onto itself when its points are exchanged, as a square does.
+
+    An order that somebody gives is no guess: where exchanged points fit about as well only because the errors are
+    large, they are warned of and not refused.
+    """
+    if others.too_many:
+        return True
+    near = (o for o, odds in zip(others.orders, others.log_odds, strict=True) if odds > -UNNOTICED)
+    return any(min(fit_rigid(p, p[o]).fre_mm for p in (fixed, moving)) < SYMMETRIC_MM for o in near)
 
 
 def _symmetric_without_labels(names: list[str], others: Alternatives) -> str:
@@ -303,7 +317,7 @@ def _warnings(
         warnings.append("three landmarks leave nothing to check the registration by")
     if not reflected.believed and (coplanar(fixed, moving) or reflected.unnoticed):
         warnings.append("the landmarks lie in a plane: a mirrored list would not be noticed")
-    if others.believed is None and _ambiguous(others):
+    if others.believed is None and (others.too_many or others.unnoticed > 0):
         warnings.append("the landmarks are symmetric: exchanged ones would not be noticed")
     large = too_large(fixed, moving)
     return (*warnings, large) if large is not None else tuple(warnings)
