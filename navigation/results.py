@@ -10,6 +10,7 @@ import numpy as np
 from calibration.physics.injection import Given
 from calibration.records.record import RecordStamp
 from navigation.bed import BedCheck, BedMap
+from navigation.tissuemotion import along, tissue_motion
 from navigation.volume import NOT_EXAMINED, ScanResult, Spot
 from tracking.jsonfile import write_json, write_text
 
@@ -61,7 +62,7 @@ def spots_content(result: ScanResult) -> dict[str, Any]:
     interval = result.count_latency_ci95_s
     main = main_record(result.records)
     return {
-        "spots": [spot_content(s) | _budget_content(s) | main for s in result.spots],
+        "spots": [spot_content(s) | _budget_content(s) | _motion(result) | main for s in result.spots],
         "background_kbq_per_ml": result.background_kbq_per_ml,
         "count_latency_s": result.count_latency_s,
         "count_latency_ci95_s": None if interval is None else list(interval),
@@ -73,12 +74,25 @@ def spots_content(result: ScanResult) -> dict[str, Any]:
         },
         "nuclide": result.nuclide,
         "goodness": None if result.goodness is None else result.goodness.to_json(),
+        "tissue_motion": _tissue_motion(result),
         "reasons": list(result.reasons),
         "simulated": result.simulated,
         "research_use_only": True,
         **records_content(result.records),
         **({} if result.given is None else {"injection": result.given.to_json()}),
     }
+
+
+def _motion(result: ScanResult) -> dict[str, Any]:
+    """SD per axis by which a spot of a scan that showed breathing moves; nothing of a scan that showed none."""
+    swing = None if result.goodness is None else result.goodness.breathing
+    return {} if swing is None else {"motion_mm": along(swing.range_mm, swing.axis)}
+
+
+def _tissue_motion(result: ScanResult) -> dict[str, Any]:
+    """What a predicted error at a target takes for soft tissue: measured here, else assumed and in no covariance."""
+    swing = None if result.goodness is None else result.goodness.breathing
+    return tissue_motion(None if swing is None else swing.range_mm).to_json()
 
 
 def main_record(records: tuple[RecordStamp, ...]) -> dict[str, Any]:

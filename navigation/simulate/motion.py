@@ -24,11 +24,16 @@ INTERVAL_S = 0.1
 STEPS, PATH_POSES = 4, 3
 # Error of the tracked tip, the share of it that is slow, and its periods in s.
 TIP_MM, TIP_DEG, SLOW_SHARE, SLOW_S = 0.25, 0.3, 0.3, (3.0, 12.0)
+# Mean of cos^4.
+COS4_MEAN = 3.0 / 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Breathing of `breathing_mm` from end to end along `axis` (body frame), and one move at `moved_at_s`."""
+    """Breathing of `breathing_mm` from end to end along `axis` (body frame), and one move at `moved_at_s`.
+
+    `dwelling` breathing rests at its end as patients do: cos^4 (Lujan 1999, DOI 10.1118/1.598577), its mean at rest.
+    """
 
     breathing_mm: float = 0.0
     period_s: float = 4.0
@@ -36,10 +41,13 @@ class Motion:
     phase_rad: float = 0.0
     moved_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     moved_at_s: float = np.inf
+    dwelling: bool = False
 
     def shift(self, t_s: Array) -> Array:
         """(n, 3) mm: where the body is at times (n,), against where it was when the surface was touched."""
-        cycle = 0.5 * self.breathing_mm * np.sin(2 * np.pi * t_s / self.period_s + self.phase_rad)
+        phase = 2 * np.pi * t_s / self.period_s + self.phase_rad
+        wave = np.cos(phase / 2) ** 4 - COS4_MEAN if self.dwelling else 0.5 * np.sin(phase)
+        cycle = self.breathing_mm * wave
         moved = (t_s >= self.moved_at_s)[:, None] * np.array(self.moved_mm)
         return np.asarray(cycle[:, None] * np.array(self.axis) + moved)
 
