@@ -30,7 +30,7 @@ FINE_POINTS = 256
 OWN_POINTS, OWN_PIXEL_MM = 256, (0.25, 4.0)
 # Edges times rows they cross: a tangle beyond any outline, which would take a minute.
 MOST_CROSSINGS = 100_000_000
-MOST_MASK_VOXELS = 1 << 28
+MOST_MASK_VOXELS = 1 << 26
 _CROSSINGS_AT_ONCE = 4_000_000
 
 

@@ -20,6 +20,8 @@ from navigation.io.dicom_headers import PARSER_FAULTS, FileHeader, UnreadableErr
 from navigation.io.dicom_series import Series
 from navigation.volume import VoxelGrid
 
+# Pixels that a byte of a file can stand for: an empty frame packs to some 200 bytes.
+MOST_PER_BYTE = 4000
 # What lies outside a tilted CT once it stands upright: air.
 AIR_HU = -1024.0
 
@@ -32,6 +34,7 @@ def load_volume(series: Series) -> tuple[NDArray[np.float32], VoxelGrid]:
     proof = series.proof
     if proof is None or proof.grid is None:
         raise ValueError("a series without a proven grid has no volume")
+    _require_pixels(series)
     outside = AIR_HU if series.first.modality == "CT" else 0.0
     volume = np.full(proof.grid.shape, outside, dtype=np.float32)
     rank = np.argsort(proof.order)
@@ -43,6 +46,14 @@ def load_volume(series: Series) -> tuple[NDArray[np.float32], VoxelGrid]:
             volume[k] = placed(frame, offsets[k], proof.grid.shape[1:], outside)
             at += 1
     return volume, proof.grid
+
+
+def _require_pixels(series: Series) -> None:
+    """UnreadableError for a volume that the files cannot hold, before memory is taken for it."""
+    voxels = sum(h.frames * h.size[0] * h.size[1] for h in series.headers)
+    held = sum(h.path.stat().st_size for h in series.headers)
+    if voxels > MOST_PER_BYTE * held:
+        raise UnreadableError(f"{series.first.path.name}: {voxels} pixels do not fit {held} bytes")
 
 
 def placed(
