@@ -6,6 +6,7 @@ a copy without rescale tags so that stored values come back.
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,6 +23,8 @@ from navigation.volume import VoxelGrid
 
 # Pixels that a byte of a file can stand for: an empty frame packs to some 200 bytes.
 MOST_PER_BYTE = 4000
+# Start of a JPEG 2000 stream and of its size (ISO/IEC 15444-1, A.4.1 and A.5.1).
+_J2K_START = b"\xff\x4f\xff\x51"
 # What lies outside a tilted CT once it stands upright: air.
 AIR_HU = -1024.0
 
@@ -99,9 +102,22 @@ def stored_values(ds: Dataset) -> NDArray[np.generic]:
     return _decoded_by_gdcm(ds)
 
 
+def _require_codestream(ds: Dataset) -> None:
+    """ValueError for a JPEG 2000 stream of another size than the header: its decoder would take memory for it."""
+    data = bytes(ds.PixelData)
+    at = data.find(_J2K_START)
+    while at >= 0:
+        width, height, left, top = struct.unpack(">4I", data[at + 8 : at + 24])
+        parts = int.from_bytes(data[at + 40 : at + 42], "big")
+        if (width - left, height - top, parts) != (int(ds.Columns), int(ds.Rows), 1):
+            raise ValueError(f"a stream of {width} x {height} pixels does not fit the header")
+        at = data.find(_J2K_START, at + 1)
+
+
 def _decoded_by_gdcm(ds: Dataset) -> NDArray[np.generic]:
     import SimpleITK
 
+    _require_codestream(ds)
     for name in ("RescaleSlope", "RescaleIntercept", "RealWorldValueMappingSequence"):
         if name in ds:
             delattr(ds, name)
