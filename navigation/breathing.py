@@ -6,6 +6,8 @@ focus is its mean, and what it moves by belongs into the uncertainty.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,8 @@ STEP_SHARE = 0.5
 FEWEST_BREATHS = 2.0
 # Amplitude along each axis that is expected of breathing, mm, standard deviation: 10 mm from end to end.
 EXPECTED_MM = 5.0
+# Where it is not sure that anything breathes, so much of the mean square of what would explain the counts is left open.
+UNSURE_SHARE = 0.5
 
 
 class Oscillation:
@@ -53,11 +57,25 @@ class Oscillation:
     def told(self, own: Array) -> Breathing:
         """What the projected residuals (n,) of the scan say of the most likely oscillation."""
         best = int(np.argmax([float(s.of(own[:, None])[0]) for s in self.scores]))
-        score = self.scores[best]
-        swing = score.shrunk_step(own, EXPECTED_MM).reshape(2, 3)
-        _, length, axes = np.linalg.svd(swing)
-        mean_square = 0.5 * swing.T @ swing
-        return Breathing(60.0 * float(self.hz[best]), 2.0 * float(length[0]), axes[0], mean_square)
+        swing = self.scores[best].shrunk_step(own, EXPECTED_MM).reshape(2, 3)
+        return breathing_of(float(self.hz[best]), swing, 0.5 * swing.T @ swing)
+
+    def beside(self, own: Array, before: Breathing) -> Breathing:
+        """What still moves at the rhythm that the model follows already, taken together with that."""
+        nearest = int(np.argmin(np.abs(self.hz - before.per_minute / 60.0)))
+        score = self.scores[nearest]
+        more = score.shrunk_step(own, EXPECTED_MM).reshape(2, 3)
+        open_ = np.linalg.inv(score.information + np.eye(6) / EXPECTED_MM**2)
+        left, swing = 0.5 * (open_[:3, :3] + open_[3:, 3:]), before.swing_mm + more
+        if not before.sure:
+            left = left + UNSURE_SHARE * 0.5 * swing.T @ swing
+        return replace(breathing_of(before.per_minute / 60.0, swing, left), sure=before.sure)
+
+
+def breathing_of(hz: float, swing_mm: Array, left_mm2: Array) -> Breathing:
+    """From a swing (2, 3), and what of its mean square (3, 3) the model leaves open."""
+    _, length, axes = np.linalg.svd(swing_mm)
+    return Breathing(60.0 * hz, 2.0 * float(length[0]), axes[0], left_mm2, swing_mm)
 
 
 def frequencies(length_s: float) -> Array:

@@ -15,7 +15,7 @@ from navigation.breathing import NAME as BREATHING
 from navigation.breathing import Oscillation
 from navigation.lagscore import LONGEST_STEP_S
 from navigation.modelerror import Linear, linearised
-from navigation.modelfit import NEVER_SEEN, UNTESTED, Goodness
+from navigation.modelfit import NEVER_SEEN, UNTESTED, Breathing, Goodness
 from navigation.pointlayer import JointFit, Problem
 from navigation.residualtests import Test, lay_words, residual_tests
 from navigation.volume import ScanResult, Spot
@@ -31,6 +31,8 @@ NAMED_SIGMA = 2.5
 # Counts are too even below this share of the least scatter of some redrawn scans; where the counter loses a
 # larger share than that to its dead time, less scatter is its own.
 EVEN_SHARE, EVEN_LOSS, EVEN_REPLICATES = 0.8, 0.1, 200
+# A scan whose own test of breathing is as rare as this among sound ones may breathe: it is followed, and not flagged.
+MAYBE = 0.05
 # Fewer readings, or fewer counts, tell nothing about the model.
 FEWEST_READINGS, FEWEST_COUNTS = 15, 100.0
 # What is said of a focus that a broken model may have made.
@@ -39,10 +41,17 @@ SCATTER = "this scan's misfit alone could make it: a hint, not a finding"
 SLOW = "counts this slow do not show a wrong count latency"
 
 
-def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array | None = None) -> Goodness:
+def assess(
+    problem: Problem,
+    fit: JointFit,
+    precision: Array,
+    surface_mm: Array | None = None,
+    followed: Breathing | None = None,
+) -> Goodness:
     """The whole scan against its joint fit; `precision` (q,) is the background's prior, `surface_mm` (k, 3) touched.
 
-    A function of its arguments alone: the seed is fixed. Raises InputError for a surface that is a line or a point.
+    `followed`: the breathing that the readings were freed from. A function of its arguments alone: the seed is fixed.
+    Raises InputError for a surface that is a line or a point.
     """
     lay = None if surface_mm is None else lay_words(problem, surface_mm)
     contradicted = () if lay is None else (lay,)
@@ -56,6 +65,8 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
     values = np.stack([test.of(residuals) for test in tests])
     p, statistic, each = combined(values)
     likely = _likely(tests, values, each) if p <= LEVEL else None
+    if followed is not None and swinging.scores:
+        return _followed(p, statistic, tests, each, swinging.beside(own, followed), contradicted)
     cause = (_words(likely),) if p <= LEVEL else ()
     told = (*cause, *contradicted, *_too_even(problem, linear, own))
     return Goodness(
@@ -65,8 +76,34 @@ def assess(problem: Problem, fit: JointFit, precision: Array, surface_mm: Array 
         told,
         tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
         (*_unseen(problem, fit, tests), NEVER_SEEN),
-        swinging.told(own) if likely is not None and likely.name == BREATHING else None,
+        _breathing(tests, each, swinging, own, likely),
     )
+
+
+def _breathing(
+    tests: list[Test], each: Array, swinging: Oscillation, own: Array, likely: Test | None
+) -> Breathing | None:
+    """What may breathe: surely, where that is what flags the scan, and perhaps, where its own test is rare."""
+    if likely is not None and likely.name == BREATHING:
+        return swinging.told(own)
+    rare = dict(zip((t.name for t in tests), _probabilities(each), strict=True)).get(BREATHING, 1.0)
+    return replace(swinging.told(own), sure=False) if rare <= MAYBE else None
+
+
+def _followed(
+    p: float,
+    statistic: float,
+    tests: list[Test],
+    each: Array,
+    breathing: Breathing,
+    contradicted: tuple[str, ...],
+) -> Goodness:
+    """Of a scan that was freed from its breathing: flagged still where that is sure, for the target moves."""
+    told = tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True))
+    worse = () if p > LEVEL else ("beside the breathing the model does not fit these counts",)
+    flagged = breathing.sure or bool(worse) or bool(contradicted)
+    words = (*([breathing.words] if flagged else []), *worse, *contradicted)
+    return Goodness(p, statistic, flagged, words, told, (NEVER_SEEN,), breathing)
 
 
 def combined(values: Array) -> tuple[float, float, Array]:
@@ -141,7 +178,7 @@ def judged(result: ScanResult, goodness: Goodness, needed: float = 0.0) -> ScanR
     finding among counts that scatter as these do about the model, is no finding.
     """
     if not goodness.flagged:
-        return replace(result, goodness=goodness)
+        return replace(result, spots=_perhaps_moving(result.spots, goodness.breathing), goodness=goodness)
     moving = np.zeros((3, 3)) if goodness.breathing is None else goodness.breathing.covariance_mm2
     spots = tuple(
         replace(
@@ -153,3 +190,17 @@ def judged(result: ScanResult, goodness: Goodness, needed: float = 0.0) -> ScanR
         for s in result.spots
     )
     return replace(result, spots=spots, reasons=(*result.reasons, *goodness.reasons), goodness=goodness)
+
+
+def _perhaps_moving(spots: tuple[Spot, ...], breathing: Breathing | None) -> tuple[Spot, ...]:
+    """Foci of a scan that may breathe: as uncertain as that leaves them, and told."""
+    if breathing is None:
+        return spots
+    return tuple(
+        replace(
+            s,
+            covariance_mm2=s.covariance_mm2 + breathing.covariance_mm2,
+            reasons=(*s.reasons, breathing.words),
+        )
+        for s in spots
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,29 @@ NEVER_SEEN = "an error of the sensitivity that is the same everywhere does not s
 class Breathing:
     """What was detected: breaths per minute, mm from end to end along the main axis (3,), and the variance it adds.
 
-    `covariance_mm2` (3, 3) is the mean square of the displacement over a breath.
+    `covariance_mm2` (3, 3) is the mean square of the displacement over a breath that the model does not follow;
+    `swing_mm` (2, 3) the displacement as cosine and sine of the breath's phase, which is 0 with the first reading.
     """
 
     per_minute: float
     range_mm: float
     axis: Array
     covariance_mm2: Array
+    swing_mm: Array = field(default_factory=lambda: np.zeros((2, 3)))
+    sure: bool = True  # more than one sound scan in fifty would show
+
+    def displacement(self, t_s: Array) -> Array:
+        """(n, 3) mm at times (n,) after the first reading."""
+        phase = 2.0 * np.pi * self.per_minute / 60.0 * t_s[:, None]
+        return np.asarray(np.cos(phase) * self.swing_mm[0] + np.sin(phase) * self.swing_mm[1])
 
     @property
     def words(self) -> str:
         """What is told of it."""
+        fit = "the counts fit a target that moves" if self.sure else "it may be that the target moves"
         return (
-            f"breathing: the counts fit a target that moves by about {self.range_mm:.0f} mm"
-            f" {self.per_minute:.0f} times a minute; its place is the mean"
+            f"breathing: {fit} by about {self.range_mm:.0f} mm {self.per_minute:.0f} times a minute;"
+            " its place is the mean"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -42,6 +51,7 @@ class Breathing:
             "range_mm": self.range_mm,
             "axis": self.axis.tolist(),
             "covariance_mm2": self.covariance_mm2.tolist(),
+            "sure": self.sure,
         }
 
 

@@ -24,6 +24,7 @@ from navigation.lagscore import (
     score_lag,
 )
 from navigation.likelihood import Counts
+from navigation.modelfit import Breathing
 from navigation.nothingtold import silenced, unexamined, why_nothing
 from navigation.pointlayer import Problem, Source, with_known
 from navigation.reconstruction.compaction import FINE_MM
@@ -40,6 +41,7 @@ from navigation.reconstruction.osem import Told, osem
 from navigation.reconstruction.readinglog import GrowingArray
 from navigation.reconstruction.scanrows import ScanRows
 from navigation.reconstruction.setup import ImagingSetup
+from navigation.reconstruction.stilled import ROUNDS, settled, stilled
 from navigation.spotreport import Described, described, reported, spots_of
 from navigation.spots import (
     MOST_SOURCES,
@@ -91,6 +93,9 @@ class LiveReconstruction:
         self._found: tuple[int, Problem, Found] | None = None
         self._thresholds: tuple[tuple[int, tuple[float, ...]], Thresholds] | None = None
         self._version = 0
+        self._followed: Breathing | None = None  # what the readings were freed from
+        self._moving: Readings | None = None  # they, before that
+        self._round = 0
 
     def __len__(self) -> int:
         return len(self._readings) + sum(len(p) for p in self._pending)
@@ -161,13 +166,38 @@ class LiveReconstruction:
         told = described(problem, found, self._doubts(problem, found))
         beside = self._beside(problem, found, told)
         maps = self._final_maps(problem, found, beside)
-        fits = assess(problem, found.fit, found.precision, self.setup.surface_mm)
+        fits = assess(problem, found.fit, found.precision, self.setup.surface_mm, self._followed)
+        at_rest = self._at_rest(fits.breathing, found)
+        if at_rest is not None:
+            return at_rest
         spots = self._given(reported(told, found))
         result = silenced(
             judged(self._result(problem, found, spots, maps), fits, self._needed(problem, found)),
             problem.data,
         )
         self.state = ScanState(self.setup, self._built(), problem, found, beside, result)
+        return result
+
+    def _at_rest(self, breathing: Breathing | None, found: Found) -> ScanResult | None:
+        """The answer in the frame of a target that breathes; None where it does not, or where the swing is known.
+
+        What may breathe is followed only where there is a focus that it could be of.
+        """
+        if breathing is None or self._round == ROUNDS:
+            return None
+        if not breathing.sure and not any(found.stands(i) for i in range(len(found.fit.sources))):
+            return None
+        if self._followed is not None and settled(self._followed, breathing):
+            return None
+        still = LiveReconstruction(self.setup)
+        still._followed, still._round, still._moving = (
+            breathing,
+            self._round + 1,
+            self._moving or self._readings,
+        )
+        still.add(stilled(still._moving, breathing))
+        result = still.finish()
+        self.state = still.state
         return result
 
     def _needed(self, problem: Problem, found: Found) -> float:
