@@ -61,6 +61,8 @@ campaign: $(VENV)/.core $(VENV)/.dev
 	$(bin)/python -m tests.campaign.time_faults --n $$((20 * $(N)))
 	$(bin)/python -m tests.campaign.soak --hours $$((24 * $(N)))
 	$(bin)/python -m tests.campaign.fuzz --n $$((100000000 * $(N)))
+	$(bin)/python -m tests.campaign.pacs --n $$((2000 * $(N)))
+	$(bin)/python -m tests.campaign.dicom --n $$((1000000 * $(N)))
 
 clean:
 	rm -rf build $(VENV)/.core
