@@ -24,11 +24,14 @@ from navigation.registration.landmarks import (
 )
 from navigation.registration.pairs import WAYS, PointPairs, Way, match_points
 from navigation.registration.rigid import fit_with_errors
+from navigation.tissuemotion import tissue_motion
 from tracking.errors import GateRefusedError, InputError
 from tracking.transform import invert_rigid
 
 Array = NDArray[np.float64]
 
+# What no landmark tells.
+BESIDE = f"of a rigid patient; beside it, {tissue_motion().words}"
 # A table that says what its points' errors are is taken at its word.
 _KNOWN = math.inf
 
@@ -128,7 +131,12 @@ def command(
     used = belief if errors is None else _size_of(errors)
     in_moving = None if wanted is None else _in_moving(wanted.points_mm, frame, pairs, errors)
     result = _registered(pairs, in_moving, max_fre_mm, errors, used)
-    content = {**result.as_json(), **pairs.as_json(), "excluded": _excluded(matched, exclude, why, result)}
+    content = {
+        **result.as_json(),
+        "tissue_motion": tissue_motion().to_json(),
+        **pairs.as_json(),
+        "excluded": _excluded(matched, exclude, why, result),
+    }
     if wanted is not None:
         names = None if wanted.labels is None else list(wanted.labels)
         content["tre_mm"] |= {"targets": wanted.points_mm.tolist(), "frame": frame, "names": names}
@@ -243,7 +251,7 @@ def _excluded(
 def summary(result: LandmarkRegistration) -> str:
     """What it may be wrong by, first; the warnings and what to touch again below it."""
     pairs = len(result.leave_one_out_mm)
-    lines = [f"registration of {pairs} pairs accepted: {_errors_in_words(result)}"]
+    lines = [f"registration of {pairs} pairs accepted: {_errors_in_words(result)}", f"  {BESIDE}"]
     return "\n".join([*lines, *(f"warning: {w}" for w in result.warnings)])
 
 

@@ -20,8 +20,11 @@ from navigation.demo.simulator import Simulator
 from navigation.engine.assembly import RECORD_NAME, LiveCase
 from navigation.engine.jobs import Outcome
 from navigation.engine.session import BED, SCAN, SURFACE, SWEEP
-from navigation.io.study import import_study
+from navigation.io.study import import_study, load_study
 from navigation.studymodel import StudyModel
+from navigation.targetplan import propose
+from navigation.targets import TargetList, save_targets
+from navigation.uptake import load_regions
 from navigation.viewer import Window
 from tracking.errors import SurroundingsError
 
@@ -78,7 +81,7 @@ class Procedure:
             latency = beside.submit(self._latency, probe)
             study = beside.submit(self._study)
             self._touching("Touching the skin", "touch", TOUCH_S, SURFACE)
-            self._register()
+            self._register(study)
             self.progress.say("Detector calibration")
             self._do("calibration", probe=probe.result())
             self._do("latency", **latency.result())
@@ -98,17 +101,22 @@ class Procedure:
         return Performed(tuple(o for o in outcomes if o is not None), self.case.statistics.content())
 
     def _study(self) -> dict[str, Any]:
-        """Import the study and make of it what the engine keeps."""
-        import_study(self.setup / "dicom", self.work / "study")
-        return StudyModel.of_folder(self.work / "study").to_json()
+        """Import the study, take its foci for targets, and make of it what the engine keeps."""
+        folder = self.work / "study"
+        import_study(self.setup / "dicom", folder)
+        now = self.case.engine.clock()
+        found = propose(load_study(folder), load_regions(folder), now)
+        save_targets(folder, TargetList(found.targets, simulated=True))
+        return StudyModel.of_folder(folder).to_json()
 
-    def _register(self) -> None:
+    def _register(self, study: Future[dict[str, Any]]) -> None:
         """Touch the landmarks of the study; a refused registration leaves the case unregistered."""
         self.progress.say("Touching the landmarks of the CT")
         self.simulator.phase("landmarks", LANDMARKS_S)
         self._wait_stop("landmarks", LANDMARKS_S)
         events = self.simulator.events("landmarks")
-        found = register_touches(self.case.session, events, self.setup, self.work)
+        targets = [t["position_mm"] for t in study.result()["targets"]["targets"]]
+        found = register_touches(self.case.session, events, self.setup, self.work, targets)
         if found is not None:
             self._do("registration", **found)
 

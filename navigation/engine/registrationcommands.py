@@ -72,7 +72,9 @@ class RegistrationCommands:
 
     def _register(self, content: Content) -> list[Job]:
         self._require_still()
-        self._session.registrations.register(content, self._session.asked_s)
+        session = self._session
+        targets = [t.position_mm for t in session.target_desk.of_study]
+        session.registrations.register(content, session.asked_s, targets)
         return self._taken()
 
     def _require_still(self) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from navigation.engine.snapshot import RAS_FROM_LPS, Registration
 from navigation.registration.activityfile import CORRECTED
 from navigation.registration.landmarks import registration_id
-from navigation.registration.study import register_study, study_registration
+from navigation.registration.study import predicted_mm, register_study, study_registration
 from tracking.errors import InputError
 from tracking.transform import invert_rigid
 
@@ -138,18 +138,17 @@ class RegistrationDesk:
         """A landmark that the stylus rests on, `touched_mm` in Reference; a second touch replaces the first."""
         self.landmarks[str(content["name"])] = _point(content["touched_mm"], "touched_mm")
 
-    def register(self, content: dict[str, Any], t_s: float) -> None:
-        """Fit what was touched to the `landmarks` of the study, names to places in LPS.
+    def register(self, content: dict[str, Any], t_s: float, targets_lps_mm: list[Array]) -> None:
+        """Fit what was touched to the `landmarks` of the study, names to places in LPS; the error is that at targets.
 
         Raises GateRefusedError when a gate refuses it; then the one before still holds.
         """
         marked = {str(n): _point(p, n) for n, p in dict(content["landmarks"]).items()}
         names = tuple(n for n in marked if n in self.landmarks)
         places = [marked[n] for n in names], [self.landmarks[n] for n in names]
-        found = study_registration(result := register_study(*places, names))
-        known = result.tre_mm[np.isfinite(result.tre_mm)]
-        tre = content.get("tre_mm", float(known.max()) if len(known) else None)
-        registration = Registration(found.id, found.T_ras_reference, tre)
+        result = register_study(*places, names, targets_lps_mm)
+        found = study_registration(result)
+        registration = Registration(found.id, found.T_ras_reference, predicted_mm(result))
         self.use(registration, "landmarks", str(content.get("by", "")), t_s, f"{len(names)} landmarks")
 
     def accept_shift(self, content: dict[str, Any], t_s: float) -> None:

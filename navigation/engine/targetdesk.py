@@ -129,6 +129,11 @@ class TargetDesk:
         registered = REGISTRATION_SD_MM if tre_mm is None else max(tre_mm / np.sqrt(3.0), REGISTRATION_SD_MM)
         return AskedTargets(tuple(t.name for t in wanted), places, float(np.hypot(registered, np.sqrt(own))))
 
+    @property
+    def of_study(self) -> tuple[Target, ...]:
+        """Those that lie in the study's LPS."""
+        return tuple(t for t in self.targets.targets if t.name not in self._found)
+
     def frame_of(self, name: str) -> str:
         """In which frame the list has a target's place: LPS of the study, or Reference where none was registered."""
         return "Reference" if name in self._found else "LPS"

@@ -64,10 +64,29 @@ def touched_point(T_reference_stylustip: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def register_study(
-    landmarks_lps_mm: ArrayLike, touched_reference_mm: ArrayLike, labels: tuple[str, ...] | None = None
+    landmarks_lps_mm: ArrayLike,
+    touched_reference_mm: ArrayLike,
+    labels: tuple[str, ...] | None = None,
+    targets_lps_mm: ArrayLike | None = None,
 ) -> LandmarkRegistration:
-    """Touched points (n, 3) in Reference onto CT landmarks (n, 3) in LPS: the fit is T_study_reference."""
-    return register_landmarks(landmarks_lps_mm, touched_reference_mm, labels)
+    """Touched points (n, 3) in Reference onto CT landmarks (n, 3) in LPS: the fit is T_study_reference.
+
+    Its error is predicted at targets (k, 3) of the study, where there are any.
+    """
+    plain = register_landmarks(landmarks_lps_mm, touched_reference_mm, labels)
+    targets = np.zeros((0, 3)) if targets_lps_mm is None else np.asarray(targets_lps_mm, dtype=np.float64)
+    if plain.fit is None or not len(targets):
+        return plain
+    back = RigidTransform(STUDY_FRAME, REFERENCE_FRAME, plain.fit.matrix).inverse()
+    return register_landmarks(
+        landmarks_lps_mm, touched_reference_mm, labels, back.apply(targets.reshape(-1, 3))
+    )
+
+
+def predicted_mm(result: LandmarkRegistration) -> float | None:
+    """The largest RMS error predicted at a target; without targets that amid the landmarks; None where unknown."""
+    told = result.at_targets or (() if result.at_centre is None else (result.at_centre,))
+    return max((float(t.rms_mm) for t in told), default=None)
 
 
 def study_registration(result: LandmarkRegistration) -> StudyRegistration:
