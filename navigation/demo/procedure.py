@@ -89,6 +89,9 @@ class Procedure:
         self._reading("Scanning", FIRST, SCAN_S, SCAN, FIRST)
         self._later.append(self.case.engine.command("analyze", scan=FIRST))
         self.simulator.phase("resect", 0.0)
+        for target in self.case.session.target_desk.targets.open:
+            end = {"outcome": "removed", "reason": "resected in the simulation", "by": "simulated surgeon"}
+            self._do("target_end", target=target.name, **end)
         self._touching("Resected; touching the bed", "touch-bed", BED_S, BED)
         threading.Thread(target=_load_report, name="report-import", daemon=True).start()
         self._reading("Scanning the bed", "rescan", RESCAN_S, SCAN, SECOND)

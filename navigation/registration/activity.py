@@ -144,7 +144,7 @@ def register_activity(
         _unexpected(state, best),
         registration_sd_mm,
         reasons,
-        (*_apart(targets), *others, *_goodness(state)),
+        (*_apart(targets), *([] if reasons else others), *_goodness(state)),
     )
     return result if not reasons else replace(result, pose=Pose.shifted(np.zeros(3)), chi2=0.0)
 
