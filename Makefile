@@ -5,6 +5,7 @@ VENV   ?= .venv
 OUT    ?= demo-out
 SEED   ?= 1
 SYSTEM ?= install
+JOBS   ?= auto
 
 bin    := $(VENV)/bin
 core   := $(foreach layer,navigation tracking calibration,$(wildcard $(layer)/core/*.cpp $(layer)/core/*.hpp $(layer)/core/*.inl))
@@ -19,7 +20,7 @@ demo: $(VENV)/.core
 	@$(bin)/gammanav demo --out $(OUT) --seed $(SEED) --force
 
 test: lint
-	$(screen) $(bin)/python -m pytest $(PYTEST)
+	$(screen) $(bin)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
 
 lint: $(VENV)/.core $(VENV)/.dev
 	$(bin)/ruff check
