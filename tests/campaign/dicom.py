@@ -10,7 +10,6 @@ import argparse
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import sys
 import tempfile
@@ -290,9 +289,14 @@ def _worker(
             began = time.process_time()
             state[0], state[1], state[2] = float(number), began, time.monotonic()
             kind, text = _outcome(dicom_import.import_folder, folder)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            out.put((number, kind, text, time.process_time() - began, peak))
+            out.put((number, kind, text, time.process_time() - began, _peak_bytes()))
     state[0] = float(last)
+
+
+def _peak_bytes() -> int:
+    """Largest resident size of this process; `ru_maxrss` would be that of whoever started it, if that was larger."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
 
 
 def _lay_out(folder: Path, seed: Seed, source: random.Random) -> None:
