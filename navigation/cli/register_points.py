@@ -94,6 +94,9 @@ def _error_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Largest accepted FRE.",
 )
 @_error_options
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="PNG: the points, and where the fit puts them."
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing result.")
 def command(
     fixed: Path,
@@ -109,6 +112,7 @@ def command(
     fle_dof: float | None,
     fixed_fle: str | None,
     moving_fle: str | None,
+    picture: Path | None,
     force: bool,
 ) -> None:
     """Register matched points; T_target_source maps MOVING into FIXED.
@@ -119,6 +123,9 @@ def command(
     A registration that fails a gate is written with "accepted": false; the exit code is then 3.
     """
     refuse_existing(out, force)
+    if picture is not None:
+        refuse_existing(picture, force)
+        _require_sides(fixed)
     lists = read_points(fixed), read_points(moving)
     belief = _belief(fle_mm, fle_dof, fixed_fle, moving_fle)
     stated = _stated_errors(lists, fixed_fle, moving_fle)
@@ -141,9 +148,22 @@ def command(
         names = None if wanted.labels is None else list(wanted.labels)
         content["tre_mm"] |= {"targets": wanted.points_mm.tolist(), "frame": frame, "names": names}
     write_result(out, content)
+    if picture is not None and result.fit is not None:
+        _draw(picture, pairs, result, content)
     if not result.accepted:
         raise GateRefusedError(f"{out}: registration refused: {'; '.join(result.reasons)}")
     click.echo(summary(result))
+
+
+def _draw(picture: Path, pairs: PointPairs, result: LandmarkRegistration, content: dict[str, Any]) -> None:
+    from navigation.plots.fusion import points_picture
+    from navigation.plots.write import write_plots
+
+    fit = result.fit
+    assert fit is not None
+    moved = fit.apply(pairs.moving_mm)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_plots(lambda: [points_picture(picture, pairs.fixed_mm, moved, pairs.names, content)])
 
 
 def _belief(
