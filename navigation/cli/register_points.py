@@ -155,6 +155,14 @@ def command(
     click.echo(summary(result))
 
 
+def _require_sides(fixed: Path) -> None:
+    """A picture carries the patient's sides: only lists that say how they lie may be drawn. Raises InputError."""
+    if not fixed.name.lower().endswith((".mrk.json", ".fcsv")):
+        raise InputError(
+            f"{fixed}: --picture needs a list that says LPS or RAS (.mrk.json, .fcsv): a table does not"
+        )
+
+
 def _draw(picture: Path, pairs: PointPairs, result: LandmarkRegistration, content: dict[str, Any]) -> None:
     from navigation.plots.fusion import points_picture
     from navigation.plots.write import write_plots

@@ -225,3 +225,16 @@ def test_errors_that_cannot_be_used_exit_2(
     (files / "fle.csv").write_text("A,1\nB,1,2,3\n")
     assert register(files, *(o.format(files) for o in options)) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_picture_is_drawn_only_of_a_list_that_says_how_the_patient_lies(files: Path) -> None:
+    picture = files / "fit.png"
+    assert register(files, "--picture", str(picture)) == 2
+    assert not picture.exists() and not (files / "sub").exists()
+    rows = [line.split(",") for line in FIXED.splitlines()]
+    points = [{"label": n, "position": [float(v) for v in xyz]} for n, *xyz in rows]
+    markups = {"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": points}]}
+    (files / "fixed.mrk.json").write_text(json.dumps(markups))
+    words = ["register", "points", str(files / "fixed.mrk.json"), str(files / "moving.csv")]
+    assert run([*words, "--out", str(files / "reg.json"), "--picture", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
