@@ -97,6 +97,8 @@ HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
 LONGEST_SILENCE_S = 60.0
 OPENIGTLINK = "openigtlink"
+# Fewer points determine no registration.
+FEWEST_LANDMARKS = 3
 # Names of this computer.
 HERE = ("127.0.0.1", "localhost", "::1")
 KEYS = {
@@ -217,6 +219,8 @@ def _landmarks(found: Mapping[str, Any], path: Path) -> dict[str, tuple[float, f
     points = read_points(file)
     if points.labels is None:
         raise InputError(f"{file}: landmarks need names")
+    if len(points) < FEWEST_LANDMARKS:
+        raise InputError(f"{file}: {len(points)} landmarks, at least {FEWEST_LANDMARKS} are needed")
     places = zip(points.labels, points.points_mm.tolist(), strict=True)
     return {name: (x, y, z) for name, (x, y, z) in places}
 

@@ -17,6 +17,9 @@ from tracking.errors import InputError
 # As `navigation.registration.activity.REGISTRATION_SD_MM`, which is imported only when a scan is reconstructed.
 REGISTRATION_SD_MM = 1.0
 
+# A patient with more targets is looked at region by region; hundreds of places are a surface.
+MOST_TARGETS = 20
+
 
 @click.command(
     "activity",
@@ -74,6 +77,10 @@ def command(
 
     refuse_existing(out, force)
     points = read_points(targets)
+    if len(points) > MOST_TARGETS:
+        raise InputError(
+            f"{targets}: {len(points)} places are no list of targets, at most {MOST_TARGETS} are compared"
+        )
     believed = _in_reference(points.points_mm, targets_in, registration)
     options = ScanOptions(surface, tips, latency, registration, ct, case_data, sheath, crosstalk)
     state = reconstruct_scan(scan, probe, options)

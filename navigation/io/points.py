@@ -21,6 +21,9 @@ from tracking.jsonfile import read_json
 _SIGNS = {"LPS": (1, 1, 1), "1": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1)}
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
+# A hundred metres: nothing that is tracked or imaged has coordinates beyond.
+FARTHEST_MM = 1e5
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointList:
@@ -96,7 +99,10 @@ def is_number(cell: str) -> bool:
 def _position(cells: Sequence[str], path: Path, row: int) -> list[float]:
     if not all(is_number(c) for c in cells) or not np.isfinite([float(c) for c in cells]).all():
         raise InputError(f"{path}, row {row}: {','.join(cells)} is not a position")
-    return [float(c) for c in cells]
+    place = [float(c) for c in cells]
+    if max(map(abs, place)) > FARTHEST_MM:
+        raise InputError(f"{path}, row {row}: {','.join(cells)} is no place in an operating room (mm)")
+    return place
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[float]]]:

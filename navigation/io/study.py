@@ -21,6 +21,12 @@ from tracking.jsonfile import prepare_out, read_json
 # A study of 500 slices takes some ten seconds; what takes longer than this does not end.
 TIME_LIMIT_S = 60.0
 __all__ = ["Study", "StudySeries", "StudyStructure", "import_study", "load_study"]
+# Lists that are made over an imported study, and what marks those of the study that lay here before.
+PLANNED, REGISTRATIONS, EARLIER = (
+    ("targets.json", "regions.json", "fiducials.json"),
+    "registrations",
+    "earlier-",
+)
 _CHILD = "from navigation.io.dicom_import import main; main()"
 
 
@@ -73,7 +79,25 @@ def import_study(
             "identified": identified,
             "drop_copies": drop_copies,
         }
-        return _outcome(_run_child(json.dumps(options), folder), folder)
+        outcome = _outcome(_run_child(json.dumps(options), folder), folder)
+        _set_aside(out, {item.name for item in work.path.iterdir()})
+        return outcome
+
+
+def _set_aside(out: Path, written: set[str]) -> None:
+    """What was planned on another study, or is left of it, is none of the new one's: kept under another name.
+
+    Raises OSError.
+    """
+    if not (out / "study.json").is_file():
+        return
+    for item in sorted(out.iterdir()):
+        ours = item.name in PLANNED or item.name == REGISTRATIONS or item.suffix == ".nrrd"
+        if ours and item.name not in written and not item.name.startswith(EARLIER):
+            number = 1
+            while (out / f"{EARLIER}{number}-{item.name}").exists():
+                number += 1
+            item.rename(out / f"{EARLIER}{number}-{item.name}")
 
 
 def _run_child(request: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -30,6 +30,10 @@ SYSTEMATIC_MM = 0.25
 CHI2_ALARM, CHI2_95 = 9.837, 7.815
 # A target is seen when leaving it out costs so many standard deviations: its place is no search.
 SEEN = 3.0
+# A lone focus farther than this from where its target should be may as well be another focus.
+LONE_MM = 20.0
+# A shift up to so much more than nothing has to be excluded before it is said that there is none.
+EXCLUDED_MM = 6.0
 # A proposal that is less certain than this along any axis proposes nothing.
 MOST_SD_MM = 5.0
 # A focus this far from where its target was put, in standard deviations squared, did not move with the others.
@@ -195,9 +199,16 @@ def _unexpected(state: ScanState, best: Explained) -> tuple[Spot, ...]:
 
 
 def _reasons(state: ScanState, targets: tuple[TargetSeen, ...], covariance: Array) -> tuple[str, ...]:
-    # The shift was sought: only what no chance in the whole field makes is seen.
-    if max(t.significance for t in targets) < state.found.thresholds.model:
+    # The shift was sought: only a focus that the software stands by can be a target.
+    own = [t for t in targets if t.spot is not None and t.spot.quality != "unusable"]
+    if not own or max(t.significance for t in targets) < state.found.thresholds.model:
         return ("no target is seen in this scan: it does not tell where they are",)
+    away = float(np.linalg.norm(own[0].place_mm - own[0].believed_mm))
+    if len(own) == 1 and away > LONE_MM:
+        name = own[0].name
+        return (
+            f"a single focus lies {away:.0f} mm from {name}: it may be another, so nothing is said of a shift",
+        )
     sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
     if sd > MOST_SD_MM:
         return (f"the shift is open by {sd:.0f} mm: scan longer",)

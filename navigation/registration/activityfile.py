@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from navigation.registration.activity import ActivityRegistration, TargetSeen
+from navigation.registration.activity import EXCLUDED_MM, ActivityRegistration, TargetSeen
 from navigation.registration.landmarks import registration_id
 from navigation.volume import Spot
 from tracking.errors import GateRefusedError, InputError, PoseError
@@ -85,6 +85,10 @@ def activity_words(found: ActivityRegistration) -> str:
     size = f"{found.length_mm:.1f} mm (95 % {low:.1f} to {high:.1f} mm)"
     if found.alarm:
         return f"SHIFT ALARM: the activity lies {size} from where the study has it; {PROPOSAL}"
+    if low > 0.0:
+        return f"a shift of {size} is seen, no more than registration and chance may make"
+    if high > EXCLUDED_MM:
+        return f"not determined: no shift is proven, and one of up to {high:.0f} mm is not excluded"
     return f"no shift beyond the registration's own error: {size}"
 
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,8 @@ Array = NDArray[np.float64]
 
 # Skin landmarks touched with a stylus give 2 to 5 mm; beyond that a pair is wrong.
 MAX_FRE_MM = 5.0
+# Nearer than this two touches are of one landmark.
+DOUBLED_MM = 1.0
 # A set that is its own image to this is symmetric: marked points are no more exact.
 SYMMETRIC_MM = 1.0
 # A landmark that the others miss by more than this is no proof of the registration.
@@ -298,6 +301,18 @@ def _symmetric(fixed: Array, moving: Array, others: Alternatives) -> bool:
     return any(min(fit_rigid(p, p[o]).fre_mm for p in (fixed, moving)) < SYMMETRIC_MM for o in near)
 
 
+def _doubled(fixed: Array, moving: Array) -> list[str]:
+    """Words for lists that are each other's copy, and for pairs that are one landmark twice."""
+    if np.abs(fixed - moving).max() < DOUBLED_MM:
+        return ["both lists hold the same coordinates: nothing was measured between them"]
+    near = [
+        f"{i + 1} and {j + 1}"
+        for i, j in combinations(range(len(fixed)), 2)
+        if max(np.linalg.norm(p[i] - p[j]) for p in (fixed, moving)) < DOUBLED_MM
+    ]
+    return [f"pairs {', '.join(near)} are one landmark twice: leave one out, the predicted error counts both"] if near else []
+
+
 def _symmetric_without_labels(names: list[str], others: Alternatives) -> str:
     """Why an order alone does not say which landmark is which."""
     which = "" if others.too_many else f" ({', '.join(others.exchanged(names))})"
@@ -319,6 +334,7 @@ def _warnings(
         warnings.append("the landmarks lie in a plane: a mirrored list would not be noticed")
     if others.believed is None and (others.too_many or others.unnoticed > 0):
         warnings.append("the landmarks are symmetric: exchanged ones would not be noticed")
+    warnings += _doubled(fixed, moving)
     large = too_large(fixed, moving)
     return (*warnings, large) if large is not None else tuple(warnings)
 

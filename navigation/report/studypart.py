@@ -18,6 +18,8 @@ from navigation.report.wording import SCAN_TITLES
 TARGET_HEADER = ("Target", "Origin", "Expected", "End", "Reason", "Said by")
 TARGET_WIDTHS = (1.2, 1.1, 0.9, 0.8, 2.2, 1.0)
 OPEN = "open"
+# As `registration.activity.EXCLUDED_MM`: less has to be excluded before it is said that there is no shift.
+NOT_EXCLUDED_MM = 6.0
 TISSUE = "It is that of a rigid patient: tissue moves beside it, in the abdomen by some 5 to 15 mm with each breath."
 
 
@@ -70,6 +72,10 @@ def shift_sentence(shift: dict[str, Any]) -> str:
     size = f"{shift['shift_mm']:.1f} mm (95 % {low:.1f} to {high:.1f} mm)"
     if shift.get("shift_alarm"):
         return f"shift alarm, the activity lies {size} from where the study has it."
+    if low > 0.0:
+        return f"a shift of {size} is seen, no more than registration and chance may make."
+    if high > NOT_EXCLUDED_MM:
+        return f"no shift is proven, and one of up to {high:.0f} mm is not excluded."
     return f"no shift of the targets beyond the registration's own error: {size}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,3 +90,16 @@ def test_an_organ_whose_shares_do_not_fit_is_no_study(study: Path) -> None:
 def test_a_folder_that_is_no_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"study\.json"):
         StudyModel.of_folder(tmp_path)
+
+
+def test_what_was_planned_on_another_study_is_never_the_new_ones(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    write_study(build_scene("occult", 7), tmp_path / "other", 1.7e9)
+    import_study(tmp_path / "other", tmp_path / "study", force=True)
+    assert (
+        len(load_targets(tmp_path / "study")) == 0
+        and not StudyModel.of_folder(tmp_path / "study").uptake.regions
+    )
+    # Set aside, not lost.
+    assert (tmp_path / "study" / "earlier-1-targets.json").is_file()
+    assert (tmp_path / "study" / "earlier-1-regions.json").is_file()

@@ -126,7 +126,7 @@ class SurfaceRegistration:
             "tre_mm": {
                 "targets": self.targets_mm.tolist(),
                 "predicted": self.target_rms_mm.tolist(),
-                "bound_95": self.target_bound_mm.tolist(),
+                "bound95": self.target_bound_mm.tolist(),
                 "covariance_mm2": self.target_covariance_mm2.tolist(),
             },
             "coverage": self.coverage,

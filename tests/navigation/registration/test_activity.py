@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,24 @@ def test_what_is_no_proposal_of_this_registration_corrects_nothing(
 ) -> None:
     assert accepted(tmp_path, registration(), shifted_content() | change) == code
     assert not (tmp_path / "new.json").exists()
+
+
+def test_a_lone_focus_far_from_its_target_is_no_shift_of_it() -> None:
+    # 26 mm from the only target: as likely a focus that nobody knew of.
+    found = compared(scan((A, 60.0)), np.array(A) + [26.0, 0.0, 0.0])
+    assert not found.alarm and not found.determined
+    assert "may be another" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("shift", "sd_mm", "words"),
+    [
+        ([0.5, 0.0, 0.0], 0.4, "no shift beyond"),
+        ([0.5, 0.0, 0.0], 4.0, "one of up to 8 mm is not excluded"),
+        ([4.0, 0.0, 0.0], 1.0, "a shift of 4.0 mm (95 % 2.0 to 6.0 mm) is seen"),
+    ],
+)
+def test_what_is_not_excluded_is_not_denied(shift: list[float], sd_mm: float, words: str) -> None:
+    found = compared(scan(*PAIR), np.array(A), np.array(B))
+    told = replace(found, pose=Pose.shifted(np.array(shift)), covariance_mm2=sd_mm**2 * np.eye(3))
+    assert words in activity_words(told)

@@ -71,8 +71,8 @@ def test_a_result_holds_what_others_read(folder: Path, capsys: pytest.CaptureFix
     targets = np.array(found["tre_mm"]["targets"])
     T = np.array(found["T_target_source"])
     error = np.linalg.norm(applied(T, applied(invert_rigid(truth), targets)) - targets, axis=1)
-    assert (error < found["tre_mm"]["bound_95"]).all()
-    assert (np.array(found["tre_mm"]["predicted"]) < found["tre_mm"]["bound_95"]).all()
+    assert (error < found["tre_mm"]["bound95"]).all()
+    assert (np.array(found["tre_mm"]["predicted"]) < found["tre_mm"]["bound95"]).all()
     for key in ("rms_mm", "inlier_share", "coverage", "starts", "undetermined"):
         assert key in found
     assert load_registration(folder / "reg.json").id == found["id"]

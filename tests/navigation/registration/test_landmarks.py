@@ -174,3 +174,12 @@ def test_the_id_names_the_transform() -> None:
 def test_unequal_lists_are_a_fault_of_the_caller() -> None:
     with pytest.raises(ValueError, match="pairs of points"):
         register_landmarks(LANDMARKS_MM, LANDMARKS_MM[:4])
+
+
+def test_copies_of_a_list_and_doubled_landmarks_are_told() -> None:
+    points = np.array([[0.0, 0, 0], [100, 0, 0], [0, 80, 0], [10, 20, 60]])
+    assert any("same coordinates" in w for w in register_landmarks(points, points).warnings)
+    twice = np.concatenate([points, points[3:] + 0.2])
+    moved = twice + [5.0, 6.0, 7.0]
+    assert any("4 and 5 are one landmark" in w for w in register_landmarks(twice, moved).warnings)
+    assert not any("twice" in w or "same" in w for w in register_landmarks(points, points + 3.0).warnings)
