@@ -76,18 +76,24 @@ def assess(
         told,
         tuple((t.name, float(v)) for t, v in zip(tests, _probabilities(each), strict=True)),
         (*_unseen(problem, fit, tests), NEVER_SEEN),
-        _breathing(tests, each, swinging, own, likely),
+        _breathing(tests, values, each, swinging, own, likely),
     )
 
 
 def _breathing(
-    tests: list[Test], each: Array, swinging: Oscillation, own: Array, likely: Test | None
+    tests: list[Test], values: Array, each: Array, swinging: Oscillation, own: Array, likely: Test | None
 ) -> Breathing | None:
-    """What may breathe: surely, where that is what flags the scan, and perhaps, where its own test is rare."""
+    """What may breathe: surely, where that is what flags the scan, and perhaps, where its own test is rare.
+
+    Perhaps only where no other cause explains more: a hand that goes to and fro makes a wrong latency swing, too.
+    """
     if likely is not None and likely.name == BREATHING:
         return swinging.told(own)
     rare = dict(zip((t.name for t in tests), _probabilities(each), strict=True)).get(BREATHING, 1.0)
-    return replace(swinging.told(own), sure=False) if rare <= MAYBE else None
+    best = _likely(tests, values, each, least_sigma=-np.inf)
+    if rare > MAYBE or likely is not None or best is None or best.name != BREATHING:
+        return None
+    return replace(swinging.told(own), sure=False)
 
 
 def _followed(
@@ -133,10 +139,10 @@ def _probabilities(each: Array) -> Array:
     return result
 
 
-def _likely(tests: list[Test], values: Array, each: Array) -> Test | None:
+def _likely(tests: list[Test], values: Array, each: Array, least_sigma: float = NAMED_SIGMA) -> Test | None:
     """The cause that explains most: twice the log-likelihood that it would gain, beyond what chance gives it."""
     gain = (values[:, 0] - values[:, 1:].mean(axis=1)) * np.array([t.credit for t in tests])
-    named = [i for i, t in enumerate(tests) if t.words is not None and each[i, 0] >= NAMED_SIGMA]
+    named = [i for i, t in enumerate(tests) if t.words is not None and each[i, 0] >= least_sigma]
     best = max(named, key=lambda i: float(gain[i]), default=None)
     return None if best is None else tests[best]
 

@@ -108,11 +108,22 @@ class SteadyWatch:
         by_mm, by_deg = float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:]))
         enough = by_mm > SMALLEST_MM or by_deg > SMALLEST_DEG
         if enough and float(((step / waver) ** 2).sum()) > ALARM_CHI2:
-            self.moved = Moved(self._recent[0][0], by_mm, by_deg)
+            self.moved = Moved(self._since(base, step, waver), by_mm, by_deg)
             return
         crept_mm, crept_deg = float(np.linalg.norm(base[:3])), float(np.linalg.norm(base[3:]))
         if crept_mm > DRIFT_MM or crept_deg > DRIFT_DEG:
             self.moved = Moved(self._recent[0][0], crept_mm, crept_deg, crept=True)
+
+    def _since(self, base: Floats, step: Floats, waver: Floats) -> float:
+        """Stamp of the first of the last poses from which on they lie nearer to the step than to where it was."""
+        along = step / waver**2
+        half = 0.5 * float(along @ step)
+        since = self._recent[-1][0]
+        for t, pose in reversed(self._recent):
+            if float(along @ (self._against_anchor(pose) - base)) < half:
+                break
+            since = t
+        return since
 
     def _against_anchor(self, pose: Floats) -> Floats:
         """(6,): shift in mm and rotation vector in degrees of a mean pose (4, 4) against the anchor."""

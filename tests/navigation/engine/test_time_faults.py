@@ -354,9 +354,9 @@ def test_after_a_bump_of_the_reference_the_map_is_locked_until_it_is_confirmed()
     readings = Readings.joined([job.batch for job in jobs if isinstance(job, TickJob)])
     confirmed_s = events[3200].arrival_s
     assert at_s + 1.0 < confirmed_s < at_s + 10.0
-    # Some readings of the half second that it takes to be sure are in; none of later, confirmed or not.
+    # All readings up to the bump are in, less the interval that ends with it; none of later, confirmed or not.
     latest = readings.t_s.max() + EPOCH_S
-    assert at_s - 0.1 < latest < at_s + 0.7
+    assert at_s - 0.25 < latest < at_s + 0.1
     for t, valid, told in shown:
         if at_s + 0.7 < t < confirmed_s:
             assert (valid, told) == (False, True)

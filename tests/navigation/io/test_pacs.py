@@ -242,11 +242,11 @@ def test_whoever_stops_a_retrieval_leaves_the_peer_and_the_disk(tmp_path: Path, 
         with subprocess.Popen(
             [*command, "--out", str(tmp_path / "a")], stderr=subprocess.PIPE, text=True
         ) as process:
-            assert begun.wait(20.0)
+            assert begun.wait(60.0)
             (partial,) = tmp_path.iterdir()
             process.send_signal(sent)
-            _, words = process.communicate(timeout=20.0)
-        assert left.wait(20.0) and cancelled.wait(20.0)
+            _, words = process.communicate(timeout=60.0)
+        assert left.wait(60.0) and cancelled.wait(60.0)
     if sent == signal.SIGINT:
         assert (process.returncode, words) == (130, "gammanav: interrupted\n")
     end = time.monotonic() + 10.0
