@@ -310,7 +310,8 @@ def _doubled(fixed: Array, moving: Array) -> list[str]:
         for i, j in combinations(range(len(fixed)), 2)
         if max(np.linalg.norm(p[i] - p[j]) for p in (fixed, moving)) < DOUBLED_MM
     ]
-    return [f"pairs {', '.join(near)} are one landmark twice: leave one out, the predicted error counts both"] if near else []
+    told = f"pairs {', '.join(near)} are one landmark twice: leave one out, the predicted error counts both"
+    return [told] if near else []
 
 
 def _symmetric_without_labels(names: list[str], others: Alternatives) -> str:
