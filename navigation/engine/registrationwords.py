@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A touch is where the stylus rested for so long.
 REST_S = 0.6
+# Where it was longer ago is not where it is: twice the age at which a pose expires on screen.
+LATEST_S = 0.5
 Do = Callable[..., "Outcome | None"]
 
 
@@ -101,18 +103,22 @@ class RegistrationWords:
         return f"registration {registration.id}: {registration.state}"
 
     def _touched(self) -> list[float]:
-        return [float(v) for v in touched_now(self.case.session)]
+        return [float(v) for v in touched_now(self.case.session, self.case.engine.clock())]
 
 
-def touched_now(session: Session) -> NDArray[np.float64]:
-    """The place (3,) in Reference on which the stylus has just rested.
+def touched_now(session: Session, now_s: float) -> NDArray[np.float64]:
+    """The place (3,) in Reference on which the stylus has just rested; `now_s` is Unix time.
 
-    Raises GateRefusedError when it moved or was hardly seen, InputError without a calibrated stylus.
+    Raises GateRefusedError when it moved, was hardly seen or is not seen any more, InputError without a calibrated
+    stylus.
     """
     tip, newest = session.settings.tips.stylus, session.tools.newest_t_s(STYLUS)
     if tip is None:
         raise InputError("the case has no stylus")
-    if newest is None:
+    state = session.tools.states(now_s).get("StylusTipToReference")
+    age_s = None if state is None else state.age_s
+    # After a bump no tool is valid, yet what is touched then says whether the registration still holds.
+    if newest is None or age_s is None or age_s > LATEST_S:
         raise GateRefusedError("the stylus is not seen: nothing was touched")
     stamps = session.tools.buffer.chain(STYLUS)[0].frame_times(newest - REST_S, newest)
     poses, _ = session.tools.buffer.tool_in_reference(STYLUS, stamps, tip)

@@ -10,7 +10,7 @@ import pytest
 
 from navigation.engine import events
 from navigation.engine.events import COMMAND, EngineEvent, json_event
-from navigation.engine.registrationwords import registration_hint
+from navigation.engine.registrationwords import registration_hint, touched_now
 from navigation.engine.session import Session
 from navigation.engine.snapshot import Registration
 from navigation.engine.view import Viewer
@@ -18,7 +18,7 @@ from navigation.registration.study import RAS_FROM_LPS
 from navigation.studymodel import StudyModel
 from navigation.targets import TargetList, clicked
 from navigation.uptake import Uptake
-from tests.navigation.engine.fakes import EPOCH_S, settings
+from tests.navigation.engine.fakes import EPOCH_S, pose, pose_event, settings
 from tracking.errors import GateRefusedError, InputError
 from tracking.steady import Moved
 
@@ -238,3 +238,27 @@ def test_after_a_bump_only_points_touched_since_confirm_the_registration() -> No
     session.handle(command("verify_registration", 14.0))
     assert session.hub.check.moved is None and session.frame == 0
     assert session.registration.state == "verified"
+
+
+def rested(seconds: float, sway_mm: float) -> Session:
+    """A session that saw the stylus rest, or sway, for so long."""
+    session = Session(settings())
+    for i in range(round(seconds * 60)):
+        t = START_S + i / 60
+        # A pose that repeats bit by bit is a tool that was lost.
+        session.handle(pose_event("ReferenceToTracker", t, pose(1e-4 * i)))
+        session.handle(pose_event("StylusToTracker", t, pose(50.0 + sway_mm * np.sin(i) + 1e-4 * i)))
+    return session
+
+
+def test_a_touch_is_where_the_stylus_rests_now() -> None:
+    session = rested(2.0, 0.1)
+    # The tip lies 100 mm along the marker's z axis.
+    assert touched_now(session, START_S + 2.0) == pytest.approx([50.0, 0.0, 100.0], abs=0.2)
+    with pytest.raises(GateRefusedError, match="not seen"):
+        touched_now(session, START_S + 10.0)
+
+
+def test_a_stylus_that_moves_touches_nothing() -> None:
+    with pytest.raises(GateRefusedError, match="moved by"):
+        touched_now(rested(2.0, 5.0), START_S + 2.0)
