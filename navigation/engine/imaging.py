@@ -6,6 +6,7 @@ One instance runs in one thread, job after job; an outcome depends on the jobs b
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -62,6 +63,8 @@ class ScanImaging(Protocol):
     ) -> BedCheck:
         """What the scan says about a bed, and what was removed since the scan `before`."""
 
+
+logger = logging.getLogger(__name__)
 
 RESIDUAL_SUSPECTED, NOT_ASSESSED = "residual-suspected", "not-assessed"
 Build = Callable[[ScanBasis], ScanImaging]
@@ -196,10 +199,18 @@ class Imager:
             simulated=basis.simulated,
         )
         digest = digest_of(result.map, result.spots)
-        shift = None if job.targets is None else self._current(basis).compare(job.targets)
+        shift = None if job.targets is None else self._compared(basis, job.targets)
         if shift is not None:
             digest |= {"shift_alarm": shift.alarm, "shift_mm": shift.pose.shift_mm.tolist()}
         return Outcome(job, map=result.map, spots=result.spots, result=result, shift=shift, digest=digest)
+
+    def _compared(self, basis: ScanBasis, targets: AskedTargets) -> ActivityRegistration | None:
+        """Where the counts put the targets; an analysis stands without it."""
+        try:
+            return self._current(basis).compare(targets)
+        except np.linalg.LinAlgError:
+            logger.exception("%s: the targets of the study could not be compared", basis.scan)
+            return None
 
     def _check(self, job: BedJob) -> Outcome:
         before = None if job.before is None else self._known(job.before)

@@ -20,6 +20,9 @@ from tracking.transform import invert_rigid
 
 Array = NDArray[np.float64]
 
+# Targets that are held against the counts of a scan: more would keep the analysis waiting.
+MOST_COMPARED = 20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetState:
@@ -119,7 +122,7 @@ class TargetDesk:
         """The study's open targets as believed in Reference; None without a registration or a target."""
         if T_study_reference is None:
             return None
-        wanted = [t for t in self.targets.open if t.origin != UNEXPECTED]
+        wanted = [t for t in self.targets.open if t.origin != UNEXPECTED][:MOST_COMPARED]
         if not wanted:
             return None
         T = invert_rigid(T_study_reference)
