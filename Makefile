@@ -5,7 +5,7 @@ VENV   ?= .venv
 OUT    ?= demo-out
 SEED   ?= 1
 SYSTEM ?= install
-JOBS   ?= auto
+JOBS   ?= 0
 
 bin    := $(VENV)/bin
 core   := $(foreach layer,navigation tracking calibration,$(wildcard $(layer)/core/*.cpp $(layer)/core/*.hpp $(layer)/core/*.inl))

@@ -31,6 +31,9 @@ SMALLEST_MM, SMALLEST_DEG = 0.5, 0.25
 DRIFT_MM, DRIFT_DEG = 1.0, 0.8
 # Fewer poses are no mean.
 FEWEST_POSES = 8
+# A pose this many median distances from the window's median is no noise, but a pose that the tracker got wrong; the
+# turn counts at a lever of so many mm. Where the tracker is very quiet, less than so many mm is never left out.
+OUTLYING, LEVER_MM, NEVER_OUT_MM = 6.0, 60.0, 0.5
 # Poses that lie further apart in time belong to a marker that was lost in between.
 LONGEST_PAUSE_S = 0.5
 
@@ -86,7 +89,7 @@ class SteadyWatch:
             for start in np.arange(stamps[0], stamps[-1] - SHORT_S, SHORT_S):
                 window = [pose for t, pose in self._recent if start <= t < start + SHORT_S]
                 if window:
-                    self._means.append(self._against_anchor(np.mean(window, axis=0)))
+                    self._means.append(self._against_anchor(_robust_mean(np.array(window))))
             self._mean_s = t_s
 
     def _compare(self, t_s: float) -> None:
@@ -136,9 +139,17 @@ class SteadyWatch:
         return np.concatenate([pose[:3, 3] - self._anchor[:3, 3], scaled])
 
     def _mean(self) -> Floats:
-        """Mean of the matrices: of poses within a degree of each other it is a rotation to 1e-4."""
-        mean: Floats = np.mean([pose for _, pose in self._recent], axis=0)
-        return mean
+        return _robust_mean(np.array([pose for _, pose in self._recent]))
+
+
+def _robust_mean(poses: Floats) -> Floats:
+    """Mean of the matrices (n, 4, 4) without outliers: of poses within a degree of each other a rotation to 1e-4."""
+    away = (poses - np.median(poses, axis=0))[:, :3]
+    away[:, :, :3] *= LEVER_MM
+    distance = np.sqrt((away**2).sum(axis=(1, 2)))
+    kept = distance <= max(OUTLYING * float(np.median(distance)), NEVER_OUT_MM)
+    mean: Floats = poses[kept].mean(axis=0)
+    return mean
 
 
 def _waver(means: Floats) -> Floats:

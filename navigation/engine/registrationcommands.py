@@ -50,20 +50,26 @@ class RegistrationCommands:
         return self._taken()
 
     def _taken(self) -> list[Job]:
-        """Another registration holds: where the reference had moved, everything before lies in another frame."""
+        """A new registration holds: where the reference had moved, everything before lies in another frame."""
         session = self._session
         moved = session.hub.check.moved is not None
         if moved:
             session.leave_frame()
         session.hub.accept_reference()
-        # A scan keeps its registration once the reference has moved; without a study none of it rests on one.
-        if moved or session.study is None:
+        return [] if moved else self._changed()
+
+    def _changed(self) -> list[Job]:
+        """The scan is begun anew under the registration that holds now; without a study none of it rests on one."""
+        session = self._session
+        # A scan keeps its registration once the reference has moved.
+        if session.study is None or session.hub.check.moved is not None:
             return []
         return session.renew("the registration has changed", registration=session.registration)
 
     def _undo(self, content: Content) -> list[Job]:
+        """An older registration knows nothing of where a reference that has moved is: the bump stays."""
         self._session.registrations.undo(str(content.get("by", "")), self._session.asked_s)
-        return self._taken()
+        return self._changed()
 
     def _touch(self, content: Content) -> list[Job]:
         self._require_still()
@@ -100,8 +106,10 @@ class RegistrationCommands:
         return [t.position_mm for t in states if t.position_mm is not None]
 
     def _accept_shift(self, content: Content) -> list[Job]:
+        if self._session.hub.check.moved is not None:
+            raise GateRefusedError("the shift was found before the reference moved: register anew")
         self._session.registrations.accept_shift(content, self._session.asked_s)
-        return self._taken()
+        return self._changed()
 
     def _verify(self, _content: Content) -> list[Job]:
         """As `confirm_registration`, where enough points have been checked for it."""

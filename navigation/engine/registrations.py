@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 FEWEST_CHECKS, NEAR_TARGET_MM = 3, 50.0
 # Second over first spread of the checked points; below it the rotation about their line is unchecked.
 LEAST_SPREAD_RATIO = 0.1
+# Second spread itself: a touch errs by millimetres, and points closer together than that tell no turn.
+LEAST_SPREAD_MM = 10.0
 # The 95 % quantile of an error over its RMS in space, equal in all directions: sqrt(7.815 / 3).
 BOUND_OVER_RMS = 1.614
 # A touch on skin is right to this (95 %); it comes on top of what was predicted.
@@ -115,14 +117,23 @@ class RegistrationDesk:
         self.checks, self._doubt, self._verified = (), None, False
 
     def undo(self, by: str, t_s: float) -> None:
-        """Back to the registration before the one that holds. Raises InputError where there was none."""
+        """Back to the registration before the one that holds, as old as it is. Raises InputError where there was none.
+
+        What was unverified or in doubt stays unverified: neither a crash nor a slipped reference is undone by a word.
+        """
         held = [e for e in self.entries if e.registration.id == self._now.id]
         before = [e for e in self.entries if held and e.number < held[0].number]
         if not before:
             raise InputError("there was no registration before this one")
         last = before[-1]
         note = f"back to number {last.number}"
-        self.use(replace(last.registration, restored=False), "undo", by, t_s, note)
+        self.use(replace(last.registration, restored=self._open), "undo", by, t_s, note)
+        self.checked_s = last.t_s
+
+    @property
+    def _open(self) -> bool:
+        """Whether points have yet to be touched before what holds is believed."""
+        return self._now.restored or self._doubt is not None
 
     def restore(self) -> None:
         """After a crash nobody has seen whether the patient stayed where they were."""
@@ -155,7 +166,7 @@ class RegistrationDesk:
         """Correct the registration by a shift that the activity proposes; somebody has to say so.
 
         `T_seen_believed` (4, 4) moves places of Reference as believed to where they are seen; `registration` is the
-        id under which it was found. Raises InputError where that is not the one that holds.
+        id under which it was found. What was unverified stays so. Raises InputError where another one holds.
         """
         T, by = self._now.T_study_reference, str(content.get("by", "")).strip()
         if T is None or content["registration"] != self._now.id:
@@ -166,7 +177,8 @@ class RegistrationDesk:
         corrected = T @ invert_rigid(shift)
         tre = content.get("tre_mm")
         matrix = RAS_FROM_LPS @ corrected
-        registration = Registration(registration_id(corrected), matrix, None if tre is None else float(tre))
+        known = None if tre is None else float(tre)
+        registration = Registration(registration_id(corrected), matrix, known, restored=self._open)
         self.use(registration, CORRECTED, by, t_s, f"was {self._now.id}")
 
     def check(self, content: dict[str, Any], targets_mm: list[Array], t_s: float) -> PointCheck:
@@ -212,6 +224,8 @@ class RegistrationDesk:
         spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
         if spread[1] < LEAST_SPREAD_RATIO * spread[0]:
             return "the checked points lie on a line: check one beside it"
+        if spread[1] < LEAST_SPREAD_MM:
+            return "the checked points lie too close together: check one further away"
         near = [np.linalg.norm(points - t, axis=1).min() for t in targets_mm]
         if near and min(near) > NEAR_TARGET_MM:
             return f"no checked point lies within {NEAR_TARGET_MM:.0f} mm of a target"

@@ -80,6 +80,67 @@ def test_a_registration_is_never_changed_and_undoing_one_is_an_entry() -> None:
     json.dumps(session.registrations.to_json(), allow_nan=False)
 
 
+def open_after(what: str, session: Session) -> None:
+    """The session after a crash, a bump or a point that was off: nobody has seen that the registration holds."""
+    if what == "crash":
+        session.handle(json_event("engine", START_S, events.RESUME, {}))
+    elif what == "bump":
+        session.hub.check.moved = Moved(START_S + 10.0, 3.0, 0.5)
+    else:
+        check(session, "B", off_mm=12.0)
+
+
+@pytest.mark.parametrize("what", ["crash", "bump", "off"])
+def test_undo_ends_neither_a_crash_nor_a_bump_nor_a_doubt(what: str) -> None:
+    session = session_with()
+    registered(session, "reg-1")
+    registered(session, "reg-2", 3.0)
+    open_after(what, session)
+    moved = session.hub.check.moved
+    session.handle(command("undo_registration", 12.0))
+    assert session.registration.id == "reg-1" and session.hub.check.moved is moved
+    told = "doubtful: the reference has moved" if what == "bump" else "restored, unverified"
+    assert session.registration.state == told and session.blocked is not None
+
+
+def test_undo_makes_no_registration_younger() -> None:
+    session = session_with()
+    registered(session, "reg-1")
+    registered(session, "reg-2", 3.0, after_s=600.0)
+    session.handle(command("undo_registration", 1200.0))
+    assert session.registration.checked_s == START_S
+
+
+@pytest.mark.parametrize("what", ["crash", "off"])
+def test_an_accepted_shift_verifies_nothing(what: str) -> None:
+    session = session_with()
+    registered(session)
+    open_after(what, session)
+    proposal = {"T_seen_believed": np.eye(4).tolist(), "registration": "reg-1"}
+    session.handle(command("accept_shift", 12.0, by="A. Klein", **proposal))
+    assert session.registration.state == "restored, unverified" and session.blocked is not None
+
+
+def test_a_shift_from_before_a_bump_is_not_taken_in() -> None:
+    session = bumped_session()
+    proposal = {"T_seen_believed": np.eye(4).tolist(), "registration": "reg-1"}
+    with pytest.raises(GateRefusedError, match="before the reference moved"):
+        session.handle(command("accept_shift", 12.0, by="A. Klein", **proposal))
+    assert session.registration.id == "reg-1" and session.hub.check.moved is not None and session.frame == 0
+
+
+def test_points_that_lie_close_together_verify_nothing() -> None:
+    session = session_with()
+    registered(session)
+    session.handle(json_event("engine", START_S, events.RESUME, {}))
+    # Off a line, but over 2 mm: with touches right to 3 mm that tells no turn.
+    for name, place in {"1": [0.0, 0.0, 0.0], "2": [2.0, 0.0, 0.0], "3": [0.0, 2.0, 0.0]}.items():
+        touched = in_reference(place).tolist()
+        session.handle(command("check_point", name=name, expected_mm=place, touched_mm=touched))
+    with pytest.raises(GateRefusedError, match="too close together"):
+        session.handle(command("verify_registration"))
+
+
 def test_touched_landmarks_make_the_registration() -> None:
     session = session_with()
     for name, place in LANDMARKS.items():
