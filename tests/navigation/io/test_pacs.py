@@ -222,6 +222,11 @@ def test_answers_to_another_question_are_left_out() -> None:
     assert (len(few.found), few.complete) == (2, False)
 
 
+def _interruptible() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_whoever_stops_a_retrieval_leaves_the_peer_and_the_disk(tmp_path: Path, sent: signal.Signals) -> None:
     begun, cancelled, left = threading.Event(), threading.Event(), threading.Event()
@@ -240,7 +245,10 @@ def test_whoever_stops_a_retrieval_leaves_the_peer_and_the_disk(tmp_path: Path, 
         where = ["--host", "127.0.0.1", "--port", str(port), "--called-aet", TITLE]
         command = [sys.executable, "-m", "navigation.cli.main", "pacs", "get", STUDY, *where]
         with subprocess.Popen(
-            [*command, "--out", str(tmp_path / "a")], stderr=subprocess.PIPE, text=True
+            [*command, "--out", str(tmp_path / "a")],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_interruptible,
         ) as process:
             assert begun.wait(60.0)
             (partial,) = tmp_path.iterdir()
