@@ -5,7 +5,7 @@ VENV   ?= .venv
 OUT    ?= demo-out
 SEED   ?= 1
 SYSTEM ?= install
-JOBS   ?= 0
+JOBS   ?= auto
 
 bin    := $(VENV)/bin
 core   := $(foreach layer,navigation tracking calibration,$(wildcard $(layer)/core/*.cpp $(layer)/core/*.hpp $(layer)/core/*.inl))
@@ -64,6 +64,7 @@ campaign: $(VENV)/.core $(VENV)/.dev
 	$(bin)/python -m tests.campaign.fuzz --n $$((100000000 * $(N)))
 	$(bin)/python -m tests.campaign.pacs --n $$((2000 * $(N)))
 	$(bin)/python -m tests.campaign.dicom --n $$((1000000 * $(N)))
+	$(bin)/python -m benchmarks.beds --beds $$((3000 * $(N)))
 
 clean:
 	rm -rf build $(VENV)/.core

@@ -1,7 +1,7 @@
 """The live map at ten ticks a second beside a loaded core: tick times, deadlines, age, memory, and the likelihood of
 the map against MLEM from scratch on the same rows.
 
-Run: python -m benchmarks.live [--seconds 600] [--at 1200 --at 20000 --ticks 300] [--grid 128 128 96 2]
+Run: python -m benchmarks.live [--seconds 600] [--at 1200 --at 20000 --ticks 300] [--grid 128 128 96 2] [--bed]
 The short form, `--seconds 20`, takes about half a minute; `--at N` begins with N readings at once.
 """
 
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import machine
 from navigation import _core
+from navigation.bed import Bed
+from navigation.coverage import Aim
 from navigation.engine.imaging import Imager
 from navigation.engine.planner import Planner
 from navigation.field import MapGrid
@@ -77,8 +79,8 @@ def setup_on(size_mm: tuple[float, float, float], voxel_mm: float) -> ImagingSet
 class Run:
     """A scan ticked at its rhythm, beside work that goes on in another thread."""
 
-    def __init__(self, setup: ImagingSetup, readings: Readings) -> None:
-        self.readings = readings
+    def __init__(self, setup: ImagingSetup, readings: Readings, aim: Aim | None = None) -> None:
+        self.readings, self.aim = readings, aim
         self.beside = ThreadPoolExecutor(1)
         self.scan = LiveScan(setup, self.beside)
         self.planner, self.imager = Planner(), Imager(lambda _: self.scan)
@@ -86,15 +88,21 @@ class Run:
         self.late: list[float] = []
         self.adopted = self.limits = 0
         self._usual: float | None = None
+        self.covered_s: list[float] = []  # when the coverage of the bed was renewed
+        self._readings = 0
 
     def tick(self, batch: Readings) -> Frame:
         """One tick as the engine does it, its digests included."""
         begun = time.perf_counter()
-        work = self.planner.plan("scan", begun, self.scan.progress, self._usual)
+        work = self.planner.plan("scan", begun, self.scan.progress, self._usual, self.aim is not None)
         self.scan.add(batch)
+        self.scan.aim_at(self.aim)
         frame = self.scan.advance(work)
         self.imager._digest(frame)
         self.took.append(time.perf_counter() - begun)
+        if frame.coverage is not None and frame.coverage.readings != self._readings:
+            self._readings = frame.coverage.readings
+            self.covered_s.append(begun)
         self._usual = None if work.adopt or work.widen else self.took[-1]
         self.adopted += work.adopt
         self.limits += work.limits
@@ -190,12 +198,25 @@ def told(title: str, run: Run) -> float:
         f" {1e3 * (late.max() + TICK_S):.0f} ms; {run.adopted} searches, {run.limits} with limits;"
         f" memory at most {memory_gib():.2f} GiB"
     )
+    if len(run.covered_s) > 1:
+        gaps = np.sort(np.diff(run.covered_s))
+        print(
+            f"  coverage of the bed renewed {len(run.covered_s)} times, every {np.median(gaps):.2f} s in the median,"
+            f" p90 {gaps[int(0.9 * len(gaps))]:.2f} s, longest {gaps[-1]:.2f} s"
+        )
     return p50
 
 
-def whole_scan(setup: ImagingSetup, readings: Readings, checkpoints: list[int]) -> None:
+def bed_below(half_mm: float) -> Aim:
+    """A flat bed, 10 mm deep, in the middle of the path."""
+    axis = np.arange(-half_mm, half_mm + 1.0, 5.0)
+    x, y = (v.ravel() for v in np.meshgrid(axis, axis))
+    return Aim(Bed(np.column_stack([x, y, np.zeros(len(x))]), 10.0), 4.0)
+
+
+def whole_scan(setup: ImagingSetup, readings: Readings, checkpoints: list[int], aim: Aim | None) -> None:
     """From the first reading on, with the likelihood at checkpoints."""
-    run, kept = Run(setup, readings), {}
+    run, kept = Run(setup, readings, aim), {}
     for n, frame in run.go_on(0, len(readings)):
         if n in checkpoints and frame.map is not None and run.scan._stage is not None:
             kept[n] = run.scan._stage.estimate.x.copy()
@@ -218,6 +239,7 @@ def main() -> None:
     parser.add_argument("--at", type=int, action="append", default=[])
     parser.add_argument("--ticks", type=int, default=200)
     parser.add_argument("--grid", type=float, nargs=4, default=[128.0, 128.0, 96.0, 2.0])
+    parser.add_argument("--bed", action="store_true", help="tell the coverage of a bed of 40 x 40 mm, too")
     parser.add_argument("--quiet", action="store_true", help="no other process beside")
     chosen = parser.parse_args()
     x, y, z, voxel = chosen.grid
@@ -238,7 +260,8 @@ def main() -> None:
             return
         n = round(chosen.seconds / TICK_S)
         checkpoints = sorted({n, *(c for c in (150, 300, 600, 1200, 2400, 4000) if c < n)})
-        whole_scan(setup, counted(setup, path(n, 45.0)), checkpoints)
+        aim = bed_below(20.0) if chosen.bed else None
+        whole_scan(setup, counted(setup, path(n, 45.0)), checkpoints, aim)
     finally:
         if beside is not None:
             beside.kill()

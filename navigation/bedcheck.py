@@ -14,54 +14,47 @@ from scipy.stats import chi2, norm
 
 from navigation.anchors import Anchors
 from navigation.bed import Bed, BedCheck, BedMap, Residual
+from navigation.bedcompare import compared, require_comparable
 from navigation.bedplaces import (
     BED_VOXEL_MM,
     WIDEST_PATCH_MM,
     bed_voxels,
     out_of_reach,
+    places_round,
+    reach_of,
     scan_next,
     widest_patch,
 )
-from navigation.bedrules import Z95, classical_rules, removed_of
+from navigation.bedreach import seconds_altogether, seconds_at, words
+from navigation.bedrules import Z95, classical_rules
+from navigation.bedsources import SEARCHED_BEYOND_MM, measured, residuals_in
 from navigation.bedwords import reasons_of, statement_of, with_records
 from navigation.besidefoci import Beside
 from navigation.lagscore import HAND_SPEED_MM_S, LATENCY_BLUR_MM, score_lag
 from navigation.modelfit import UNTESTED
-from navigation.neighbours import guarded_significance, needed_gain
 from navigation.nothingtold import why_nothing
-from navigation.pointlayer import JointFit, Source, fit_sources
-from navigation.profileinterval import activity_interval
+from navigation.pointlayer import JointFit, fit_sources
 from navigation.reconstruction.live import ScanState
 from navigation.reconstruction.maps import EXAMINED_RATIO
 from navigation.saturation import blinded
 from navigation.shadow import Shading, shading
-from navigation.spotreport import budget_of
-from navigation.spots import nuisance_of
-from navigation.uncertainty import Nuisance, ScoreMap, Thresholds, field_thresholds, score_map
+from navigation.specimen import Specimen
+from navigation.uncertainty import Nuisance, ScoreMap, score_map
 from navigation.upperlimits import (
     WIDEST_LOG,
-    FocusBound,
     activity_upper,
     bound_of,
-    extended,
     extent_of,
     total_limit,
 )
 
 Array = NDArray[np.float64]
 
-# Field-wise level over the bed at which a source is suspected.
-BED_LEVEL = 0.05
 # "none-above" needs this share of the bed, and no uncovered patch wider than this.
 NEEDED_SHARE = 0.99
 PARTLY_SHARE = 0.5
-# A source this close to the bed belongs to it: within it, or where placement cannot tell.
-BED_MARGIN_MM = 5.0
-# A source placed worse than this is not the bed's for that reason alone.
-WIDEST_MARGIN_MM = 10.0
 # Relative uncertainty of the local sensitivity (scale, depth of the wall, pose), one standard deviation.
 SENSITIVITY_SYSTEMATIC = 0.08
-MOST_RESIDUALS = 4
 # Scatter and natural activity give any working probe more than this over a patient; one that counts less over a whole
 # scan looks like a loose cable, and no absence is told by it.
 LEAST_CPS = 1.0
@@ -76,30 +69,54 @@ def check_bed(
     confidence: float = 0.95,
     before: ScanState | None = None,
     before_decay: float = 1.0,
+    specimen: Specimen | None = None,
 ) -> BedCheck:
     """What the scan says about the bed, with the map of the bed it rests on.
 
-    `before_decay` brings activities of the scan `before` to the reference time of this one.
+    `before_decay` brings activities of the scan `before` to the reference time of this one; `specimen` is at that.
 
-    Raises InputError when the outlined points make no surface or enclose no tissue.
+    Raises InputError when the outlined points make no surface or enclose no tissue, or `before` is of another nuclide
+    or place.
     """
+    if before is not None:
+        require_comparable(before, state, bed)
     # The same bits whatever was asked of the scan before.
     state = replace(state, problem=replace(state.problem, anchors=Anchors()))
     points = bed_voxels(state, bed)
-    fit, significances, scores = _residuals(state, points)
-    residuals = _reported(state, fit, significances)
-    told = _places_told(state, points, fit, residuals, scores, confidence)
+    rows = state.problem.rows(points)
+    margin = state.problem.rows(places_round(state, bed, SEARCHED_BEYOND_MM))
+    fit, significances, scores = residuals_in(state, points, rows, margin)
+    residuals = measured(state, fit, significances)
+    told = _places_told(state, points, rows, fit, residuals, scores, confidence)
+    check = _stated(state, points, rows, told, residuals, threshold_kbq, confidence, specimen)
+    check = _wider(replace(check, rules=classical_rules(state, bed, before, before_decay)), bed)
+    return check if before is None else compared(check, state, bed, before, before_decay)
+
+
+def _stated(
+    state: ScanState,
+    points: Array,
+    rows: Array,
+    told: _Told,
+    residuals: dict[int, Residual],
+    threshold_kbq: float,
+    confidence: float,
+    specimen: Specimen | None,
+) -> BedCheck:
+    """The finding at a threshold, its words and its reasons."""
     covered = (told.mda <= threshold_kbq) & (told.limit < threshold_kbq)
     shadowed = told.shade.shadowed(covered) & ~told.blind
-    share = float(covered.mean()) if len(covered) else 0.0
-    widest = widest_patch(points, covered)
-    blocked = _blocked(state)
+    share, widest = float(covered.mean()), widest_patch(points, covered)
+    blind_share, shadowed_share = float(told.blind.mean()), float(shadowed.mean())
+    blocked, result = _blocked(state), state.result
     finding = _finding(bool(residuals), share, widest, blocked)
     listed = tuple(sorted(residuals.values(), key=lambda r: -r.significance))
-    removed, interval = (None, None) if before is None else removed_of(before, bed, listed, before_decay)
-    blind_share, shadowed_share = float(told.blind.mean()), float(shadowed.mean())
+    mda, away = _bulk(told.mda), out_of_reach(state, points)
+    needed_s, needed = (
+        (None, None) if away else _needed(state, points, rows, told, threshold_kbq, finding, blocked)
+    )
     statement = statement_of(
-        finding, threshold_kbq, confidence, share, widest, listed, _bulk(told.mda), blocked
+        finding, threshold_kbq, confidence, share, widest, listed, mda, blocked, specimen, needed
     )
     return BedCheck(
         finding=finding,
@@ -107,30 +124,58 @@ def check_bed(
         confidence=confidence,
         covered_fraction=share,
         largest_uncovered_mm=widest,
-        mda_kbq=_bulk(told.mda),
+        mda_kbq=mda,
         max_upper_limit_kbq=_bulk(told.limit),
         residuals=listed,
         scan_next_mm=scan_next(points, covered),
-        statement=with_records(statement, state.result.records),
-        reasons=reasons_of(
-            state.result,
-            state.geometry.surface_source,
-            share,
-            out_of_reach(state, points),
-            blind_share,
-            shadowed_share,
-        ),
-        rules=classical_rules(state, bed, before, before_decay),
-        removed_kbq=removed,
-        removed_ci95_kbq=interval,
-        bed_map=BedMap(points, told.mda, told.limit, covered),
-        given=state.result.given,
-        records=state.result.records,
-        samples_placed=state.result.samples_placed,
-        samples_saturated=state.result.samples_saturated,
+        statement=with_records(statement, result.records),
+        reasons=reasons_of(result, state.geometry.surface_source, share, away, blind_share, shadowed_share),
+        rules={},
+        bed_map=BedMap(points, told.mda, told.limit, covered, shadowed),
+        given=result.given,
+        records=result.records,
+        samples_placed=result.samples_placed,
+        samples_saturated=result.samples_saturated,
         saturated_fraction=blind_share,
         shadowed_fraction=shadowed_share,
+        reach_kbq=None if residuals or blocked else _reach(points, told),
+        needed_s=needed_s,
+        specimen=specimen,
     )
+
+
+def _wider(check: BedCheck, bed: Bed) -> BedCheck:
+    """What is told of a bed that was not touched."""
+    if bed.wider_mm <= 0.0:
+        return check
+    told = f"the bed is of the study: taken {bed.wider_mm:.1f} mm wider and deeper, as far as its registration errs"
+    return replace(check, reasons=(*check.reasons, told))
+
+
+def _needed(
+    state: ScanState,
+    points: Array,
+    rows: Array,
+    told: _Told,
+    threshold_kbq: float,
+    finding: str,
+    blocked: str | None,
+) -> tuple[float | None, str | None]:
+    """Seconds that would bring the bed to the threshold, and how that is said; none where time is not what it lacks."""
+    if finding in ("none-above", "residual-suspected") or blocked is not None:
+        return None, None
+    data, rate_cps = state.problem.data, state.found.fit.rate_cps
+    worst = np.maximum(told.mda, told.limit)
+    lost = told.blind | told.shade.untold
+    seconds = np.where(lost, 0.0, seconds_at(rows, data, rate_cps, worst, threshold_kbq))
+    altogether = seconds_altogether(points, seconds)
+    return altogether, words(altogether)
+
+
+def _reach(points: Array, told: _Told) -> float | None:
+    """Least threshold at which this scan would be told as none above it, rounded against ourselves."""
+    least = reach_of(points, np.maximum(told.mda, told.limit), NEEDED_SHARE)
+    return None if least is None else float(np.nextafter(least, np.inf))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +191,7 @@ class _Told:
 def _places_told(
     state: ScanState,
     points: Array,
+    seen: Array,
     fit: JointFit,
     residuals: dict[int, Residual],
     scores: ScoreMap,
@@ -155,8 +201,8 @@ def _places_told(
     quantile = float(norm.ppf(confidence))
     systematic = float(np.hypot(SENSITIVITY_SYSTEMATIC, state.setup.response.systematic_relative_sd))
     inflate = 1.0 + quantile * systematic
-    shade = _shading(state, points, fit, set(residuals))
-    blind = _blinded(state, points)
+    shade = _shading(state, seen, fit, set(residuals))
+    blind = _blinded(state, seen)
     lost, widened = blind | shade.untold, inflate * shade.error
     mda = np.where(lost, np.inf, scores.mda_kbq * widened)
     hidden = np.where(lost, np.inf, scores.upper_limit_kbq(quantile) * widened)
@@ -180,7 +226,7 @@ def _places_told(
         known = Nuisance(
             state.problem.data, state.problem.background_rows, state.found.precision, fit.rate_cps
         )
-        rows = state.problem.rows(points).astype(np.float32)
+        rows = seen.astype(np.float32)
         share = Beside.of(state.problem, fit, state.found.precision, foci).share(points, rows)
         open_scores = score_map(rows, known).dimmed(share)
         mda = np.maximum(mda, inflate * open_scores.mda_kbq)
@@ -195,69 +241,19 @@ def _upper(residual: Residual, quantile: float) -> float:
     return residual.activity_kbq * float(np.exp(min(half * max(quantile / Z95, 1.0), WIDEST_LOG)))
 
 
-def _blinded(state: ScanState, points: Array) -> NDArray[np.bool_]:
-    """Which places of the bed (m,) saturated samples leave without a limit."""
+def _blinded(state: ScanState, rows: Array) -> NDArray[np.bool_]:
+    """Which places of the bed (m,), with rows (n, m), saturated samples leave without a limit."""
     data = state.problem.data
     if not data.n_saturated:
-        return np.zeros(len(points), dtype=bool)
-    return blinded(state.problem.rows(points), data)
+        return np.zeros(rows.shape[1], dtype=bool)
+    return blinded(rows, data)
 
 
-def _shading(state: ScanState, points: Array, fit: JointFit, suspected: set[int]) -> Shading:
+def _shading(state: ScanState, rows: Array, fit: JointFit, suspected: set[int]) -> Shading:
     """By how much sources beside the bed widen what is open in it."""
     beside = [s for i, s in enumerate(fit.sources) if i not in suspected]
     known = fit_sources(state.problem, beside, fit.background, state.found.precision, fixed=True)
-    return shading(state.problem, known, state.found.precision, state.problem.rows(points))
-
-
-def _residuals(state: ScanState, points: Array) -> tuple[JointFit, list[tuple[int, float]], ScoreMap]:
-    """Sources in the bed: (index in the fit, significance) of each, and the scores beyond them.
-
-    Sources beside the bed stay free in those scores: counts they may have taken from the bed widen its limits. Points
-    in the bed are looked for anew; an extended one that reaches into it is not, and is suspected as it is.
-    """
-    problem, precision, whole = state.problem, state.found.precision, state.found.fit
-    inside = [_belongs(whole, i, focus, points) for i, focus in enumerate(state.beside.foci)]
-    kept = [i for i, s in enumerate(whole.sources) if extended(s) or not inside[i]]
-    fit = fit_sources(problem, [whole.sources[i] for i in kept], whole.background, precision, fixed=True)
-    rows = problem.rows(points).astype(np.float32)
-    (threshold,) = field_thresholds(rows, nuisance_of(problem, fit, precision), (BED_LEVEL,))
-    found = [(n, state.found.significance[i]) for n, i in enumerate(kept) if inside[i]]
-    for _ in range(MOST_RESIDUALS):
-        scores = score_map(rows, nuisance_of(problem, fit, precision))
-        statistic = guarded_significance(problem, scores, fit, rows)
-        best = int(np.argmax(statistic))
-        if statistic[best] < threshold:
-            break
-        start = Source(points[best], max(float(scores.score[best] / scores.information[best]), 1e-3))
-        grown = fit_sources(problem, [*fit.sources, start], fit.background, precision)
-        gain = 2 * (grown.objective - fit.objective)
-        if gain < needed_gain(problem, grown, -1, Thresholds(threshold, threshold)):
-            break
-        fit, last = grown, len(grown.sources) - 1
-        at = bound_of(extent_of(fit.sources[last]), fit.block(last)[:3, :3], 0.0, 0.0)
-        if _belongs(fit, last, at, points):
-            found.append((last, float(np.sqrt(max(gain, 0.0)))))
-    suspected = {index for index, _ in found}
-    beside = [i for i in range(len(fit.sources)) if i not in suspected]
-    return fit, found, score_map(rows, nuisance_of(problem, fit, precision, beside))
-
-
-def _belongs(fit: JointFit, index: int, focus: FocusBound, points: Array) -> bool:
-    """Whether a source, or a part of an extended one, lies in the bed, or so near that its place cannot tell."""
-    sd = float(np.sqrt(np.linalg.eigvalsh(fit.block(index)[:3, :3])[-1]))
-    return float(focus.distance(points).min()) <= BED_MARGIN_MM + min(sd, WIDEST_MARGIN_MM)
-
-
-def _reported(state: ScanState, fit: JointFit, significances: list[tuple[int, float]]) -> dict[int, Residual]:
-    """What is suspected, by its index in the fit."""
-    residuals = {}
-    for index, significance in significances:
-        source = fit.sources[index]
-        budget = budget_of(state.problem, fit, index, significance)
-        interval = activity_interval(state.problem, fit, state.found.precision, index, budget)
-        residuals[index] = Residual(source.position_mm, source.activity_kbq, interval, significance)
-    return residuals
+    return shading(state.problem, known, state.found.precision, rows)
 
 
 def _finding(suspected: bool, share: float, widest: float, blocked: str | None) -> str:

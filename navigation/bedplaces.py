@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from navigation.bed import Bed
-from navigation.reconstruction.live import ScanState
 from navigation.surface import Surface
 from tracking.errors import InputError
+
+if TYPE_CHECKING:
+    from navigation.reconstruction.live import ScanState
 
 Array = NDArray[np.float64]
 
@@ -26,18 +31,31 @@ SCAN_NEXT = 3
 
 def bed_voxels(state: ScanState, bed: Bed) -> Array:
     """Centres (m, 3) of the tissue within `depth_mm` behind the outlined points."""
-    surface = Surface.from_points(bed.points_mm, state.problem.readings.mid_poses)
+    return voxels_behind(bed, Surface.from_points(bed.points_mm, state.problem.readings.mid_poses))
+
+
+def places_round(state: ScanState, bed: Bed, beyond_mm: float) -> Array:
+    """Places (k, 3) of the bed and `beyond_mm` beside and behind it, on every other of its voxels."""
+    points = bed_voxels(state, replace(bed, wider_mm=bed.wider_mm + beyond_mm))
+    at = np.round((points - points.min(axis=0)) / BED_VOXEL_MM).astype(np.int64)
+    every_other: Array = points[(at % 2 == 0).all(axis=1)]
+    return every_other
+
+
+def voxels_behind(bed: Bed, surface: Surface) -> Array:
+    """The same behind the outlined points as an oriented surface; of an uncertain bed all that may belong to it."""
+    depth_mm, beside_mm = bed.depth_mm + bed.wider_mm, BESIDE_MM + bed.wider_mm
     tree = cKDTree(bed.points_mm)
-    low, high = bed.points_mm.min(axis=0) - bed.depth_mm, bed.points_mm.max(axis=0) + bed.depth_mm
+    low, high = bed.points_mm.min(axis=0) - depth_mm, bed.points_mm.max(axis=0) + depth_mm
     axes = [np.arange(low[a], high[a] + BED_VOXEL_MM, BED_VOXEL_MM) for a in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
     points = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
     distance = np.asarray(tree.query(points)[0])
-    near = distance <= np.hypot(bed.depth_mm, BESIDE_MM)
+    near = distance <= np.hypot(depth_mm, beside_mm)
     points, distance = points[near], distance[near]
     behind = -surface.signed_distance(points)
     beside = np.sqrt(np.maximum(distance**2 - behind**2, 0.0))
-    inside: Array = points[(behind >= 0.0) & (behind <= bed.depth_mm) & (beside <= BESIDE_MM)]
+    inside: Array = points[(behind >= 0.0) & (behind <= depth_mm) & (beside <= beside_mm)]
     if len(inside) == 0:
         raise InputError("the outlined bed encloses no tissue behind its surface")
     return inside
@@ -50,6 +68,27 @@ def widest_patch(points_mm: Array, covered: NDArray[np.bool_]) -> float:
     if not covered.any():
         return float(np.linalg.norm(points_mm.max(axis=0) - points_mm.min(axis=0))) if len(points_mm) else 0.0
     return 2.0 * float(np.max(cKDTree(points_mm[covered]).query(points_mm[~covered])[0]))
+
+
+def reach_of(points_mm: Array, worst_kbq: Array, needed_share: float) -> float | None:
+    """Least threshold in kBq that covers so much of the bed, with no patch too wide; None where none does.
+
+    `worst_kbq` (m,) is the larger of MDA and upper limit at each place: covered is what is below the threshold.
+    """
+    levels = np.sort(worst_kbq[np.isfinite(worst_kbq)])
+    first = int(np.ceil(needed_share * len(worst_kbq))) - 1
+    if first < 0 or first >= len(levels):
+        return None
+    low, high = first, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if widest_patch(points_mm, worst_kbq <= levels[middle]) <= WIDEST_PATCH_MM:
+            high = middle
+        else:
+            low = middle + 1
+    if widest_patch(points_mm, worst_kbq <= levels[low]) > WIDEST_PATCH_MM:
+        return None
+    return float(levels[low])
 
 
 def scan_next(points: Array, covered: NDArray[np.bool_]) -> tuple[tuple[float, float, float], ...]:

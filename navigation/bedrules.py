@@ -23,14 +23,13 @@ def classical_rules(
 
     A hottest count before that was saturated is no figure to take a tenth of: None.
     """
-    rate, near = _second_rates(state, bed)
+    rate, near, background = near_seconds(state, bed)
     if not near.any():
         return {"ratio_1_5": None, "three_sigma": None, "ten_percent": None}
-    background = float(np.median(rate))
     top = float(rate[near].max())
     ten = None
     if before is not None and not before.problem.data.n_saturated:
-        hottest = float(_second_rates(before, bed)[0].max()) - background
+        hottest = float(near_seconds(before, bed)[0].max()) - background
         ten = (top - background) > 0.1 * before_decay * hottest if hottest > 0 else None
     return {
         "ratio_1_5": top > 0 and top >= 1.5 * background,
@@ -58,8 +57,8 @@ def removed_of(
     return gone, (gone - half, gone + half)
 
 
-def _second_rates(state: ScanState, bed: Bed) -> tuple[Array, NDArray[np.bool_]]:
-    """Rates (k,) over consecutive seconds, and whether the probe was near the bed in each."""
+def near_seconds(state: ScanState, bed: Bed) -> tuple[Array, NDArray[np.bool_], float]:
+    """Rates (k,) in cps over consecutive seconds, whether the probe was near the bed in each, and their median."""
     readings = state.problem.readings
     second = np.floor(readings.t_s - readings.t_s[0]).astype(np.int64)
     live = np.bincount(second, readings.live_s)
@@ -67,4 +66,5 @@ def _second_rates(state: ScanState, bed: Bed) -> tuple[Array, NDArray[np.bool_]]
     distance = cKDTree(bed.points_mm).query(readings.mid_poses[:, :3, 3])[0]
     full = live >= 0.5
     near = np.bincount(second, distance) / np.maximum(np.bincount(second), 1) <= BEFORE_REACH_MM
-    return counts[full] / live[full], near[full]
+    rate = counts[full] / live[full]
+    return rate, near[full], float(np.median(rate)) if len(rate) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calibration.records.record import RecordStamp
 from navigation.bed import Residual
+from navigation.specimen import Specimen
 from navigation.volume import ScanResult
 
 CAVEAT = "Tracer-negative tumour and disease below this activity are not excluded. Not histology."
@@ -18,8 +19,10 @@ def statement_of(
     residuals: tuple[Residual, ...],
     mda_kbq: float | None,
     blocked: str | None = None,
+    specimen: Specimen | None = None,
+    needed: str | None = None,
 ) -> str:
-    """One paragraph for the surgeon."""
+    """One paragraph for the surgeon; `needed` is what would state the threshold where it is not."""
     # Rounded against ourselves: what was examined down, so that the rest is never 0 % while some is left.
     seen = int(100 * share)
     left = f"{100 - seen} %"
@@ -29,23 +32,42 @@ def statement_of(
             f"({r.position_mm[0]:.0f}, {r.position_mm[1]:.0f}, {r.position_mm[2]:.0f}) mm"
             for r in residuals
         )
-        return f"Residual activity suspected in the outlined bed: {places}. Not histology."
+        sizes = size_words(specimen, round(max(r.activity_kbq for r in residuals), 1)) if residuals else ""
+        return f"Residual activity suspected in the outlined bed: {places}.{sizes} Not histology."
     if finding == "none-above":
         return (
             f"No activity above {threshold_kbq:g} kBq ({100 * confidence:g} % confidence) detected on "
-            f"{seen} % of the outlined bed; {left} not examined to that level. {CAVEAT}"
+            f"{seen} % of the outlined bed; {left} not examined to that level."
+            f"{size_words(specimen, threshold_kbq)} {CAVEAT}"
         )
     if finding == "partly-assessed":
         return (
             f"Partly assessed: no activity above {threshold_kbq:g} kBq detected on {seen} % of the "
-            f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level. {CAVEAT}"
+            f"outlined bed; {left}, up to {widest_mm:.0f} mm wide, is not examined to that level."
+            f"{_then(needed)}{size_words(specimen, threshold_kbq)} {CAVEAT}"
         )
     if blocked is not None:
         return f"Not assessed: {blocked}{'' if blocked.endswith('?') else '.'} {CAVEAT}"
     reach = "" if mda_kbq is None else f" The scan would notice {mda_kbq:.1f} kBq on 99 % of the bed."
     return (
         f"Not assessed at {threshold_kbq:g} kBq: only {seen} % of the outlined bed was examined to that "
-        f"level.{reach} Scan the places shown next. {CAVEAT}"
+        f"level.{reach} Scan the places shown next.{_then(needed)} {CAVEAT}"
+    )
+
+
+def _then(sentence: str | None) -> str:
+    return "" if sentence is None else f" {sentence}"
+
+
+def size_words(specimen: Specimen | None, activity_kbq: float) -> str:
+    """How large an activity is at the uptake of this patient's specimen, as a sentence with a space before it."""
+    ball = None if specimen is None else specimen.ball_mm(activity_kbq)
+    if specimen is None or ball is None:
+        return ""
+    size, (low, high) = ball
+    return (
+        f" At the {specimen.uptake_kbq_per_ml:.3g} kBq/mL of this specimen {activity_kbq:g} kBq are a ball of"
+        f" {size:.1f} mm ({low:.1f} to {high:.1f})."
     )
 
 

@@ -21,7 +21,9 @@
     map = { voxel_mm = 2.0 }                  # optional: also box_mm, or centre_mm and extent_mm, in mm of Reference
     publish_host = "192.168.1.5"              # optional: this computer's address for viewers on other machines
 
-    [tracker]                                 # also: [probe]
+    count_seconds = 10                        # optional: what a timed count takes
+
+    [tracker]                                 # also: [probe]; without a tracker there are timed counts and no map
     host = "127.0.0.1"
     port = 18954
     clock = "shared"                          # or "own": stamps of another computer's clock, laid on ours
@@ -36,6 +38,15 @@
     [tracker.roms]                            # NDI tool definitions
     Probe = "probe.rom"
     Reference = "reference.rom"
+
+    [pedal]                                   # optional: who may press for a timed count, over OpenIGTLink
+    clients = ["127.0.0.1"]                   # addresses; nobody else's messages are taken
+    device = "Pedal"                          # optional: the name of the device that presses
+    press = "count target"                    # what a press does, in the words of the console
+
+    [bed]                                     # optional: what a scan of the bed is to show; see `aim`
+    threshold_kbq = 4.0
+    depth_mm = 10.0                           # how deep behind the outlined surface; also confidence
 
     [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
     max_rms_mm = 0.6
@@ -75,12 +86,15 @@ from calibration.probe.sheath import sheath_at
 from calibration.records.binding import Identity, require_match
 from calibration.tip.expected import require_tool
 from navigation.casegrid import grid_at
+from navigation.engine.guidancedesk import aim_content
+from navigation.engine.pedal import pedal_settings
 from navigation.engine.settings import RECHECK_MINUTES, Settings, SourceRole
 from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.sources import ndi_settings
 from navigation.engine.tools import Tips
 from navigation.io.points import read_points
 from navigation.provenance import stamp_of
+from navigation.timed.count import seconds_of
 from tracking.errors import InputError
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, WorkingVolume
@@ -97,6 +111,7 @@ HIGHEST_PORT = 65535
 # A source that is silent for longer is better looked at than waited for.
 LONGEST_SILENCE_S = 60.0
 OPENIGTLINK = "openigtlink"
+TRACKER = "tracker"
 # Fewer points determine no registration.
 FEWEST_LANDMARKS = 3
 # Names of this computer.
@@ -107,6 +122,7 @@ KEYS = {
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
     *("landmarks", "recheck_minutes"),
     *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study", "patient"),
+    *("count_seconds", "pedal", "bed"),
 }
 
 
@@ -148,6 +164,9 @@ def read_case(path: Path) -> Settings:
         records=_records(found, path, response),
         injection=_injection(found, path),
         grid=grid_at(found.get("map"), f"{path}, map"),
+        count_s=_count_seconds(found, path),
+        pedal=pedal_settings(found.get("pedal"), f"{path}, pedal"),
+        bed=_bed(found, path),
     )
 
 
@@ -211,6 +230,22 @@ def _minutes(found: Mapping[str, Any], path: Path, key: str, default: float) -> 
     return float(value)
 
 
+def _count_seconds(found: Mapping[str, Any], path: Path) -> float:
+    try:
+        return seconds_of({"seconds": found.get("count_seconds")})
+    except InputError as error:
+        raise InputError(f"{path}, count_seconds: {error}") from None
+
+
+def _bed(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What is wanted of a bed: the table [bed]."""
+    table = found.get("bed", {})
+    try:
+        return aim_content(table)
+    except (InputError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}, bed: {error}") from None
+
+
 def _landmarks(found: Mapping[str, Any], path: Path) -> dict[str, tuple[float, float, float]]:
     """Landmarks of the study by name, LPS mm. Raises InputError for a file without names."""
     file = _file(found, "landmarks", path)
@@ -255,6 +290,8 @@ def _file(found: Mapping[str, Any], key: str, path: Path, default: str | None = 
 
 
 def _tips(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> Tips:
+    if TRACKER not in found:
+        return Tips(np.eye(4))  # nothing is placed
     probe = _probe_tip(found, path, calibration)
     stylus = _file(found, "stylus", path, "stylus.json")
     if stylus is None:
@@ -279,8 +316,9 @@ def _probe_tip(found: Mapping[str, Any], path: Path, calibration: Mapping[str, A
 
 def _sources(found: Mapping[str, Any], path: Path) -> dict[str, SourceRole]:
     sources = {}
-    for name, poses, counts in (("tracker", True, False), ("probe", False, True)):
-        sources[name] = _source(found, name, poses, counts, path)
+    for name, poses, counts in ((TRACKER, True, False), ("probe", False, True)):
+        if name in found or counts:
+            sources[name] = _source(found, name, poses, counts, path)
     hosts = {_host(role) for role in sources.values()}
     return {
         name: replace(role, clock=_clock(found[name], role, len(hosts) > 1, f"{path}, {name}.clock"))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.engine.snapshot import Snapshot, ToolState
-from navigation.engine.words import bed_check_words, spots_words, status_words
+from navigation.engine.timedstate import TimedState
+from navigation.engine.words import bed_check_words, spots_words, status_words, timed_words
 from navigation.nothingtold import unexamined
 from navigation.volume import NOT_EXAMINED, ActivityMap, Spot
 from tracking.igtl import names
@@ -27,7 +28,7 @@ from tracking.igtl.messages import (
     string_message,
     transform_message,
 )
-from tracking.igtl.server import Server
+from tracking.igtl.server import OnMessage, Server
 from tracking.jsonfile import to_json
 
 logger = logging.getLogger(__name__)
@@ -43,23 +44,29 @@ DEVICE_FAULT = 2
 COLOURS = {"ok": (255, 140, 0, 255), "limited": (255, 215, 90, 255), "unusable": (150, 150, 150, 255)}
 # Targets are what the study asks for, not what the counts show: another colour than any focus.
 TARGET_COLOUR = (80, 200, 255, 255)
+# A mark is what a person said, no measurement.
+MARK_COLOUR = (200, 200, 200, 255)
 
 
 class Publisher:
     """Publishes the newest snapshot on a thread of its own; the engine never waits for it.
 
-    `host` is one of this computer's addresses; any but loopback lets other machines in. Raises
+    `host` is one of this computer's addresses; any but loopback lets other machines in. What clients send goes to
+    `on_message`, without it nowhere. Raises
     SurroundingsError from `start` when the port is in use or the address is not this computer's.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT, host: str = LOOPBACK) -> None:
-        self.server = Server(port, host, allow_remote=host != LOOPBACK)
+    def __init__(
+        self, port: int = DEFAULT_PORT, host: str = LOOPBACK, on_message: OnMessage | None = None
+    ) -> None:
+        self.server = Server(port, host, allow_remote=host != LOOPBACK, on_message=on_message)
         self._news = threading.Condition()
         self._newest: Snapshot | None = None
         self._stopping = False
         self._map: ActivityMap | None = None
         self._map_s = float("-inf")
         self._heartbeat_s = -np.inf
+        self._timed = TimedState()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -107,7 +114,8 @@ class Publisher:
             self._map, self._map_s = snapshot.map, snapshot.t_s
             for message in [*spot_messages(snapshot), *map_messages(snapshot.map, snapshot)]:
                 self._send(message)
-        if snapshot.recomputing is not None and self._map is not None:
+        hidden = snapshot.recomputing is not None or snapshot.map_locked is not None
+        if hidden and self._map is not None:
             # What viewers hold rests on something else by now: nothing of it stays examined.
             for message in [*spot_messages(snapshot), *map_messages(unexamined(self._map), snapshot)]:
                 self._send(message)
@@ -116,6 +124,9 @@ class Publisher:
             self._heartbeat_s = snapshot.t_s
             for message in heartbeat_messages(snapshot):
                 self._send(message)
+            if snapshot.timed != self._timed:
+                self._timed = snapshot.timed
+                self._send(timed_message(snapshot))
 
     def _send(self, message: Message, v1: bool = True) -> None:
         """Queue a message in both header versions; without `v1` clients of version 1 hear nothing."""
@@ -226,9 +237,17 @@ def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
     return [
         transform_message(names.REFERENCE_TO_RAS, registration.matrix, snapshot.t_s, bridge),
         *_targets(snapshot),
+        *_scan_next(snapshot),
+        *_removals(snapshot),
         *texts,
         _engine_status(snapshot),
     ]
+
+
+def timed_message(snapshot: Snapshot) -> Message:
+    """The timed counts; sent as they change, since a table of a day is no heartbeat."""
+    text = to_json(timed_words(snapshot), indent=None)
+    return string_message(names.TIMED_COUNTS, text, snapshot.t_s, common(snapshot))
 
 
 def _targets(snapshot: Snapshot) -> list[Message]:
@@ -242,6 +261,33 @@ def _targets(snapshot: Snapshot) -> list[Message]:
         diameter = 2.0 * float(np.sqrt(np.linalg.eigvalsh(target.covariance_mm2)[-1]))
         points.append(Point(label, (x, y, z), target.origin, TARGET_COLOUR, diameter, ""))
     return [point_message(names.TARGETS, points, snapshot.t_s, common(snapshot))] if snapshot.targets else []
+
+
+def _removals(snapshot: Snapshot) -> list[Message]:
+    """Where somebody said that something was taken out, in Reference."""
+    points = []
+    for number, mark in enumerate(snapshot.removals, start=1):
+        x, y, z = (float(v) for v in mark.place_mm)
+        points.append(Point(f"removed here {number}", (x, y, z), "mark", MARK_COLOUR, 0.0, ""))
+    return [point_message(names.REMOVED_HERE, points, snapshot.t_s, common(snapshot))] if points else []
+
+
+def _scan_next(snapshot: Snapshot) -> list[Message]:
+    """The pose to go to next, as a tool that stands still; marked invalid once there is none."""
+    coverage = snapshot.coverage
+    if coverage is None:
+        return []
+    look = coverage.scan_next
+    metadata = {**common(snapshot), "TransformValid": "0", "TransformStatus": "MISSING"}
+    if look is None:
+        return [transform_message(names.SCAN_NEXT, np.eye(4), snapshot.t_s, metadata)]
+    metadata |= {
+        "TransformValid": "1",
+        "TransformStatus": "OK",
+        "Of": look.of,
+        "SecondsThere": f"{look.seconds:.1f}",
+    }
+    return [transform_message(names.SCAN_NEXT, look.pose, snapshot.t_s, metadata)]
 
 
 def _engine_status(snapshot: Snapshot) -> Message:

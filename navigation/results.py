@@ -157,6 +157,8 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
         "samples": {"placed": check.samples_placed, "saturated": check.samples_saturated},
         "saturated_fraction": check.saturated_fraction,
         "shadowed_fraction": check.shadowed_fraction,
+        "reach_kbq": check.reach_kbq,
+        "needed_s": check.needed_s,
         "research_use_only": True,
         **records_content(check.records),
     }
@@ -165,6 +167,30 @@ def bed_content(check: BedCheck) -> dict[str, Any]:
     if check.removed_kbq is not None and check.removed_ci95_kbq is not None:
         content["removed_kbq"] = check.removed_kbq
         content["removed_ci95_kbq"] = list(check.removed_ci95_kbq)
+    if check.drift is not None:
+        content["background"] = check.drift.to_json()
+    return content | _specimen_content(check)
+
+
+def _specimen_content(check: BedCheck) -> dict[str, Any]:
+    """What the specimen tells of the bed: the size of what is stated, and the balance."""
+    if check.specimen is None:
+        return {}
+    specimen, ball = check.specimen, check.specimen.ball_mm(check.threshold_kbq)
+    content: dict[str, Any] = {
+        "specimen": {
+            "name": specimen.name,
+            "activity_kbq": specimen.activity_kbq,
+            "ci95_kbq": list(specimen.ci95_kbq),
+            "volume_ml": specimen.volume_ml,
+            "uptake_kbq_per_ml": specimen.uptake_kbq_per_ml,
+        }
+    }
+    if ball is not None:
+        content["equivalent_mm"] = ball[0]
+        content["equivalent_ci95_mm"] = list(ball[1])
+    if check.balance is not None:
+        content["specimen_balance"] = check.balance.to_json()
     return content
 
 
@@ -196,10 +222,11 @@ def write_bed_check(check: BedCheck, folder: Path) -> None:
 
 
 def bed_map_text(bed_map: BedMap) -> str:
-    """CSV: x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered; an empty figure where the scan sees nothing."""
-    lines = ["x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered"]
-    columns = (bed_map.points_mm, bed_map.mda_kbq, bed_map.upper_limit_kbq, bed_map.covered)
-    for (x, y, z), mda, limit, covered in zip(*columns, strict=True):
+    """CSV: x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered,shadowed; an empty figure where the scan sees nothing."""
+    lines = ["x_mm,y_mm,z_mm,mda_kbq,upper_limit_kbq,covered,shadowed"]
+    shadowed = np.zeros(len(bed_map.covered), dtype=bool) if bed_map.shadowed is None else bed_map.shadowed
+    columns = (bed_map.points_mm, bed_map.mda_kbq, bed_map.upper_limit_kbq, bed_map.covered, shadowed)
+    for (x, y, z), mda, limit, covered, shaded in zip(*columns, strict=True):
         figures = ",".join(f"{v:.4g}" if np.isfinite(v) else "" for v in (mda, limit))
-        lines.append(f"{x:.2f},{y:.2f},{z:.2f},{figures},{int(covered)}")
+        lines.append(f"{x:.2f},{y:.2f},{z:.2f},{figures},{int(covered)},{int(shaded)}")
     return "\n".join(lines) + "\n"

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.coverage import BedCoverage
+from navigation.guidance.expected import Expectation
 from navigation.lagscore import LagScore
 from navigation.volume import ActivityMap, Spot
 from tracking.errors import InputError
@@ -36,7 +38,8 @@ class Work:
 
     `replay` older rows in each of `passes`; `adopt` takes in the foci (and limits) sought last, `seek` begins
     another search, with maps of uncertainty and limits where `limits`; `widen` takes in the field made beside, `grow`
-    begins one. `settle`: seek and take in at once, whatever it takes.
+    begins one. `settle`: seek and take in at once, whatever it takes. `bed`: that search tells the coverage of the
+    outlined bed, too.
     """
 
     replay: int = REPLAYED
@@ -47,10 +50,14 @@ class Work:
     widen: bool = False
     grow: bool = False
     settle: bool = False
+    bed: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the record."""
-        return asdict(self)
+        """As it stands in the record; of a bed only where one is asked for, as in records before there was coverage."""
+        found = asdict(self)
+        if not self.bed:
+            del found["bed"]
+        return found
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> Work:
@@ -75,6 +82,8 @@ class Frame:
     spots_t_s: float | None = None
     lag: LagScore | None = None
     rows: int = 0
+    coverage: BedCoverage | None = None  # of the outlined bed, as the last search told it
+    expectation: Expectation | None = None  # of what a probe should count from any pose, by that search
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ WHERE = Path("the study of the case")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyModel:
-    """A study without its images. `tissue` is None without a CT; `id` is of everything in it but the targets."""
+    """A study without its images. `tissue` is None without a CT; `id` is of everything in it but the targets.
+
+    `frame_of_reference` is the UID that its images share, as study.json tells it.
+    """
 
     id: str
     tissue: StudyTissue | None
@@ -43,6 +46,7 @@ class StudyModel:
     targets: TargetList
     uptake: Uptake
     simulated: bool = False
+    frame_of_reference: str | None = None
 
     @staticmethod
     def of_folder(study: Path) -> StudyModel:
@@ -57,6 +61,7 @@ class StudyModel:
             load_targets(study),
             load_regions(study),
             found.simulated,
+            found.series[0].frame_of_reference,
         )
         return replace(model, id=model._digest())
 
@@ -74,6 +79,7 @@ class StudyModel:
             "targets": self.targets.as_json(),
             "regions": self.uptake.as_json(),
             "simulated": self.simulated,
+            "frame_of_reference": self.frame_of_reference,
         }
 
     @staticmethod
@@ -87,6 +93,7 @@ class StudyModel:
             targets_of(found["targets"], WHERE),
             regions_of(found["regions"], WHERE),
             found["simulated"] is True,
+            found.get("frame_of_reference"),
         )
 
     def ct(self, T_study_reference: Array) -> StudyTissue | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.physics.nuclide import nuclide
 from navigation.hotspots import RESOLUTION_MM, SPECT_CT_SD_MM, HotSpot, Uptakes, find_hot_spots
 from navigation.io.study import Study, StudySeries, StudyStructure
+from navigation.io.studyfile import OUR_RESULT
 from navigation.studyactivity import activity_scale_of
 from navigation.targets import CONTOUR, HOT_SPOT, Target
 from navigation.uptake import Uptake
@@ -61,7 +62,13 @@ def propose(study: Study, uptake: Uptake, surgery_utc_s: float | None = None) ->
     """
     series = study.functional
     usable = series if series is not None and series.usable else None
-    drawn = [s for s in study.structures if s.usable and s.centroid_mm is not None]
+    drawn = [
+        s
+        for s in study.structures
+        if s.usable
+        and s.centroid_mm is not None
+        and OUR_RESULT not in s.notes  # what was found then is no plan
+    ]
     if usable is None and not drawn:
         raise InputError(f"{study.path}: neither contours nor a usable SPECT or PET to propose targets from")
     scale = _scale(usable, surgery_utc_s)

@@ -274,12 +274,13 @@ class Hub:
         moved = self.check.moved
         if valid[0]:
             self.check.take(newest, poses[0])
-        if moved is None and self.check.moved is not None:
-            by = self.check.moved
-            text = (
-                f"the reference marker has moved, by at least {by.by_mm:.1f} mm and {by.by_deg:.1f} degrees"
-            )
-            self._alarm(arrival_s, "bump", f"{source}: {text}")
+        by = self.check.moved
+        if by is None or by is moved:
+            return
+        text = f"the reference marker has moved, by at least {by.by_mm:.1f} mm and {by.by_deg:.1f} degrees"
+        if moved is not None:
+            text = "the reference marker has moved again: what was touched since it moved first is void"
+        self._alarm(arrival_s, "bump", f"{source}: {text}")
 
     def accept_reference(self) -> None:
         """The reference is where it should be from now on: the next seconds say where that is."""

@@ -48,12 +48,20 @@ def to_json(obj: object, indent: int | None = 1) -> str:
     return json.dumps(obj, default=plain, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
+def temporary_beside(path: Path) -> tuple[int, str]:
+    """Handle and name of a new file beside `path`. Raises OSError that names `path`, which the user knows."""
+    try:
+        return tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(path)) from None
+
+
 def write_text(path: Path, text: str, mode: int | None = None, lasting: bool = False) -> None:
     """Write `text` so that `path` holds either the old or the whole new content. Raises OSError.
 
     `mode` is that of the file, by default what `open` gives; a `lasting` one is there after a loss of power too.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = temporary_beside(path)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -147,7 +155,10 @@ def prepare_out(target: Path, force: bool = False, names: Sequence[str] = RESULT
     target = Path(os.path.abspath(target))
     _refuse_existing(target, names, force)
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(target)) from None
     try:
         os.chmod(work, _default_mode(0o777))
         yield OutDir(work, target)

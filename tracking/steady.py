@@ -7,7 +7,7 @@ and does not matter: everything measured before lies in another frame than every
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,16 +40,28 @@ LONGEST_PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The markers have moved against each other: since when at the latest, how far, and whether little by little."""
+    """The markers have moved against each other: since when at the latest, how far, and whether little by little.
+
+    `again_s` is when they did so once more before anybody said where the reference is.
+    """
 
     since_s: float
     by_mm: float
     by_deg: float
     crept: bool = False
+    again_s: float | None = None
+
+    @property
+    def last_s(self) -> float:
+        """Since when they have been where they are now."""
+        return self.since_s if self.again_s is None else self.again_s
 
 
 class SteadyWatch:
-    """Takes poses of the check marker in Reference in order of time; `moved` is set once and stays."""
+    """Takes poses of the check marker in Reference in order of time; `moved` is set once and stays.
+
+    What moves on after that is found by a watch that learns anew, and makes another `moved` with the same `since_s`.
+    """
 
     def __init__(self) -> None:
         self.moved: Moved | None = None
@@ -58,6 +70,7 @@ class SteadyWatch:
         self._recent: deque[tuple[float, Floats]] = deque()
         self._means: deque[Floats] = deque(maxlen=KEPT_MEANS)  # (6,) against the anchor, one after the other
         self._mean_s = 0.0  # when the last of them ended
+        self._later: SteadyWatch | None = None
 
     @property
     def watching(self) -> bool:
@@ -66,6 +79,9 @@ class SteadyWatch:
 
     def take(self, t_s: float, T_reference_check: Floats) -> None:
         """The next pose (4, 4), mm, at its stamp."""
+        if self.moved is not None:
+            self._watch_on(self.moved, t_s, T_reference_check)
+            return
         if self._recent and not 0.0 < t_s - self._recent[-1][0] <= LONGEST_PAUSE_S:
             self._restart(t_s)
         if self._began_s is None:
@@ -73,8 +89,14 @@ class SteadyWatch:
         self._recent.append((t_s, T_reference_check))
         if self._anchor is None:
             self._learn(t_s)
-        elif self.moved is None:
+        else:
             self._compare(t_s)
+
+    def _watch_on(self, moved: Moved, t_s: float, T_reference_check: Floats) -> None:
+        later = self._later = SteadyWatch() if self._later is None else self._later
+        later.take(t_s, T_reference_check)
+        if later.moved is not None:
+            self.moved, self._later = replace(moved, again_s=later.moved.since_s), None
 
     def _restart(self, t_s: float) -> None:
         """After a pause only the mean of the last poses begins anew, not what is known."""

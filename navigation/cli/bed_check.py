@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 
-from navigation.bed import Bed
+from navigation.bedfile import REFERENCE, STUDY, read_bed
 from navigation.cli.numbers import Finite
 from navigation.cli.reconstruct import RESULT_FILES, scan_options
 from navigation.offline import ScanOptions
-from tracking.errors import InputError
 
 
 @click.command(
@@ -31,6 +29,16 @@ from tracking.errors import InputError
     "--before", type=click.Path(path_type=Path), help="Scan before the resection: activity removed."
 )
 @click.option("--depth-mm", type=Finite(min=0.5), help="Depth of the bed behind its surface.")
+@click.option(
+    "--bed-frame",
+    type=click.Choice((REFERENCE, STUDY)),
+    help="Whose coordinates BED has; default: what it says, else reference. One of the study needs --registration.",
+)
+@click.option(
+    "--specimen",
+    type=click.Path(path_type=Path),
+    help="specimen.json: gives activities a size, and closes the balance with --before.",
+)
 def command(
     scan: Path,
     probe: Path,
@@ -48,20 +56,31 @@ def command(
     confidence: float,
     before: Path | None,
     depth_mm: float | None,
+    bed_frame: str | None,
+    specimen: Path | None,
 ) -> None:
     """What SCAN says about the outlined bed: residual activity suspected, none above a threshold, or not assessed."""
     from navigation.bedcheck import check_bed
-    from navigation.engine.afterwards import blocked_at
+    from navigation.bedcompare import require_one_nuclide
+    from navigation.engine.afterwards import blocked_at, require_one_reference
     from navigation.engine.imaging import without_absence
     from navigation.offline import decay_between, decay_doubt, reconstruct_scan
     from navigation.results import write_bed_check, write_scan_result
+    from navigation.specimen import read_specimen
     from tracking.jsonfile import prepare_out
+    from tracking.recording.export import open_scan
 
-    outlined = read_bed(bed, depth_mm)
+    outlined = read_bed(bed, depth_mm, bed_frame, registration)
+    if before is not None:
+        require_one_nuclide(before, scan)
+        require_one_reference(before, scan)
     with prepare_out(out, force, (*RESULT_FILES, "bed_check.json")) as folder:
         state = reconstruct_scan(
             scan, probe, ScanOptions(surface, tips, latency, registration, None, case_data, sheath, crosstalk)
         )
+        taken = None
+        if specimen is not None:
+            taken = read_specimen(specimen, state.setup.nuclide, open_scan(scan).reference_time)
         earlier, decay = None, 1.0
         if before is not None:
             earlier = reconstruct_scan(
@@ -70,7 +89,7 @@ def command(
                 ScanOptions(None, tips, latency, registration, sheath=sheath, crosstalk=crosstalk),
             )
             decay = decay_between(before, scan)
-        check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay)
+        check = check_bed(state, outlined, threshold_kbq, confidence, earlier, decay, taken)
         if before is not None and (doubt := decay_doubt(before, scan)):
             check = replace(check, reasons=(*check.reasons, doubt))
         check = without_absence(check, blocked_at(scan))
@@ -79,27 +98,3 @@ def command(
     if state.result.simulated:
         click.echo("SIMULATION")
     click.echo(check.statement)
-
-
-def read_bed(path: Path, depth_mm: float | None) -> Bed:
-    """The outlined bed. Raises InputError."""
-    from navigation.surface import FEWEST_POINTS, read_surface
-    from tracking.jsonfile import read_json
-
-    if path.suffix.lower() in (".ply", ".stl"):
-        if depth_mm is None:
-            raise InputError(f"{path}: a mesh needs --depth-mm")
-        return Bed(read_surface(path), depth_mm)
-    content = read_json(path)
-    try:
-        points = np.array(content["points_mm"], dtype=np.float64)
-        depth = float(content["depth_mm"]) if depth_mm is None else depth_mm
-    except (KeyError, TypeError, ValueError) as fault:
-        raise InputError(f"{path}: points_mm or depth_mm is missing or malformed ({fault})") from fault
-    if points.ndim != 2 or points.shape[1] != 3 or len(points) < FEWEST_POINTS:
-        raise InputError(f"{path}: points_mm must be at least {FEWEST_POINTS} points of 3 numbers")
-    if not np.isfinite(points).all():
-        raise InputError(f"{path}: points_mm holds a number that is not finite")
-    if not np.isfinite(depth) or depth <= 0:
-        raise InputError(f"{path}: depth_mm must be a positive number")
-    return Bed(points, depth)

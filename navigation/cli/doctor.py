@@ -28,6 +28,7 @@ LIBRARIES = (
     ("serial", "pyserial", ""),
     ("pydicom", "pydicom", ""),
     ("pynetdicom", "pynetdicom", ""),
+    ("highdicom", "highdicom", ""),
     ("SimpleITK", "SimpleITK", ""),
     ("open3d", "open3d", "libgl1 libegl1 libglib2.0-0 libusb-1.0-0 libx11-6 libgomp1"),
     ("PyQt5.QtWidgets", "PyQt5", "libgl1 libglib2.0-0 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0"),

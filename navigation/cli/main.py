@@ -44,8 +44,10 @@ TOP = {
     "import": Entry("navigation.cli.records:import_command", "Scan folder or PLUS sequence into a record."),
     "export": Entry("navigation.cli.records:export_command", "Record into files others open."),
     "verify": Entry("navigation.cli.verify:command", "Is a record whole and as it was written?"),
+    "counts": Entry("navigation.cli.counts:command", "Timed counts of a record: table, ratios, rules."),
     "reconstruct": Entry("navigation.cli.reconstruct:command", "Map and foci of one scan, offline."),
     "bed-check": Entry("navigation.cli.bed_check:command", "What a scan says about a resection bed."),
+    "specimen": Entry("navigation.cli.specimen:command", "What a specimen holds, counted outside the body."),
     "study": Entry("navigation.cli.study:command", "Import and check a preoperative study."),
     "report": Entry("navigation.cli.report:command", "Report of a case."),
     "doctor": Entry("navigation.cli.doctor:command", "What is installed and what is missing."),
@@ -85,6 +87,11 @@ PACS = {
     "echo": Entry("navigation.cli.pacs:echo_command", "Does a PACS answer, and what does it offer?"),
     "find": Entry("navigation.cli.pacs:find_command", "Find studies, or the series of one."),
     "get": Entry("navigation.cli.pacs:get_command", "Bring a study, and import it."),
+    "store": Entry("navigation.cli.pacs_store:command", "Send the results of a case."),
+}
+CHALLENGE = {
+    "make": Entry("navigation.cli.challenge:make_command", "A set of simulated scans, truth apart."),
+    "score": Entry("navigation.cli.challenge:score_command", "What a method's answers are worth."),
 }
 PLAN = {
     "targets": Entry("navigation.cli.plan_targets:command", "Places to reach: contours, foci, clicks."),
@@ -183,8 +190,8 @@ gammanav.add_command(
     LazyGroup(
         "pacs",
         entries=PACS,
-        help="Find a preoperative study in a PACS and bring it here (C-FIND, C-GET).",
-        short_help="A study out of a PACS.",
+        help="Bring a preoperative study from a PACS (C-FIND, C-GET), and send results to it (C-STORE).",
+        short_help="A study out of a PACS, results into it.",
         epilog="Example: gammanav pacs find --settings pacs.toml --patient-id 12345",
     )
 )
@@ -195,6 +202,15 @@ gammanav.add_command(
         help="What an imported study holds: targets, regions of uptake, skin markers, skin, bone.",
         short_help="Targets and anatomy of a study.",
         epilog="Example: gammanav plan targets study --hours 3",
+    )
+)
+gammanav.add_command(
+    LazyGroup(
+        "challenge",
+        entries=CHALLENGE,
+        help="Simulated scans on which methods of freehand SPECT can be compared, and their scores.",
+        short_help="Compare methods on the same scans.",
+        epilog="Example: gammanav challenge make --cases 30 --out set",
     )
 )
 

@@ -13,8 +13,11 @@ from navigation.cli.pivot import refuse_existing
 from tracking.errors import InputError
 
 if TYPE_CHECKING:
-    from navigation.io.study import Study
-    from navigation.targets import TargetList
+    from navigation.io.study import Study, StudySeries
+    from navigation.targets import Target, TargetList
+
+# A target may lie so far beside what was imaged: a slip of the hand at the rim, no other frame.
+OUTSIDE_MM = 20.0
 
 
 @click.command(
@@ -51,8 +54,9 @@ def command(
     """Targets of an imported STUDY, kept in its targets.json.
 
     Without --add, --from, --remove or --list, contours of the study and foci of its SPECT or PET are proposed, and
-    replace what was proposed before; targets that were added by hand, or that have ended, stay. Extended uptake is
-    named and is no target. Spots in outlined regions (`gammanav plan regions`) are labelled.
+    replace what was proposed before; targets that were added by hand, or that have ended, stay, and so does the time
+    of surgery until another is given. --out alone writes a list that is there and proposes nothing. Extended uptake
+    is named and is no target. Spots in outlined regions (`gammanav plan regions`) are labelled.
     """
     from navigation.io.study import load_study
     from navigation.targetfiles import write_targets
@@ -63,9 +67,14 @@ def command(
     loaded = load_study(study)
     targets = load_targets(loaded.path)
     said: list[str] = []
+    written = out is not None and bool(len(targets)) and surgery is None and hours is None
     if add or from_file or remove:
+        before = {t.name for t in targets.targets}
         targets = _by_hand(targets, add, from_file, remove)
-    elif not only_list:
+        for target in targets.targets:
+            if target.name not in before:
+                require_inside(loaded, target)
+    elif not (only_list or written):
         targets, said = _proposed(loaded, targets, surgery, hours)
     targets = _labelled(loaded, targets)
     if out is not None:
@@ -86,6 +95,37 @@ def _by_hand(
     for text in add:
         targets = targets.added(clicked(*place_of(text)))
     return targets if from_file is None else targets.added(*read_targets(from_file).targets)
+
+
+def require_inside(study: Study, target: Target) -> None:
+    """Raises InputError for a place farther outside every image of the study than OUTSIDE_MM."""
+    import numpy as np
+
+    fields = []
+    for series in study.series:
+        if series.usable:
+            index = series.grid.index_of(target.position_mm[None])[0]
+            past = np.maximum(np.maximum(-index, index - (np.array(series.grid.size) - 1.0)), 0.0)
+            fields.append((float(np.linalg.norm(past * series.grid.spacing_mm)), series))
+    if not fields:
+        return
+    away, series = min(fields, key=lambda field: field[0])
+    if away > OUTSIDE_MM:
+        place = ", ".join(f"{v:g}" for v in target.position_mm)
+        raise InputError(
+            f"{target.name}: ({place}) mm lies {away:.0f} mm outside {series.id}, {_extent(series)}: LPS mm?"
+        )
+
+
+def _extent(series: StudySeries) -> str:
+    """From where to where an image reaches along x, y and z."""
+    import numpy as np
+
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    grid = series.grid
+    places = corners * (np.array(grid.size) - 1.0) @ grid.matrix[:3, :3].T + grid.origin_mm
+    reach = zip("xyz", places.min(axis=0), places.max(axis=0), strict=True)
+    return "which reaches " + ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in reach)
 
 
 def place_of(text: str) -> tuple[str, list[float]]:
@@ -109,11 +149,13 @@ def _proposed(
     """The list with the proposals of before replaced, and lines on what is no target."""
     from dataclasses import replace
 
-    from navigation.targetplan import propose, surgery_after_image_h
+    from navigation.targetplan import propose, surgery_after_image_h, surgery_time
     from navigation.targets import CONTOUR, HOT_SPOT
     from navigation.uptake import load_regions
 
     when = _surgery(study, surgery, hours)
+    if when is None and targets.after_image_h is not None:
+        when = surgery_time(study.functional, targets.after_image_h)
     proposal = propose(study, load_regions(study.path), when)
     ended = {e.target for e in targets.ends}
     kept = tuple(t for t in targets.targets if t.origin not in (CONTOUR, HOT_SPOT) or t.name in ended)
@@ -127,7 +169,7 @@ def _proposed(
 
 def _surgery(study: Study, surgery: str | None, hours: float | None) -> float | None:
     """Unix time of surgery as it was given, None where it was not."""
-    from navigation.targetplan import surgery_time
+    from navigation.targetplan import surgery_after_image_h, surgery_time
 
     if surgery is not None and hours is not None:
         raise InputError("--surgery and --hours say the same: give one")
@@ -136,9 +178,15 @@ def _surgery(study: Study, surgery: str | None, hours: float | None) -> float | 
     if surgery is None:
         return None
     try:
-        return datetime.fromisoformat(surgery).timestamp()
+        when = datetime.fromisoformat(surgery)
     except ValueError:
         raise InputError(f"--surgery {surgery!r}: a time such as 2026-11-24T09:00+01:00 expected") from None
+    if when.tzinfo is None:
+        raise InputError(f"--surgery {surgery!r}: the zone is missing, as in 2026-11-24T09:00+01:00")
+    after_h = surgery_after_image_h(study.functional, when.timestamp())
+    if after_h is not None and after_h < 0.0:
+        raise InputError(f"--surgery {surgery!r}: that is {-after_h:.1f} h before the image was acquired")
+    return when.timestamp()
 
 
 def _labelled(study: Study, targets: TargetList) -> TargetList:

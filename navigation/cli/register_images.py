@@ -17,6 +17,7 @@ from navigation.io.study import Study, StudySeries, load_study
 from navigation.plots.fusion import images_pictures
 from navigation.plots.write import write_plots
 from navigation.registration.imagefiles import (
+    other_patient,
     read_fixed,
     read_initial,
     read_moving,
@@ -122,12 +123,16 @@ def command(
     volumes = pair or (read_fixed(fixed), read_moving(str(moving)))
     result = _registered(volumes, settings, start, targets, targets_in)
     content = result.as_json() | {"simulated": any(v.simulated for v in volumes)}
+    reasons = [*result.reasons]
+    if within is None and (stranger := other_patient(fixed, str(moving))):
+        reasons = [stranger, *reasons]
+        content |= {"accepted": False, "reasons": reasons}
     _keep(out, content, within)
     if pictures is not None:
         wanted = pictures
         write_plots(lambda: images_pictures(wanted, *volumes, result.T_fixed_moving, content))
-    if not result.accepted:
-        raise GateRefusedError(f"{out}: registration refused: {'; '.join(result.reasons)}")
+    if reasons:
+        raise GateRefusedError(f"{out}: registration refused: {'; '.join(reasons)}")
     click.echo(summary(result))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.cli.errorlimit import judge_errors, max_error_option
 from navigation.cli.numbers import Finite
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.io.pointerrors import point_errors
@@ -93,6 +94,7 @@ def _error_options(function: Callable[..., None]) -> Callable[..., None]:
     type=click.FloatRange(min=0.0, min_open=True),
     help="Largest accepted FRE.",
 )
+@max_error_option
 @_error_options
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="PNG: the points, and where the fit puts them."
@@ -108,6 +110,7 @@ def command(
     targets: Path | None,
     targets_in: str | None,
     max_fre_mm: float,
+    max_error_mm: float | None,
     fle_mm: float | None,
     fle_dof: float | None,
     fixed_fle: str | None,
@@ -144,15 +147,16 @@ def command(
         **pairs.as_json(),
         "excluded": _excluded(matched, exclude, why, result),
     }
+    names = None if wanted is None or wanted.labels is None else list(wanted.labels)
+    judge_errors(content, max_error_mm, names)
     if wanted is not None:
-        names = None if wanted.labels is None else list(wanted.labels)
         content["tre_mm"] |= {"targets": wanted.points_mm.tolist(), "frame": frame, "names": names}
     write_result(out, content)
     if picture is not None and result.fit is not None:
         _draw(picture, pairs, result, content)
-    if not result.accepted:
-        raise GateRefusedError(f"{out}: registration refused: {'; '.join(result.reasons)}")
-    click.echo(summary(result))
+    if not content["accepted"]:
+        raise GateRefusedError(f"{out}: registration refused: {'; '.join(content['reasons'])}")
+    click.echo(summary(result, content["warnings"], pairs.unmatched))
 
 
 def _require_sides(fixed: Path) -> None:
@@ -276,11 +280,13 @@ def _excluded(
     return told
 
 
-def summary(result: LandmarkRegistration) -> str:
-    """What it may be wrong by, first; the warnings and what to touch again below it."""
+def summary(result: LandmarkRegistration, warnings: Sequence[str], unmatched: Sequence[str]) -> str:
+    """What it may be wrong by, first; what was not used and the warnings below it."""
     pairs = len(result.leave_one_out_mm)
     lines = [f"registration of {pairs} pairs accepted: {_errors_in_words(result)}", f"  {BESIDE}"]
-    return "\n".join([*lines, *(f"warning: {w}" for w in result.warnings)])
+    if unmatched:
+        lines.append(f"not used, in one list only: {', '.join(unmatched)}")
+    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])
 
 
 def _errors_in_words(result: LandmarkRegistration) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from navigation.cli.errorlimit import judge_errors, max_error_option
 from navigation.cli.pivot import refuse_existing, write_result
 from navigation.plots.write import write_plots
 from tracking.errors import GateRefusedError, InputError
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Frame of the targets.",
 )
+@max_error_option
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="PNG: the points on the surface, and what is left."
 )
@@ -53,6 +56,7 @@ def command(
     landmarks: tuple[Path, Path] | None,
     targets: Path | None,
     targets_in: str,
+    max_error_mm: float | None,
     picture: Path | None,
     force: bool,
 ) -> None:
@@ -73,7 +77,8 @@ def command(
     touched = read_moving(moving)
     start = None if initial is None else read_initial(initial)
     pairs = None if landmarks is None else read_pairs(*landmarks)
-    wanted = None if targets is None else read_points(targets).points_mm
+    told = None if targets is None else read_points(targets)
+    wanted = None if told is None else told.points_mm
     surface = read_fixed(fixed)
     try:
         task = SurfaceTask(
@@ -83,23 +88,25 @@ def command(
     except InputError as fault:
         raise InputError(f"{moving}: {fault}") from None
     content = result.as_json() | {"simulated": touched.simulated or surface.simulated}
+    names = None if told is None or told.labels is None else list(told.labels)
+    judge_errors(content, max_error_mm, names)
     if wanted is not None:
         content["tre_mm"] |= {"targets": wanted.tolist(), "frame": targets_in}
     write_result(out, content)
     if picture is not None:
         from navigation.plots.surfacefit import draw_surface_fit
 
-        write_plots(lambda: draw_surface_fit(picture, task, result))
-    if not result.accepted:
-        raise GateRefusedError(f"{out}: registration refused: {'; '.join(result.reasons)}")
-    click.echo(summary(result))
+        write_plots(lambda: draw_surface_fit(picture, task, result, content))
+    if not content["accepted"]:
+        raise GateRefusedError(f"{out}: registration refused: {'; '.join(content['reasons'])}")
+    click.echo(summary(result, content["warnings"]))
 
 
-def summary(result: SurfaceRegistration) -> str:
+def summary(result: SurfaceRegistration, warnings: Sequence[str]) -> str:
     """What the terminal shows: how well the points lie, what follows at the targets, and the warnings."""
     share = f"{result.inlier_share:.0%} of the points lie within {result.rms_mm:.2f} mm (RMS) of the surface"
     lines = [f"registration accepted: {share}"]
     if len(result.targets_mm):
         bound = float(result.target_bound_mm.max())
         lines.append(f"predicted error at the targets: within {bound:.1f} mm in 95 of 100 cases")
-    return "\n".join([*lines, *(f"warning: {w}" for w in result.warnings)])
+    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])

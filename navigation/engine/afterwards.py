@@ -13,7 +13,7 @@ from navigation.engine import events
 from navigation.engine.assembly import SETTINGS_KEY, settings_of
 from navigation.engine.events import EngineEvent
 from navigation.engine.session import Session
-from tracking.errors import GammanavError, GateRefusedError
+from tracking.errors import GammanavError, GateRefusedError, InputError
 from tracking.recording import Record
 from tracking.recording.export import open_source
 
@@ -46,6 +46,29 @@ def require_own_counts(where: Path) -> None:
                 f"{where}: {scan.foreign} counting intervals of {name} are another counter's,"
                 " which the case did not use"
             )
+
+
+def require_one_reference(before: Path, after: Path) -> None:
+    """Raise InputError where records say that the reference was placed anew between two of their scans.
+
+    Folders, and files without a live case, say nothing of it.
+    """
+    first, second = _played(before), _played(after)
+    if first is None or second is None:
+        return
+    told = reference_fault(first, open_source(before)[1], second, open_source(after)[1])
+    if told is not None:
+        raise InputError(f"{before} and {after} cannot be compared: {told}")
+
+
+def reference_fault(first: Session, before: str, second: Session, after: str) -> str | None:
+    """Why places of the scan `before` of one session are none of the scan `after` of another, or of the same."""
+    if first.settings.case_id != second.settings.case_id:
+        return "they are of two cases, and the reference was placed anew between them"
+    one, other = first.scans.get(before), second.scans.get(after)
+    if one is None or other is None or one.frame == other.frame:
+        return None
+    return "the reference was moved between them"
 
 
 def _played(where: Path) -> Session | None:

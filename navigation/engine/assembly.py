@@ -15,12 +15,14 @@ from typing import Any
 from navigation.engine.imaging import Build, Imager
 from navigation.engine.keeping import KeptRecorder
 from navigation.engine.live import LiveEngine
+from navigation.engine.pedal import PedalPort
 from navigation.engine.restore import Restored, restore
 from navigation.engine.session import Session
 from navigation.engine.settings import Settings
 from navigation.engine.snapshot import Snapshot
 from navigation.publish import Publisher
 from tracking.errors import InputError
+from tracking.igtl.codec import Message
 from tracking.recording import DamagedRecordError, Record, Recorder
 
 logger = logging.getLogger(__name__)
@@ -86,7 +88,8 @@ class LiveCase:
         self.statistics = LiveStatistics()
         self.newest: Snapshot | None = None
         self.session = Session(settings)
-        self.publisher = Publisher(port, settings.publish_host)
+        self.publisher = Publisher(port, settings.publish_host, self._from_client)
+        self._pedal: PedalPort | None = None
         self.restored: Restored | None = None
         self._record = record
         self._build = build
@@ -105,6 +108,7 @@ class LiveCase:
             undo.callback(self._beside.shutdown)
             self.engine = LiveEngine(self.session, imager, self.kept, self._show, restored=self.restored)
             undo.pop_all()
+        self._pedal = PedalPort(self.session.settings, self.engine.command, self.engine.viewer.fault)
         self.engine.start()
         return self
 
@@ -141,6 +145,10 @@ class LiveCase:
 
     def _reopened(self, whole: bool) -> Recorder:
         return Recorder.resume(self._record, key=self._key, on_alarm=self._alarm, whole=whole)
+
+    def _from_client(self, peer: str, message: Message) -> Message | None:
+        """What a client of the publisher sends: nothing but a pedal's, on the server's thread."""
+        return None if self._pedal is None else self._pedal.take(peer, message)
 
     def _alarm(self, kind: str, text: str) -> None:
         """An alarm of the recorder, on one of its threads; a lasting fault is in its health, too."""

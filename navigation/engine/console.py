@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import sys
@@ -17,13 +18,16 @@ from calibration.daily.background import DEFAULT_SECONDS, KINDS, ROOM
 from navigation.case import read_case, study_of
 from navigation.engine.assembly import RECORD_NAME, LiveCase, settings_of
 from navigation.engine.contamination import background_words
+from navigation.engine.guidancewords import GuidanceWords
 from navigation.engine.jobs import Outcome
 from navigation.engine.registrationwords import RegistrationWords
 from navigation.engine.restore import Restored
 from navigation.engine.results import write_results
 from navigation.engine.session import DIVOT
 from navigation.engine.settings import Settings
+from navigation.engine.specimendesk import answer_of, content_of
 from navigation.engine.targetwords import target_command, targets_words
+from navigation.engine.timedwords import TimedWords
 from navigation.engine.tipcheck import TipWatch
 from navigation.engine.tipstate import IN_ORDER
 from navigation.engine.tools import PROBE, STYLUS
@@ -32,6 +36,8 @@ from navigation.viewer import Window
 from tracking.errors import GammanavError, InputError, SurroundingsError
 from tracking.recording import Record
 
+logger = logging.getLogger(__name__)
+
 # A full analysis of a minute's scan takes seconds; ten times that means that something hangs.
 ANSWER_S = 120.0
 CONFIDENCE, BED_DEPTH_MM = 0.95, 10.0
@@ -39,8 +45,9 @@ Say = Callable[[str], None]
 
 
 WORDS = (
-    "surface, bed, scan, stop, touch, check, confirm, divot, background, explain, "
-    "landmark, register, check-point, undo, accept-shift, targets, target, push, status, quit"
+    "surface, bed, specimen, scan, stop, touch, check, confirm, divot, background, explain, acknowledge, "
+    "landmark, register, check-point, undo, accept-shift, targets, target, count, counts, "
+    "aim, coverage, discard, removed, go, push, status, quit"
 )
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
@@ -66,13 +73,15 @@ class Console:
             self.say(self._answer(words))
         except GammanavError as error:
             self.say(f"refused: {error}")
+        except Exception as error:  # the case goes on, and so does whoever listens to its words
+            logger.exception("%s failed", words[0])
+            self.say(f"failed: {type(error).__name__}: {' '.join(str(error).split())}")
         return True
 
     def _answer(self, words: list[str]) -> str:
         name, rest = words[0], words[1:]
         answers: dict[str, Callable[[list[str]], str]] = {
             "surface": lambda _: self._outline("surface"),
-            "bed": lambda _: self._outline("bed"),
             "scan": self._scan,
             "stop": lambda _: self._stop(),
             "touch": lambda _: self._told("touch", "touched"),
@@ -80,11 +89,15 @@ class Console:
             "divot": self._divot,
             "background": self._background,
             "explain": self._explain,
+            "acknowledge": self._acknowledge,
             "targets": self._targets,
             "target": self._targets,
             "push": self._push,
             "status": lambda _: self._status(),
             **RegistrationWords(self.case, self._do).words,
+            **TimedWords(self.case, self._do).words,
+            **GuidanceWords(self.case, self._do).words,
+            "specimen": self._specimen,
         }
         if name not in answers:
             raise InputError(f"{name!r} is none of {WORDS}")
@@ -105,6 +118,10 @@ class Console:
     def _explain(self, rest: list[str]) -> str:
         answer = "the background is taken as explained; the newest is the reference"
         return self._told("explain_background", answer, reason=" ".join(rest))
+
+    def _acknowledge(self, rest: list[str]) -> str:
+        """Somebody takes note of every alarm so far."""
+        return self._told("acknowledge", "noted: every alarm so far", by=" ".join(rest))
 
     def _stop(self) -> str:
         session = self.case.session
@@ -139,6 +156,10 @@ class Console:
         )
         check = None if outcome is None else outcome.bed_check
         return "no finding" if check is None else check.statement
+
+    def _specimen(self, rest: list[str]) -> str:
+        content = content_of(rest, self.case.session.settings.nuclide)
+        return self._told("specimen", answer_of(content), **content)
 
     def _background(self, rest: list[str]) -> str:
         """Count the background and wait for it; the probe is held away meanwhile."""
@@ -188,10 +209,14 @@ class Console:
         if snapshot is None:
             return "starting"
         rate = snapshot.counts.rate_cps
-        tools = ", ".join(f"{n} {'seen' if t.valid else 'not seen'}" for n, t in snapshot.tools.items())
+        seen = (f"{n} {'seen' if t.valid else 'not seen'}" for n, t in snapshot.tools.items())
+        tracked = self.case.session.settings.tracked
+        tools = ", ".join(seen) if tracked else "no tracker: timed counts only"
         counts = "no counts" if rate is None else f"{rate:.0f} cps"
         tip = f"tip {snapshot.tip_check.words}"
-        return f"{snapshot.mode}; {counts}; {tools}; {tip}; {'; '.join(snapshot.faults) or 'no fault'}"
+        running = snapshot.timed.running
+        mode = snapshot.mode if running is None else f"{snapshot.mode}, counting {running.label}"
+        return f"{mode}; {counts}; {tools}; {tip}; {'; '.join(snapshot.faults) or 'no fault'}"
 
     def _do(self, command: str, **content: Any) -> Outcome | None:
         return self.case.engine.command(command, **content).result(ANSWER_S)
@@ -206,7 +231,9 @@ def split_line(line: str) -> list[str]:
 
 
 def unchecked(case: LiveCase) -> str:
-    """A reminder for whoever works with a tip that nobody has checked in this case; empty once it was."""
+    """A reminder that there is no tracker, or that nobody has checked the tip in this case; empty otherwise."""
+    if not case.session.settings.tracked:
+        return "; no tracker: timed counts only"
     state = case.session.tip_check.state()
     return "" if state.state == IN_ORDER else f"; the probe's tip is {state.words}: `divot` checks it"
 
@@ -271,7 +298,9 @@ def run_console(
             _forget(record)
         role = settings.sources[silent]
         raise SurroundingsError(f"{silent} at {role.where}: no connection within {wait_s:g} s")
-    say(f"{out}: record and {', '.join(names) or 'no analysed scan'}")
+    counted = len(case.session.timed.counts)
+    told = f", {counted} timed counts" if counted else ""
+    say(f"{out}: record and {', '.join(names) or 'no analysed scan'}{told}")
 
 
 def _settings(path: Path, record: Path, resume: bool) -> Settings:

@@ -18,6 +18,9 @@ TICK = "tick"  # the reconstruction takes the readings placed so far
 PHASE = "phase"  # where a scan begins and ends; follows from the commands, the engine does not read it
 RESUME = "resume"  # the case goes on after a crash: what was on its way then is gone
 ALARM = "alarm"  # what the inputs gave cause to tell; follows from the messages, a restored case looks there
+NOTICE = (
+    "notice"  # alarms that the live engine began and ceased to show; for the journal, which decides nothing
+)
 RESULT = "result"  # what a tick or an analysis gave: digests only, for comparison
 
 

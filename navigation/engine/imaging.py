@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from navigation.bed import Bed, BedCheck
 from navigation.bedwords import CAVEAT, with_records
+from navigation.coverage import Aim, BedCoverage
 from navigation.engine.jobs import AnalyzeJob, AskedTargets, BedJob, Job, Outcome, ScanBasis, TickJob
 from navigation.lagscore import LagScore
 from navigation.registration.activity import ActivityRegistration
 from navigation.schedule import Frame, Progress, Work
+from navigation.specimen import Specimen
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
 from tracking.sample import Readings
@@ -32,6 +34,9 @@ class ScanImaging(Protocol):
 
     def work_beside(self, beside: Executor) -> None:
         """From now on do there what takes longer than a tick."""
+
+    def aim_at(self, aim: Aim | None) -> None:
+        """The bed whose coverage a tick may be asked for."""
 
     def advance(self, work: Work) -> Frame:
         """One tick of the live map on everything added, as scheduled."""
@@ -59,7 +64,12 @@ class ScanImaging(Protocol):
         """Where the counts of the finished scan put the targets of the study."""
 
     def check_bed(
-        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
+        self,
+        bed: Bed,
+        threshold_kbq: float,
+        confidence: float,
+        before: ScanImaging | None,
+        specimen: Specimen | None = None,
     ) -> BedCheck:
         """What the scan says about a bed, and what was removed since the scan `before`."""
 
@@ -136,9 +146,12 @@ class Imager:
         return Outcome(job, map=found, spots=spots, lag=lag, digest=digest_of(found, spots))
 
     def _scheduled(self, job: TickJob, work: Work) -> Outcome:
-        frame = self._scans[job.basis.scan].advance(work)
+        scan = self._scans[job.basis.scan]
+        scan.aim_at(job.aim)
+        frame = scan.advance(work)
         digest = {
             **self._digest(frame),
+            **digest_of_coverage(frame.coverage),
             "input": self.input_digest(job.basis.scan),
             "work": {**work.to_json(), "rows": frame.rows},
         }
@@ -149,6 +162,8 @@ class Imager:
             lag=frame.lag,
             spots_t_s=frame.spots_t_s,
             spots_readings=frame.spots_readings,
+            coverage=frame.coverage,
+            expectation=frame.expectation,
             digest=digest,
         )
 
@@ -214,7 +229,8 @@ class Imager:
 
     def _check(self, job: BedJob) -> Outcome:
         before = None if job.before is None else self._known(job.before)
-        check = self._current(job.basis).check_bed(job.bed, job.threshold_kbq, job.confidence, before)
+        imaging = self._current(job.basis)
+        check = imaging.check_bed(job.bed, job.threshold_kbq, job.confidence, before, job.specimen)
         check = without_absence(check, job.blocked)
         return Outcome(job, bed_check=check, digest={"finding": check.finding, "mda_kbq": check.mda_kbq})
 
@@ -226,6 +242,8 @@ def without_absence(check: BedCheck, blocked: str | None) -> BedCheck:
     return replace(
         check,
         finding=NOT_ASSESSED,
+        reach_kbq=None,
+        needed_s=None,
         statement=with_records(f"Not assessed: {blocked}. {CAVEAT}", check.records),
         reasons=(*check.reasons, blocked),
     )
@@ -250,6 +268,16 @@ def sha256_of(*arrays: NDArray[Any]) -> str:
     for array in arrays:
         whole.update(np.ascontiguousarray(array).data)
     return whole.hexdigest()
+
+
+def digest_of_coverage(found: BedCoverage | None) -> dict[str, Any]:
+    """Of every bit of a bed's coverage and of the next look; nothing where none was asked for."""
+    if found is None:
+        return {}
+    look = () if found.scan_next is None else (found.scan_next.pose,)
+    covered = () if found.covered is None else (found.covered,)
+    whole = sha256_of(found.points_mm, found.mda_kbq, found.limit_kbq, *covered, *look)
+    return {"bed": whole, "bed_readings": found.readings}
 
 
 def digest_of_spots(spots: tuple[Spot, ...]) -> str:

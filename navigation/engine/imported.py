@@ -82,6 +82,9 @@ def _commanded(recorded: Iterable[Event]) -> Iterator[Event]:
         arrival_s = event.arrival_s
         if event.kind == events.PHASE:
             mark = event.content()
+            if mark["action"] == "discard":
+                yield _command(arrival_s, {"do": "discard", "from_s": mark["from_s"], "to_s": mark["t_s"]})
+                continue
             running = mark["action"] == "start"
             if running and mark.get("surface_mm") is not None:
                 points = {"do": "points", "what": SURFACE, "points_mm": mark["surface_mm"]}

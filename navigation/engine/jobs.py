@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from calibration.probe.sheath import BARE, Sheath
 from navigation.bed import Bed, BedCheck
+from navigation.coverage import Aim, BedCoverage
 from navigation.field import AUTOMATIC, MapGrid
+from navigation.guidance.expected import Expectation
 from navigation.lagscore import LagScore
 from navigation.registration.activity import ActivityRegistration
 from navigation.schedule import Work
+from navigation.specimen import Specimen
 from navigation.studymodel import StudyModel
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.sample import Readings
@@ -61,6 +64,7 @@ class TickJob:
     newest_arrival_s: float | None
     last: bool
     work: Work | None = None
+    aim: Aim | None = None  # the outlined bed, whose coverage the work may ask for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +95,7 @@ class BedJob:
     confidence: float
     before: str | None
     blocked: str | None = None  # why nothing may be said to be absent
+    specimen: Specimen | None = None  # what was taken out, at the reference time
 
 
 Job = TickJob | AnalyzeJob | BedJob
@@ -109,6 +114,8 @@ class Outcome:
     shift: ActivityRegistration | None = None  # does the activity lie where the study says
     spots_t_s: float | None = None  # time of the newest reading that the foci are of, and how many there were
     spots_readings: int | None = None
+    coverage: BedCoverage | None = None
+    expectation: Expectation | None = None
     seconds: float = 0.0
     digest: dict[str, Any] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from navigation.engine import events
 from navigation.engine.events import EngineEvent, json_event
 from navigation.engine.imaging import Imager
 from navigation.engine.jobs import Job, Outcome, TickJob, result_content
+from navigation.engine.journal import Noticed
 from navigation.engine.planner import Planner
 from navigation.engine.restore import Restored
 from navigation.engine.session import READING, SCAN, Session
@@ -102,6 +103,7 @@ class LiveEngine:
         self._restored = restored
         self._deferred: deque[Job] = deque()
         self._hurry = False
+        self._noticed = Noticed(session.journal.open_texts)
         session.new_alarms()  # of what was restored: they are in the record
         self._devices = [
             device_for(role, name, self._on_raw, self._on_state, self.clock)
@@ -215,12 +217,17 @@ class LiveEngine:
     def _picture(self, now: float) -> None:
         if now >= self._next_snapshot_s:
             self._next_snapshot_s = now + SNAPSHOT_S
-            self._on_snapshot(self.viewer.snapshot(now))
+            snapshot = self.viewer.snapshot(now)
+            self._on_snapshot(snapshot)
+            news = self._noticed.news(snapshot.faults, now)
+            if news is not None:
+                self._take(json_event(ENGINE, now, events.NOTICE, news), None)
 
     def _planned(self, scan: str, now_s: float) -> dict[str, Any]:
         """The next tick: which scan, and what is to be done. The reconstruction rests meanwhile."""
         took_s, self._tick_took_s = self._tick_took_s, None
-        work = self._planner.plan(scan, now_s, self.imager.progress(scan), took_s)
+        bed = self.session.guidance.aim is not None
+        work = self._planner.plan(scan, now_s, self.imager.progress(scan), took_s, bed)
         return {"scan": scan, "work": work.to_json()}
 
     def _take(self, event: EngineEvent, future: Future[Outcome | None] | None) -> None:
@@ -234,6 +241,7 @@ class LiveEngine:
             self._refuse(error, future)
             return
         self._mark_phases(before, event.arrival_s)
+        self._mark_discarded(event.arrival_s)
         self._keep_alarms()
         for job in jobs[:-1]:
             self._put(job, None)
@@ -258,6 +266,12 @@ class LiveEngine:
                 if action == "start" and scan is not None:
                     content |= self._basis(scan)
                 self._recorder.append(ENGINE, arrival_s, events.PHASE, json.dumps(content).encode())
+
+    def _mark_discarded(self, arrival_s: float) -> None:
+        """Tell the record what of a scan is not to be used, for whoever cuts scans out of it."""
+        for scan, from_s, to_s in self.session.guidance.newly_discarded():
+            content = {"phase": scan, "action": "discard", "from_s": from_s, "t_s": to_s}
+            self._recorder.append(ENGINE, arrival_s, events.PHASE, json.dumps(content).encode())
 
     def _basis(self, scan: str) -> dict[str, object]:
         """What a scan rests on, so that it can be mapped again from the record alone."""

@@ -16,6 +16,7 @@ from calibration.probe.sheath import covered, told_of
 from calibration.records.binding import Identity
 from calibration.records.record import RecordStamp
 from navigation.bed import Bed, BedCheck
+from navigation.coverage import Aim
 from navigation.ctmap import StudyTissue
 from navigation.engine.imaging import ScanImaging
 from navigation.engine.jobs import AskedTargets, ScanBasis
@@ -23,6 +24,7 @@ from navigation.lagscore import LagScore
 from navigation.reconstruction import ImagingSetup, LiveReconstruction, LiveScan, ScanState
 from navigation.registration.activity import ActivityRegistration, register_activity
 from navigation.schedule import Frame, Progress, Work
+from navigation.specimen import Specimen
 from navigation.studymodel import StudyModel
 from navigation.volume import ActivityMap, ScanResult, Spot
 from tracking.errors import InputError
@@ -86,6 +88,10 @@ class Imaging:
         if self._scratch is not None:
             self._scratch.add(readings)
 
+    def aim_at(self, aim: Aim | None) -> None:
+        """The bed whose coverage a tick may be asked for."""
+        self._live.aim_at(aim)
+
     def advance(self, work: Work) -> Frame:
         """One tick of the live map, as scheduled."""
         frame = self._live.advance(work)
@@ -123,13 +129,18 @@ class Imaging:
         return register_activity(self.state, targets.believed_mm, targets.names, targets.registration_sd_mm)
 
     def check_bed(
-        self, bed: Bed, threshold_kbq: float, confidence: float, before: ScanImaging | None
+        self,
+        bed: Bed,
+        threshold_kbq: float,
+        confidence: float,
+        before: ScanImaging | None,
+        specimen: Specimen | None = None,
     ) -> BedCheck:
         """What the scan says about a bed, and what was removed since the scan `before`."""
         from navigation.bedcheck import check_bed
 
         earlier = before.state if isinstance(before, Imaging) else None
-        return check_bed(self.state, bed, threshold_kbq, confidence, earlier)
+        return check_bed(self.state, bed, threshold_kbq, confidence, earlier, specimen=specimen)
 
 
 def build_imaging(basis: ScanBasis) -> Imaging:

@@ -51,12 +51,12 @@ class RegistrationCommands:
 
     def _taken(self) -> list[Job]:
         """A new registration holds: where the reference had moved, everything before lies in another frame."""
-        session = self._session
-        moved = session.hub.check.moved is not None
-        if moved:
+        session, moved = self._session, self._session.hub.check.moved
+        if moved is not None:
             session.leave_frame()
+            session.registrations.reference_moved(moved.last_s)
         session.hub.accept_reference()
-        return [] if moved else self._changed()
+        return [] if moved is not None else self._changed()
 
     def _changed(self) -> list[Job]:
         """The scan is begun anew under the registration that holds now; without a study none of it rests on one."""
@@ -92,7 +92,9 @@ class RegistrationCommands:
         self._touched_after = moved
 
     def _check(self, content: Content) -> list[Job]:
-        session = self._session
+        session, moved = self._session, self._session.hub.check.moved
+        if moved is not None:
+            session.registrations.forget_checks(moved.last_s)
         found = session.registrations.check(content, self._target_places(), session.asked_s)
         if not found.good:
             text = f"{found.name} lies {found.error_mm:.1f} mm from where the registration puts it"
@@ -106,9 +108,10 @@ class RegistrationCommands:
         return [t.position_mm for t in states if t.position_mm is not None]
 
     def _accept_shift(self, content: Content) -> list[Job]:
-        if self._session.hub.check.moved is not None:
-            raise GateRefusedError("the shift was found before the reference moved: register anew")
-        self._session.registrations.accept_shift(content, self._session.asked_s)
+        session, scan = self._session, self._session.scans.get(str(content.get("scan")))
+        if session.hub.check.moved is not None or (scan is not None and scan.outdated):
+            raise GateRefusedError("the shift was found before the reference moved: scan again")
+        session.registrations.accept_shift(content, session.asked_s)
         return self._changed()
 
     def _verify(self, _content: Content) -> list[Job]:
@@ -116,17 +119,26 @@ class RegistrationCommands:
         session = self._session
         moved = session.hub.check.moved
         if moved is not None:
-            # What was touched before says nothing of where the reference is now.
-            kept = tuple(c for c in session.registrations.checks if c.t_s > moved.since_s)
-            session.registrations.checks = kept
+            session.registrations.forget_checks(moved.last_s)
         if session.registration.id != "none":
             lacking = session.registrations.missing(self._target_places())
             if lacking is not None:
                 raise GateRefusedError(f"the registration is not verified: {lacking}")
-        return self._confirm({})
+        return self._hold(verified=session.registration.id != "none")
 
     def _confirm(self, _content: Content) -> list[Job]:
-        session = self._session
-        session.registrations.confirm(session.asked_s)
+        return self._hold(verified=False)
+
+    def _hold(self, verified: bool) -> list[Job]:
+        """What holds is taken on, whatever has happened; landmarks from before a move of the reference are not."""
+        session, moved = self._session, self._session.hub.check.moved
+        desk = session.registrations
+        if moved is not None:
+            desk.reference_moved(moved.last_s)
+            session.outdate_scans()
+            if self._touched_after is not moved:
+                desk.landmarks = {}
+        desk.confirm(session.asked_s, verified)
         session.hub.accept_reference()
+        self._touched_after = None
         return []

@@ -15,7 +15,7 @@ from navigation.engine.snapshot import RAS_FROM_LPS, Registration
 from navigation.registration.activityfile import CORRECTED
 from navigation.registration.landmarks import registration_id
 from navigation.registration.study import predicted_mm, register_study, study_registration
-from tracking.errors import InputError
+from tracking.errors import GateRefusedError, InputError
 from tracking.transform import invert_rigid
 
 Array = NDArray[np.float64]
@@ -88,8 +88,12 @@ class RegistrationDesk:
         self._now = first
         self._doubt: str | None = None
         self._verified = False
+        self._standing: set[str] = (
+            set()
+        )  # ids: neither a crash nor a bump came since, no checked point was off
         if first.id != "none":
             self.entries = (Entry(1, first, "file", "", None, "of the case file"),)
+            self._standing.add(first.id)
 
     @property
     def current(self) -> Registration:
@@ -110,6 +114,8 @@ class RegistrationDesk:
         """Another registration holds from now on."""
         self.entries = (*self.entries, Entry(len(self.entries) + 1, registration, method, by, t_s, note))
         self._now, self.checked_s = registration, t_s
+        if not registration.restored:
+            self._standing.add(registration.id)
         self._anew()
         self.landmarks = {}
 
@@ -120,6 +126,7 @@ class RegistrationDesk:
         """Back to the registration before the one that holds, as old as it is. Raises InputError where there was none.
 
         What was unverified or in doubt stays unverified: neither a crash nor a slipped reference is undone by a word.
+        Nor does one come back as good that was left before a crash or before the reference moved.
         """
         held = [e for e in self.entries if e.registration.id == self._now.id]
         before = [e for e in self.entries if held and e.number < held[0].number]
@@ -127,7 +134,8 @@ class RegistrationDesk:
             raise InputError("there was no registration before this one")
         last = before[-1]
         note = f"back to number {last.number}"
-        self.use(replace(last.registration, restored=self._open), "undo", by, t_s, note)
+        doubtful = self._open or last.registration.id not in self._standing
+        self.use(replace(last.registration, restored=doubtful), "undo", by, t_s, note)
         self.checked_s = last.t_s
 
     @property
@@ -138,12 +146,25 @@ class RegistrationDesk:
     def restore(self) -> None:
         """After a crash nobody has seen whether the patient stayed where they were."""
         self._now = replace(self._now, restored=True)
-        self.checks, self._verified = (), False
+        self.checks, self._verified, self.landmarks = (), False, {}
+        self._standing.clear()
 
-    def confirm(self, t_s: float) -> None:
-        """Somebody takes it upon them that it still holds."""
+    def confirm(self, t_s: float, verified: bool = False) -> None:
+        """Somebody takes it upon them that it still holds, or enough checked points say so."""
         self._now = replace(self._now, restored=False)
         self._doubt, self.checked_s = None, t_s
+        self._verified = self._verified or verified
+        self._standing.add(self._now.id)
+
+    def forget_checks(self, until_s: float) -> None:
+        """What was touched before the reference moved says nothing of where it is now."""
+        self.checks = tuple(c for c in self.checks if c.t_s > until_s)
+
+    def reference_moved(self, since_s: float) -> None:
+        """The reference has another place from now on: only what holds now and was touched since says anything."""
+        self.forget_checks(since_s)
+        self._verified = False
+        self._standing &= {self._now.id}
 
     def touch(self, content: dict[str, Any]) -> None:
         """A landmark that the stylus rests on, `touched_mm` in Reference; a second touch replaces the first."""
@@ -156,6 +177,8 @@ class RegistrationDesk:
         """
         marked = {str(n): _point(p, n) for n, p in dict(content["landmarks"]).items()}
         names = tuple(n for n in marked if n in self.landmarks)
+        if not names:
+            raise GateRefusedError("no landmark was touched")
         places = [marked[n] for n in names], [self.landmarks[n] for n in names]
         result = register_study(*places, names, targets_lps_mm)
         found = study_registration(result)
@@ -200,10 +223,12 @@ class RegistrationDesk:
             allowed = f"{self.bound_mm:.1f} mm allowed"
             self._doubt = f"{found.name} lies {error:.1f} mm from where the study has it, {allowed}"
             self._verified = False
+            self._standing.discard(self._now.id)
         else:
             self.checked_s = t_s
             if self.missing(targets_mm) is None:
                 self._now, self._doubt, self._verified = replace(self._now, restored=False), None, True
+                self._standing.add(self._now.id)
         return found
 
     @property

@@ -91,7 +91,7 @@ class RegistrationWords:
         if shift is None or shift.length_mm is None:
             raise InputError("no shift is proposed")
         T = shift.T_seen_believed.tolist()
-        self.do("accept_shift", T_seen_believed=T, registration=shift.registration, by=by)
+        self.do("accept_shift", T_seen_believed=T, registration=shift.registration, scan=shift.scan, by=by)
         return f"corrected by {shift.length_mm:.1f} mm; {self._state()}"
 
     def _confirm(self, _rest: list[str]) -> str:

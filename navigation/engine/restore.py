@@ -20,7 +20,9 @@ from navigation.engine.events import EngineEvent
 from navigation.engine.imaging import SPOT_READINGS, Imager
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, Outcome, TickJob, result_content
 from navigation.engine.session import Session
+from navigation.engine.timeddesk import PATIENCE_S
 from navigation.schedule import LAST_WORK
+from navigation.timed.count import LONGEST_S, seconds_of
 from tracking.errors import GammanavError, InputError
 from tracking.recording import Event, Record
 from tracking.sample import Readings
@@ -32,7 +34,7 @@ LEAD_S = 60.0
 # Messages of two sources may be recorded in another order than they arrived, by a few rows.
 OVERTAKING_ROWS = 64
 # Rows that are always played: all but the messages themselves, and what the engine keeps for others to read.
-KEPT_KINDS = (events.LINK, events.COMMAND, events.TICK, events.RESULT, events.RESUME)
+KEPT_KINDS = (events.LINK, events.COMMAND, events.TICK, events.RESULT, events.RESUME, events.NOTICE)
 # Alarms of the inputs after which nothing is as before.
 LASTING_ALARMS = ("clock", "bump")
 # Messages of a scan that were still on their way when it was stopped.
@@ -174,7 +176,7 @@ def _sought_last(ticks: list[TickJob], recorded: dict[Key, dict[str, Any]]) -> i
 
 
 def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
-    """Times of arrival [from, to] of the messages that scans, sweeps, outlines and background checks depend on."""
+    """Times of arrival [from, to] of the messages that scans, sweeps, outlines and counts depend on."""
     found: list[tuple[float, float]] = []
     began_s: float | None = None
     for event in commands:
@@ -182,6 +184,10 @@ def stretches_of(commands: Iterable[Event]) -> list[tuple[float, float]]:
         if what == "background":
             with suppress(InputError):  # it was refused then, too
                 lasted_s = background_s(event.content()) + SILENT_S
+                found.append((event.arrival_s - LEAD_S, event.arrival_s + lasted_s))
+        if what == "count":
+            with suppress(InputError):
+                lasted_s = seconds_of(event.content(), LONGEST_S) + PATIENCE_S + TAIL_S
                 found.append((event.arrival_s - LEAD_S, event.arrival_s + lasted_s))
         if what not in ("start", "stop"):
             continue

@@ -16,6 +16,7 @@ from navigation.engine.snapshot import LatencyState
 from navigation.engine.tools import PROBE
 from navigation.registration.activityfile import activity_content
 from navigation.results import write_bed_check, write_scan_result
+from navigation.timed.content import counts_content, write_counts
 from tracking.jsonfile import write_json
 from tracking.scanfolder import write_scan
 
@@ -30,8 +31,8 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
             write_scan(scan_of(session, job.basis.scan), place, force=True)
             write_scan_result(outcome.result, place)
             if outcome.shift is not None:
-                content = activity_content(outcome.shift)
-                write_json(place / "shift.json", {**content, "registration_id": job.basis.registration})
+                shift = activity_content(outcome.shift)
+                write_json(place / "shift.json", {**shift, "registration_id": job.basis.registration})
             written.append(job.basis.scan)
         if isinstance(job, BedJob) and outcome.bed_check is not None:
             place.mkdir(parents=True, exist_ok=True)
@@ -42,15 +43,79 @@ def write_results(session: Session, outcomes: Iterable[Outcome], folder: Path) -
         write_json(folder / "probe.json", session.calibration)
     write_json(folder / "latency.json", latency_content(session.latency))
     if session.registrations.entries:
-        write_json(folder / "registrations.json", session.registrations.to_json())
+        elsewhere = [s.name for s in session.scans.values() if s.frame != session.frame]
+        content = {**session.registrations.to_json(), "scans_elsewhere": elsewhere}
+        write_json(folder / "registrations.json", content)
+    write_json(folder / "case.json", case_content(session))
+    journal = session.journal.to_json()
+    if journal["alarms"] or journal["marks"]:
+        write_json(folder / "journal.json", journal)
+    if session.timed.counts:
+        settings = session.settings
+        counts = counts_content(
+            session.timed.counts,
+            settings.nuclide,
+            session.timed.reference_s,
+            settings.simulated,
+            settings.case_id,
+        )
+        write_counts(counts, folder)
     if session.settings.study_check is not None:
         write_json(folder / "study_check.json", dict(session.settings.study_check))
     if len(session.target_desk.targets):
         write_json(folder / "targets.json", targets_content(session))
+    _write_guidance(session, folder)
     tip = session.tip_check.checks.get(PROBE)
     if tip is not None:
         write_json(folder / "divot.json", tip.as_json())
     return tuple(written)
+
+
+def case_content(session: Session) -> dict[str, Any]:
+    """case.json: what the case was, and what sent it poses and counts."""
+    settings, counts = session.settings, session.counts
+    return {
+        "case": settings.case_id,
+        "nuclide": settings.nuclide,
+        "simulated": settings.simulated,
+        "study_id": None if session.study is None else session.study.id,
+        "frame_of_reference": None if session.study is None else session.study.frame_of_reference,
+        "registration_id": session.registration.id,
+        "sources": [
+            {
+                "name": name,
+                "at": role.where,
+                "gives": [what for what, gives in (("poses", role.poses), ("counts", role.counts)) if gives],
+                "clock": role.clock.value,
+                "messages": session.messages[name],
+                "refused": session.hub.refused[name],
+            }
+            for name, role in settings.sources.items()
+        ],
+        "tips": {
+            "Probe": settings.tips.probe.tolist(),
+            "Stylus": None if settings.tips.stylus is None else settings.tips.stylus.tolist(),
+        },
+        "counter": {"gaps": counts.gaps, "missing": counts.missing, "restarts": counts.restarts},
+    }
+
+
+def _write_guidance(session: Session, folder: Path) -> None:
+    found = guidance_content(session)
+    if any(found.values()):
+        write_json(folder / "guidance.json", found)
+
+
+def guidance_content(session: Session) -> dict[str, Any]:
+    """guidance.json: marks "removed here", and what of each scan was discarded, in s of its clock."""
+    return {
+        "removed_here": [mark.to_json() for mark in session.guidance.removals],
+        "discarded": [
+            {"scan": name, "from_s": low - scan.epoch_s, "to_s": high - scan.epoch_s}
+            for name, scan in session.scans.items()
+            for low, high in scan.discarded
+        ],
+    }
 
 
 def targets_content(session: Session) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class ScanState:
     ended: bool = False
     foreign: int = 0  # intervals of a counter that is not the calibration's: they are not among the others
     frame: int = 0  # which place of the reference on the patient its poses are relative to
+    outdated: bool = False  # a crash or a move of the reference came after it: it proposes no shift any more
     moved_s: float = np.inf  # since when the reference is not where it was: the map is kept, but locked (H04)
     path: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     calibration: dict[str, Any] | None = None  # of this scan, whatever the case uses by now
@@ -58,6 +59,7 @@ class ScanState:
     why: str = ""  # the last time
     renewed: bool = False  # until its readings are handed out anew
     batches: list[Readings] = field(default_factory=list)
+    discarded: list[tuple[float, float]] = field(default_factory=list)  # stamps (from, to], not used any more
 
     def settle(self, desk: ToolDesk, final: bool) -> Readings:
         """The next run of readings that no pose up to 200 ms late can change, times relative to the epoch."""
@@ -85,6 +87,23 @@ class ScanState:
             self.settled = self.placed = self.unplaced = 0
             self.unplaced_counts = 0.0
             self.batches.clear()
+
+    def discard(self, from_s: float, to_s: float) -> int:
+        """Use nothing that the counter stamped after `from_s`, up to `to_s`; how many intervals that were.
+
+        The record keeps them; what was made of them has to be begun anew.
+        """
+        self.discarded.append((from_s, to_s))
+        before, settled = len(self.intervals), self.intervals[: self.settled]
+        self.settled = sum(1 for i in settled if not self._undone(i))
+        self.intervals = [i for i in self.intervals if not self._undone(i)]
+        end_s = from_s - self.latency_s - self.epoch_s + ROUNDING_S
+        self.batches = [b.select(slice(0, int((b.t_s + b.live_s / 2 <= end_s).sum()))) for b in self.batches]
+        self.placed = sum(len(b) for b in self.batches)
+        return before - len(self.intervals)
+
+    def _undone(self, interval: CountInterval) -> bool:
+        return any(low < interval.t_end_s - ROUNDING_S <= high for low, high in self.discarded)
 
     def handed_out(self, fresh: Readings) -> Readings:
         """What goes to the reconstruction: the fresh readings, or all of them when it begins anew."""
@@ -115,7 +134,8 @@ class ScanState:
 
     def take(self, settled: Iterable[CountInterval]) -> None:
         """Keep the intervals that began in the scan."""
-        self.intervals.extend(i for i in settled if i.t_end_s - i.window_s >= self.start_s - ROUNDING_S)
+        begun = (i for i in settled if i.t_end_s - i.window_s >= self.start_s - ROUNDING_S)
+        self.intervals.extend(i for i in begun if not self._undone(i))
 
     @property
     def newest_arrival_s(self) -> float | None:

@@ -22,7 +22,10 @@ from navigation.bed import Bed
 from navigation.engine import events
 from navigation.engine.contamination import AWAY_MM, BackgroundWatch
 from navigation.engine.events import EngineEvent
+from navigation.engine.guidancedesk import GuidanceDesk
 from navigation.engine.jobs import AnalyzeJob, BedJob, Job, ScanBasis, TickJob
+from navigation.engine.journal import Journal
+from navigation.engine.outliner import Outliner
 from navigation.engine.probewatch import ProbeWatch
 from navigation.engine.registrationcommands import RegistrationCommands
 from navigation.engine.registrations import RegistrationDesk
@@ -30,10 +33,12 @@ from navigation.engine.scans import ScanState
 from navigation.engine.settings import Settings
 from navigation.engine.skinwatch import SkinWatch
 from navigation.engine.snapshot import LatencyState, Registration
+from navigation.engine.specimendesk import SpecimenDesk
 from navigation.engine.surface import expected_poses, surface_after
 from navigation.engine.targetdesk import TargetDesk
+from navigation.engine.timeddesk import TimedDesk
 from navigation.engine.tipcheck import TipWatch
-from navigation.engine.tools import PROBE, STYLUS, Floats, ToolDesk
+from navigation.engine.tools import PROBE, Floats, ToolDesk
 from navigation.engine.touch import TouchedPoints
 from navigation.schedule import LAST_WORK, Work
 from navigation.studymodel import StudyModel
@@ -45,11 +50,14 @@ IDLE, SCAN, SWEEP, SURFACE, BED = "idle", "scan", "sweep", "surface", "bed"
 BACKGROUND = "background"
 DIVOT = "divot"
 REFERENCE_MOVED = "the reference has moved"
+NO_TRACKER = "the case has no tracker: it takes timed counts (`count`), and places nothing"
 READING = (SCAN, SWEEP)
 PROBE_TIP = "ProbeTipToReference"
 TOUCHING = (SURFACE, BED)
 # What else lies in the folder of a case: the record with its log, results, pictures, what the demonstration began with.
-RESERVED = re.compile(r"record\.gnav|.*\.(json|html|pdf|png)$|(pictures|study|setup)$", re.IGNORECASE)
+RESERVED = re.compile(
+    r"record\.gnav|.*\.(json|html|pdf|png)$|(pictures|tables|dicom|study|setup)$", re.IGNORECASE
+)
 
 
 class Session:
@@ -74,17 +82,16 @@ class Session:
         self.heard_s: dict[str, float] = {}
         self.links: dict[str, bool] = {}
         self.background = BackgroundWatch(settings.nuclide, settings.background_minutes)
+        self.journal = Journal()
         self.tip_check = TipWatch(settings.tips, gates_of(settings.gates, "gates").tracker)
         self.frame = 0  # counts the places that the reference marker had on the patient
         self.began_s: float | None = None
         self._probe = ProbeWatch({"nuclide": settings.nuclide, **settings.stated})
-        self._stylus_t_s: float | None = None
         self.asked_s = 0.0
         self._last_alarm: Alarm | None = None
         self._commands: dict[str, Callable[[dict[str, Any]], list[Job]]] = {
             "start": self._start,
             "stop": self._stop,
-            "touch": self._touch_now,
             "points": self._points,
             "calibration": self._use_calibration,
             "latency": self._use_latency,
@@ -93,10 +100,18 @@ class Session:
             "study": self._use_study,
             "target_add": self._add_target,
             "target_end": self._end_target,
+            "acknowledge": self._acknowledge,
             "analyze": self._analyze,
             "check_bed": self._check_bed,
         }
         self._commands |= RegistrationCommands(self).words
+        self.timed = TimedDesk(self)
+        self._commands |= self.timed.words
+        self.guidance = GuidanceDesk(self)
+        self.outliner = Outliner(self)
+        self._commands |= self.guidance.words | self.outliner.words
+        self.specimens = SpecimenDesk(self)
+        self._commands |= self.specimens.words
         if settings.surface_mm is not None:
             self.touched[SURFACE].replace(settings.surface_mm)
 
@@ -113,8 +128,11 @@ class Session:
             return self._command(event.content())
         elif event.kind == events.TICK:
             return self._tick(event.content())
+        elif event.kind == events.NOTICE:
+            self.journal.take(event.content(), event.arrival_s)
         elif event.kind == events.RESUME:
             self._resume()
+            self.timed.interrupt(event.arrival_s)
         return []
 
     def new_alarms(self) -> list[Alarm]:
@@ -133,6 +151,7 @@ class Session:
         self.hub.resume()
         self.links.clear()
         self.registrations.restore()
+        self.outdate_scans()
         running = self._running
         if running is not None and running.scheduled:
             running.renew("the case went on after a crash")
@@ -207,10 +226,11 @@ class Session:
         self.heard_s[event.source] = event.arrival_s
         settled = self._ours(self.hub.handle(event.source, event.arrival_s, event.payload))
         self._background_counts(settled, event.arrival_s)
+        self.timed.take(settled, event.arrival_s)
         if settled and self.mode in READING and self.current is not None:
             self.scans[self.current].take(settled)
-        if self.mode in TOUCHING and self.settings.continuous_touch and self._stylus_moved():
-            self._touch({})
+        if self.mode in TOUCHING and self.settings.continuous_touch and self.outliner.moved():
+            self.outliner.touch()
         self.tip_check.take(self.tools)
 
     def _ours(self, settled: tuple[CountInterval, ...]) -> tuple[CountInterval, ...]:
@@ -229,23 +249,23 @@ class Session:
         if words is not None:
             self.hub.alarms.append(Alarm(arrival_s, "background", words))
 
-    def _stylus_moved(self) -> bool:
-        """Whether a newer pose of the stylus is known than at the last message."""
-        before, self._stylus_t_s = self._stylus_t_s, self.tools.newest_t_s(STYLUS)
-        return before != self._stylus_t_s
-
     def _command(self, content: dict[str, Any]) -> list[Job]:
         word = content.get("do")
         if word not in self._commands:
             raise InputError(f"unknown command {word!r}")
+        was = {"was": self.mode, "running": self.current if self.mode in READING else ""}
         try:
-            return self._commands[word](content)
+            jobs = self._commands[word](content)
+            self.journal.mark({**content, **was}, self.asked_s)
+            return jobs
         except (KeyError, TypeError) as error:
             raise InputError(f"command {word!r}: {error!r} is missing or wrong") from error
 
     def _start(self, content: dict[str, Any]) -> list[Job]:
         mode = str(content["mode"])
         jobs: list[Job] = []
+        if not self.settings.tracked:
+            raise InputError(NO_TRACKER)
         if mode in READING:
             name = _scan_name(content["name"])
             if name in self.scans:
@@ -268,6 +288,7 @@ class Session:
             )
             self.current = name
         elif mode in TOUCHING:
+            self.outliner.begin(content)
             jobs = self._stop({})
         elif mode == DIVOT:
             self.tip_check.require(content)
@@ -308,22 +329,8 @@ class Session:
     def _batch(self, scan: ScanState, work: Work | None = None) -> TickJob:
         batch = scan.handed_out(scan.settle(self.tools, final=scan.ended))
         scan.ticks += 1
-        return TickJob(self.basis(scan), scan.ticks, batch, scan.newest_arrival_s, scan.ended, work)
-
-    def _touch(self, _content: dict[str, Any]) -> list[Job]:
-        if self.mode not in TOUCHING:
-            raise InputError("nothing is being outlined")
-        tip, pose = self.settings.tips.stylus, self.tools.newest(STYLUS)
-        if tip is not None and pose is not None:
-            self.touched[self.mode].add((pose @ tip)[:3, 3])
-        return []
-
-    def _touch_now(self, content: dict[str, Any]) -> list[Job]:
-        """A touch by command: where the stylus was some time ago is not where it is."""
-        stylus = self.tools.states(self.asked_s).get("StylusTipToReference")
-        if self.mode in TOUCHING and (stylus is None or not stylus.valid):
-            raise InputError("the stylus is not seen: nothing was touched")
-        return self._touch(content)
+        aim = None if work is None else self.guidance.aim
+        return TickJob(self.basis(scan), scan.ticks, batch, scan.newest_arrival_s, scan.ended, work, aim)
 
     def _points(self, content: dict[str, Any]) -> list[Job]:
         what = content["what"]
@@ -377,10 +384,17 @@ class Session:
     def leave_frame(self) -> None:
         """The reference has moved: what was touched before lies elsewhere in its frame now (H04)."""
         self.frame += 1
+        self.outdate_scans()
         self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
+
+    def outdate_scans(self) -> None:
+        """Where the scans saw the activity is not where it is: the reference or the patient may have moved."""
+        for scan in self.scans.values():
+            scan.outdated = True
 
     def _count_background(self, content: dict[str, Any]) -> list[Job]:
         """A timed count away from everything; the counter's next intervals are it."""
+        self.timed.require_idle()
         if self.mode not in (IDLE, BACKGROUND):
             raise InputError(
                 f"stop {self.current or self.mode} first: a background is counted with the probe away"
@@ -398,6 +412,10 @@ class Session:
 
     def _explain_background(self, content: dict[str, Any]) -> list[Job]:
         self.background.explain(content)
+        return []
+
+    def _acknowledge(self, content: dict[str, Any]) -> list[Job]:
+        self.journal.acknowledge(content, self.asked_s)
         return []
 
     def _analyze(self, content: dict[str, Any]) -> list[Job]:
@@ -425,6 +443,7 @@ class Session:
                 float(content["confidence"]),
                 before,
                 self.blocked,
+                self.specimens.newest,
             )
         ]
 

@@ -15,6 +15,7 @@ from navigation.engine.snapshot import LatencyState, Registration
 from navigation.engine.tools import Tips
 from navigation.field import AUTOMATIC, MapGrid
 from navigation.studymodel import StudyModel
+from navigation.timed.count import DEFAULT_S
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, Inputs, WorkingVolume
 from tracking.ndi.settings import NdiSettings
@@ -118,6 +119,16 @@ class Settings:
     study: StudyModel | None = None  # the preoperative study; a registration brings it into Reference
     study_check: Mapping[str, Any] | None = None  # how it compared with the case, without a patient's data
     publish_host: str = "127.0.0.1"  # any other address of this computer lets other machines look on
+    count_s: float = DEFAULT_S  # what a timed count takes
+    bed: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # threshold_kbq, depth_mm, confidence wanted of a bed
+    pedal: Mapping[str, Any] | None = None  # who may press for a count, as `engine.pedal` reads it
+
+    @property
+    def tracked(self) -> bool:
+        """Whether anything sends poses; without that there are timed counts alone."""
+        return any(role.poses for role in self.sources.values())
 
     def to_json(self) -> dict[str, Any]:
         """Everything, so that a replay starts from the same state."""
@@ -142,6 +153,9 @@ class Settings:
             "continuous_touch": self.continuous_touch,
             "simulated": self.simulated,
             "publish_host": self.publish_host,
+            "count_s": self.count_s,
+            "bed": dict(self.bed),
+            "pedal": None if self.pedal is None else dict(self.pedal),
             "map": self.grid.to_json(),
             "gates": dict(self.gates),
             "stated": dict(self.stated),
@@ -184,6 +198,9 @@ class Settings:
             stated=found.get("stated", {}),
             records=tuple(found.get("records", ())),
             publish_host=found.get("publish_host", "127.0.0.1"),
+            count_s=float(found.get("count_s", DEFAULT_S)),
+            pedal=found.get("pedal"),
+            bed=found.get("bed", {}),
             study_check=found.get("study_check"),
             landmarks={n: (p[0], p[1], p[2]) for n, p in found.get("landmarks", {}).items()},
             recheck_minutes=float(found.get("recheck_minutes", RECHECK_MINUTES)),

@@ -23,7 +23,7 @@ class SkinWatch:
 
     def __init__(self, tissue: StudyTissue) -> None:
         self._tree = cKDTree(border_mm(tissue))
-        self._key: tuple[int, str] | None = None
+        self._key: tuple[bytes, str] | None = None
         self._words: str | None = None
 
     def words(
@@ -32,7 +32,8 @@ class SkinWatch:
         """What is odd of points (k, 3) in Reference under the registration `name`; None where nothing is."""
         if touched_mm is None or T_study_reference is None or len(touched_mm) < FEWEST_POINTS:
             return None
-        key = (len(touched_mm), name)
+        # As many points as before may lie elsewhere: after a move of the reference all are touched anew.
+        key = (touched_mm.tobytes(), name)
         if key != self._key:
             self._key = key
             self._words = self._compared(touched_mm, T_study_reference, tre_mm)

@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.bed import BedCheck
+from navigation.coverage import BedCoverage
 from navigation.engine.contamination import BackgroundState
+from navigation.engine.guidancestate import Navigation, Removal
 from navigation.engine.targetdesk import TargetState
+from navigation.engine.timedstate import TimedState
 from navigation.engine.tipstate import TipState
+from navigation.guidance.expected import Expected
+from navigation.guidance.handling import Handling
 from navigation.volume import ActivityMap, Spot
 
 # Slicer's world is RAS, the study is LPS; the turn is its own inverse.
@@ -164,6 +169,9 @@ class Snapshot:
     spots_t_s: float | None = None  # time of the newest reading the foci are of, on the scan's clock
     spots_readings: int | None = None
     recomputing: str | None = None  # why the map is made anew; the one before it is not shown any more
+    map_locked: str | None = (
+        None  # why the newest map is not shown: it belongs to another place of the reference
+    )
     bed_check: BedCheck | None = None
     surface_points: int = 0
     bed_points: int = 0
@@ -184,6 +192,12 @@ class Snapshot:
     shift: ShiftState | None = (
         None  # of the newest scan that was compared with the study, under this registration
     )
+    timed: TimedState = field(default_factory=TimedState)
+    coverage: BedCoverage | None = None  # of the outlined bed by the scan that goes on
+    navigation: Navigation | None = None  # to what is selected
+    removals: tuple[Removal, ...] = ()
+    handling: Handling | None = None  # of the probe, against the wanted MDA
+    expected: Expected | None = None  # what should be counted from where the probe is
 
     @property
     def map_fresh(self) -> bool:

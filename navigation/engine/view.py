@@ -7,11 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibration.records.record import RecordStamp
 from navigation.bed import BedCheck
+from navigation.coverage import BedCoverage
+from navigation.engine.handwatch import HandWatch
 from navigation.engine.imaging import without_absence
 from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.lagwatch import LagWatch
+from navigation.engine.navigating import navigation_of
 from navigation.engine.reach import ReachWatch, reach_of
 from navigation.engine.registrationwords import registration_hint
 from navigation.engine.saturated import SaturationWatch
@@ -26,6 +32,8 @@ from navigation.engine.snapshot import (
     Snapshot,
     SourceState,
 )
+from navigation.guidance.expected import Expectation, Expected
+from navigation.guidance.handling import Handling
 from navigation.registration.activityfile import activity_words
 from navigation.volume import ActivityMap, Spot
 from tracking.hub import COUNT_EXPIRY_INTERVALS, ClockStats
@@ -35,6 +43,7 @@ SHORT_OF_ROOM_MIN = 30.0
 # A fault is shown this long after it happened.
 FAULT_SHOWN_S = 5.0
 REFERENCE_MOVED = "the reference has moved: nothing is placed until the registration is confirmed"
+ANOTHER_FRAME = "the reference has moved and was registered anew since"
 # More alarms of the inputs at one time are not read.
 MOST_ALARMS_SHOWN = 3
 
@@ -58,11 +67,14 @@ class Viewer:
         self._spots: tuple[Spot, ...] = ()
         self._spots_of: tuple[float | None, int | None] = (None, None)
         self._map_revision = 0
+        self._coverage: BedCoverage | None = None
         self._bed_check: BedCheck | None = None
         self._bed_scan: str | None = None
         self._bed_revision = 0
         self.lag_watch = LagWatch()
         self._reach_watch = ReachWatch(session.settings.sheath)
+        self._hand_watch = HandWatch()
+        self._expectation: Expectation | None = None
         self._shift: ShiftState | None = None
         self._told: tuple[tuple[BedCheck | None, str | None], BedCheck | None] | None = None
         self._faults: list[tuple[str, float | None]] = []
@@ -87,6 +99,8 @@ class Viewer:
             self._map, self._spots = outcome.map, outcome.spots
             self._spots_of = (outcome.spots_t_s, outcome.spots_readings)
             self._map_revision = job.basis.revision
+            if isinstance(job, TickJob):
+                self._coverage, self._expectation = outcome.coverage, outcome.expectation
             self._map_scan = job.basis.scan
             self._map_calibration = id_and_state(job.basis.calibration)
             self._map_job = job if isinstance(job, TickJob) else None
@@ -107,10 +121,13 @@ class Viewer:
         with self._lock:
             self._ids += 1
             self._now_s = now_s
-            job, recomputing = self._map_job, self._recomputing()
-            shown = self._map if recomputing is None else None
+            job, recomputing, locked = self._map_job, self._recomputing(), self._locked()
+            shown = self._map if recomputing is None and locked is None else None
             arrival = None if job is None else job.newest_arrival_s
             calibration = id_and_state(session.calibration)
+            handling, held = self._held(now_s)
+            expected = self._expected(now_s, shown is not None)
+            few = self._hand_watch.wanting(expected, self._counts(now_s).rate_cps, now_s)
             return Snapshot(
                 id=self._ids,
                 t_s=now_s,
@@ -124,10 +141,11 @@ class Viewer:
                 map_scan=self._map_scan,
                 map_final=shown is not None and (job is None or job.last),
                 map_age_s=None if arrival is None or shown is None else now_s - arrival,
-                spots=self._spots if recomputing is None else (),
+                spots=() if shown is None else self._spots,
                 spots_t_s=self._spots_of[0],
                 spots_readings=self._spots_of[1],
                 recomputing=recomputing,
+                map_locked=locked,
                 bed_check=self._told_bed(session.blocked or self._old_basis_of_bed() or self._lag_of_bed()),
                 surface_points=len(session.touched[SURFACE]),
                 bed_points=len(session.touched[BED]),
@@ -142,15 +160,24 @@ class Viewer:
                 background=session.background.state(now_s),
                 hints=(
                     *([] if recomputing is None else [f"recomputing the map: {recomputing}"]),
+                    *([] if locked is None else [f"the map of {self._map_scan} is not shown: {locked}"]),
                     *session.background.hints(now_s),
+                    *session.timed.hints(),
                     *self._recheck(now_s),
-                    *self._reach(now_s),
+                    *held,
+                    *([] if few is None else [few]),
                 ),
                 tip_check=session.tip_check.state(),
                 registration_age_s=self._registration_age(now_s),
                 study_id="none" if session.study is None else session.study.id,
                 targets=session.target_desk.states(session.registration.T_study_reference, session.frame),
                 shift=self._told_shift(),
+                timed=session.timed.state(),
+                coverage=None if shown is None else self._told_coverage(),
+                navigation=navigation_of(session, () if shown is None else self._spots, now_s),
+                removals=session.guidance.marks(),
+                handling=handling,
+                expected=expected,
             )
 
     def _registration_age(self, now_s: float) -> float | None:
@@ -171,10 +198,27 @@ class Viewer:
         odd = None if session.skin is None else session.skin.words(touched, *place)
         return [words for words in (odd, hint) if words is not None]
 
+    def _told_coverage(self) -> BedCoverage | None:
+        """The newest coverage, of the bed as it is outlined now."""
+        found = self._coverage
+        return found if found is not None and found.aim is self._session.guidance.aim else None
+
     def _told_shift(self) -> ShiftState | None:
         """The newest comparison with the study, while the registration that it was made under holds."""
         shift = self._shift
-        return shift if shift is not None and shift.registration == self._session.registration.id else None
+        if shift is None or shift.registration != self._session.registration.id:
+            return None
+        scan = self._session.scans.get(shift.scan)
+        return None if scan is not None and scan.outdated else shift
+
+    def _elsewhere(self, scan: str | None) -> bool:
+        """Whether a scan was made before the reference moved: its places are none of the frame that holds now (H04)."""
+        found = self._session.scans.get(scan or "")
+        return found is not None and found.frame != self._session.frame
+
+    def _locked(self) -> str | None:
+        """Why the map that is there would be shown beside where it belongs; None while it would not."""
+        return ANOTHER_FRAME if self._map is not None and self._elsewhere(self._map_scan) else None
 
     def _recomputing(self) -> str | None:
         """Why the map that is there rests on something else than the scan does by now; None while it does not."""
@@ -186,6 +230,8 @@ class Viewer:
     def _old_basis_of_bed(self) -> str | None:
         """Why the bed check rests on something else than its scan does by now."""
         scan = self._session.scans.get(self._bed_scan or "")
+        if self._elsewhere(self._bed_scan):
+            return f"{ANOTHER_FRAME} this check: scan and check the bed anew"
         if scan is None or scan.revision == self._bed_revision:
             return None
         return f"{scan.why} since this check: check the bed anew"
@@ -229,22 +275,32 @@ class Viewer:
             *(text for text, _ in self._faults),
         )
 
-    def _reach(self, now_s: float) -> list[str]:
-        """While a scan goes over a touched surface: that the probe is held too far off, or too obliquely (H18)."""
+    def _held(self, now_s: float) -> tuple[Handling | None, list[str]]:
+        """While a scan goes over a touched surface: how the probe is held, and what keeps it from seeing (H18)."""
         session = self._session
-        scan = session.scans.get(session.current or "") if session.mode == SCAN else None
-        probe = session.tools.states(now_s).get(PROBE_TIP)
-        if (
-            scan is None
-            or scan.surface_mm is None
-            or probe is None
-            or not probe.valid
-            or probe.matrix is None
-        ):
-            return []
-        response = self._reach_watch.response(session.calibration)
-        found = reach_of(probe.matrix, scan.surface_mm, response, self._counts(now_s).rate_cps)
-        return [] if found.words is None else [found.words]
+        scan, tip = (
+            session.scans.get(session.current or "") if session.mode == SCAN else None,
+            self._tip(now_s),
+        )
+        if scan is None or scan.surface_mm is None or tip is None:
+            return None, []
+        response, rate = self._reach_watch.response(session.calibration), self._counts(now_s).rate_cps
+        found = reach_of(tip, scan.surface_mm, response, rate)
+        handling = self._hand_watch.handling(session, found, response, rate, self._told_coverage())
+        if handling is not None and found.distance_mm is not None:
+            return handling, list(handling.words)
+        return handling, [] if found.words is None else [found.words]
+
+    def _tip(self, now_s: float) -> NDArray[np.float64] | None:
+        """(4, 4): the probe's pose, where it may be used."""
+        probe = self._session.tools.states(now_s).get(PROBE_TIP)
+        return None if probe is None or not probe.valid else probe.matrix
+
+    def _expected(self, now_s: float, shown: bool) -> Expected | None:
+        """What the map that is shown says should be counted from where the probe is."""
+        live = shown and self._session.mode == SCAN and self._map_scan == self._session.current
+        tip = self._tip(now_s) if live else None
+        return self._hand_watch.expected(self._expectation if live else None, tip, now_s)
 
     def _sources(self, now_s: float) -> dict[str, SourceState]:
         session = self._session

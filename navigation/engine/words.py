@@ -31,6 +31,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         },
         "map": _map(snapshot),
         "recomputing": snapshot.recomputing,
+        "map_locked": snapshot.map_locked,
         "latency": asdict(snapshot.latency),
         "surface_points": snapshot.surface_points,
         "bed_points": snapshot.bed_points,
@@ -46,6 +47,14 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "study_id": snapshot.study_id,
         "targets": [_target(t) for t in snapshot.targets],
         "shift": None if snapshot.shift is None else _shift(snapshot.shift),
+        "timed": {
+            "counts": len(snapshot.timed.counts),
+            "running": None if snapshot.timed.running is None else _clean(asdict(snapshot.timed.running)),
+        },
+        "navigation": None if snapshot.navigation is None else _clean(snapshot.navigation.to_json()),
+        "expected": None if snapshot.expected is None else _clean(asdict(snapshot.expected)),
+        "handling": None if snapshot.handling is None else _clean(asdict(snapshot.handling)),
+        "removed_here": [_clean(r.to_json()) for r in snapshot.removals],
         "nuclide": snapshot.nuclide,
         "faults": list(snapshot.faults),
         "hints": list(snapshot.hints),
@@ -73,10 +82,25 @@ def spot_words(spot: Spot) -> dict[str, Any]:
 
 
 def bed_check_words(snapshot: Snapshot) -> dict[str, Any]:
-    """What is known of the bed; "not-assessed" before any check."""
-    check = snapshot.bed_check
+    """What is known of the bed: its coverage so far, and what was found; "not-assessed" before any check."""
+    check, coverage = snapshot.bed_check, snapshot.coverage
     found = {"finding": "not-assessed", "statement": "The bed has not been checked."}
-    return {**_head(snapshot), **(found if check is None else _clean(bed_content(check)))}
+    covered = None if coverage is None else _clean(coverage.to_json())
+    return {
+        **_head(snapshot),
+        **(found if check is None else _clean(bed_content(check))),
+        "coverage": covered,
+    }
+
+
+def timed_words(snapshot: Snapshot) -> dict[str, Any]:
+    """The timed counts so far, as in timed_counts.json, and the one under way."""
+    from navigation.timed.content import table_content
+
+    running = snapshot.timed.running
+    found = None if running is None else asdict(running)
+    table = _clean(table_content(snapshot.timed.counts))
+    return {**_head(snapshot), "nuclide": snapshot.nuclide, "running": _clean(found), **table}
 
 
 def map_calibration(snapshot: Snapshot) -> dict[str, str]:

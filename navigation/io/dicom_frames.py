@@ -6,6 +6,8 @@ reconstructed NM volume (DICOM PS3.3 C.8.4.15). Lengths mm, LPS.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ _VECTORS = (
     ("PhaseVector", "phases"),
     ("TimeSliceVector", "times"),
 )
+# What numbers a frame of an enhanced image beside its place, and where its kind is told.
+_FRAME_LABELS = ("FrameAcquisitionNumber", "TemporalPositionIndex", "StackID")
+_FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 _COUNTS = (
     ("NumberOfEnergyWindows", "energy windows"),
     ("NumberOfTimeSlots", "phases"),
@@ -37,9 +42,14 @@ def text_of(ds: Dataset, name: str) -> str | None:
 
 
 def number_of(ds: Dataset, name: str) -> float | None:
-    """A number; None where there is none."""
+    """A number; None where there is none. Raises ValueError for one that is not finite."""
     value = ds.get(name)
-    return None if value is None or value == "" else float(value)
+    if value is None or value == "":
+        return None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}")
+    return number
 
 
 def _floats(ds: Dataset | None, name: str, n: int) -> NDArray[np.float64] | None:
@@ -133,6 +143,17 @@ def _slice_numbers(ds: Dataset, frames: int) -> NDArray[np.float64] | None:
     vector = ds.get("SliceVector")
     numbers = np.arange(frames) if vector is None else np.atleast_1d(np.array(vector, dtype=float)) - 1.0
     return np.asarray(numbers, dtype=np.float64) if len(numbers) == frames else None
+
+
+def labels_of(groups: Sequence[list[Dataset]]) -> tuple[tuple[str, ...], ...]:
+    """Per frame of a multi-frame image what numbers its acquisition, its time, its stack and its kind."""
+    found = []
+    for group in groups:
+        content = item_of(group, "FrameContentSequence") or Dataset()
+        kinds = (item_of(group, name) for name in _FRAME_TYPES)
+        kind = next((str(k.get("FrameType", "")) for k in kinds if k is not None), "")
+        found.append((*(str(content.get(name, "") or "") for name in _FRAME_LABELS), kind))
+    return tuple(found)
 
 
 def repeated_volumes(ds: Dataset, frames: int) -> str | None:

@@ -19,7 +19,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from navigation.io.defects import Code, Defect
 from navigation.io.dicom_facts import Facts, facts_of
-from navigation.io.dicom_frames import groups_of, number_of, planes_of, repeated_volumes, text_of
+from navigation.io.dicom_frames import groups_of, labels_of, number_of, planes_of, repeated_volumes, text_of
 from navigation.io.dicom_identity import PatientFacts, patient_of
 from navigation.io.dicom_units import Meaning, meaning_of
 
@@ -105,6 +105,7 @@ class FileHeader:
     patient: PatientFacts
     facts: Facts
     problems: tuple[Defect, ...] = field(default=())
+    frame_labels: tuple[tuple[str, ...], ...] = ()  # the same of each frame, and its stack and kind
 
 
 def is_dicom(path: Path) -> bool:
@@ -196,6 +197,7 @@ def _header(ds: Dataset, path: Path) -> FileHeader:
         patient=patient_of(ds),
         facts=facts_of(ds),
         problems=tuple(_problems(ds, meanings, positions, orientations, pixel)),
+        frame_labels=labels_of(groups),
     )
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ _NAMES = (
         "ReferringPhysicianName",
     ),
     *("PerformingPhysicianName", "OperatorsName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy"),
-    *("RequestingPhysician", "ConsultingPhysicianName", "ResponsiblePerson"),
+    *("RequestingPhysician", "ConsultingPhysicianName", "ResponsiblePerson", "ReviewerName"),
 )
 _NUMBERS = (
     "PatientID",
@@ -49,6 +52,11 @@ _PLACES = (
     "PatientAddress",
     "StationName",
 )
+# Patient and study, beyond number, name and dates, as every object of one study has them (PS3.3 C.7.1.1, C.7.2.1).
+REPEATED = (
+    *("PatientSex", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName"),
+    "TimezoneOffsetFromUTC",  # holds for every time of an object, the study's among them
+)
 _DATES = (
     "PatientBirthDate",
     "StudyDate",
@@ -57,6 +65,8 @@ _DATES = (
     "ContentDate",
     "InstanceCreationDate",
 )
+# One patient is not spelled in more ways.
+_MOST_SPELLINGS = 50
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CONSONANTS = str.maketrans("0123456789abcdef", "bcdfghjkmnpqrstv")
 # The values of these are ours, or codes that DICOM defines: nothing of a patient can stand in them.
@@ -68,19 +78,23 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PatientFacts:
-    """Identity as the header spells it, empty where it says nothing; `words` is what no other text may hold."""
+    """Identity as the header spells it, empty where it says nothing; `words` is what no other text may hold.
+
+    `study` is what else of patient and study a new object of the same study has to repeat, by DICOM keyword.
+    """
 
     id: str
     name: str
     birth_date: str
     study_date: str
     words: frozenset[str] = field(default=frozenset(), compare=False)
+    study: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def as_json(self, identified: bool, study_uid: str) -> dict[str, Any]:
         """Plain, or as hashes by which a case can still be compared with its study."""
         plain = {"id": self.id, "name": self.name, "birth_date": self.birth_date}
         if identified:
-            return {"identified": True} | plain | {"study_date": self.study_date}
+            return {"identified": True} | plain | {"study_date": self.study_date, "study": dict(self.study)}
         hashed = {key: identity_hash(value, self.id) for key, value in plain.items()}
         salt = hashlib.sha256(study_uid.encode()).hexdigest()[:16]
         words = identity_hash(name_words(self.name), salt)
@@ -108,6 +122,24 @@ def name_words(name: str) -> str:
     return " ".join(sorted(re.findall(r"\w+", plain.casefold())))
 
 
+def same_patient(one: PatientFacts, other: PatientFacts) -> bool:
+    """Whether nothing speaks against it; spellings of a name count where number and birth date are not both stated."""
+    numbers = bool(one.id and other.id)
+    born = bool(one.birth_date and other.birth_date)
+    if (numbers and one.id != other.id) or (born and one.birth_date != other.birth_date):
+        return False
+    names = name_words(one.name), name_words(other.name)
+    return (numbers and born) or not all(names) or names[0] == names[1]
+
+
+def strangers(patients: Iterable[PatientFacts]) -> set[str]:
+    """Empty, or two words where not all of them can be one patient."""
+    distinct = list(dict.fromkeys(patients))
+    many = len(distinct) > _MOST_SPELLINGS
+    differ = many or any(not same_patient(a, b) for a, b in combinations(distinct, 2))
+    return {"one", "another"} if differ else set()
+
+
 def patient_of(ds: Dataset) -> PatientFacts:
     """Identity of a file."""
 
@@ -115,9 +147,27 @@ def patient_of(ds: Dataset) -> PatientFacts:
         return str(ds.get(name, "") or "").strip()
 
     words = frozenset(_words(ds))
+    study = tuple((name, text(name)) for name in REPEATED)
     return PatientFacts(
-        text("PatientID"), text("PatientName"), text("PatientBirthDate"), text("StudyDate"), words
+        text("PatientID"), text("PatientName"), text("PatientBirthDate"), text("StudyDate"), words, study
     )
+
+
+def owner_of(path: Path) -> PatientFacts | None:
+    """Identity of a DICOM file that holds no image, however large it is; None where it cannot be read."""
+    import pydicom
+
+    from navigation.io.dicom_headers import PARSER_FAULTS
+
+    tags = [*_NAMES, *_NUMBERS, *_PLACES, *_DATES]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return patient_of(
+                pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(tags))
+            )
+    except PARSER_FAULTS:
+        return None
 
 
 def _words(ds: Dataset) -> Iterable[str]:

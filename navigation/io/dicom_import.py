@@ -17,7 +17,7 @@ from typing import Any
 
 from navigation.io.defects import Code, Defect
 from navigation.io.dicom_headers import UnreadableError
-from navigation.io.dicom_identity import Redactor, alias
+from navigation.io.dicom_identity import Redactor, alias, owner_of, same_patient, strangers
 from navigation.io.dicom_outlines import Written, geometry_json, write_outlines
 from navigation.io.dicom_pixels import load_volume
 from navigation.io.dicom_series import Contents, Series, copies_of, read_folder, series_of
@@ -50,7 +50,9 @@ class Options:
 def import_folder(options: Options) -> dict[str, Any]:
     """Write the study into `options.out`, return study.json's content. Raises InputError with all defects."""
     contents = _without_copies(read_folder(Path(options.folder)), options)
-    redactor = Redactor(word for h in contents.headers for word in h.patient.words)
+    owners = {path: owner_of(path) for path, _ in contents.outlines}
+    facts = [*(h.patient for h in contents.headers), *(f for f in owners.values() if f is not None)]
+    redactor = Redactor(word for one in facts for word in one.words)
     series = series_of(contents.headers)
     wanted = [s for s in series if not _stops(s, options)]
     try:
@@ -64,7 +66,15 @@ def import_folder(options: Options) -> dict[str, Any]:
         Written(s, e["id"], grid_from(e["geometry"]), e["usable"])
         for s, e in zip(wanted, entries, strict=True)
     ]
-    structures, broken = write_outlines(contents.outlines, homes, Path(options.out))
+    patient = wanted[0].first.patient
+    mine = {path for path, owner in owners.items() if owner is None or same_patient(owner, patient)}
+    drawn = [file for file in contents.outlines if file[0] in mine]
+    structures, broken = write_outlines(drawn, homes, Path(options.out))
+    broken += [
+        {"source": source, "notes": [f"{Code.MIXED_PATIENTS}: it is of another patient"]}
+        for path, source in contents.outlines
+        if path not in mine
+    ]
     left_out = [s for s in series if s not in wanted]
     study = _study(entries, structures, wanted, left_out, contents)
     study["structures_left_out"] = broken
@@ -120,8 +130,8 @@ def _refuse(options: Options, contents: Contents, series: Sequence[Series], want
     """DefectiveError that names every defect of the folder, unless it can be imported."""
     complaints = [_unreadable(contents)] if contents.unreadable else []
     patients = {s.first.patient.id for s in wanted} - {""}
-    if len(patients) > 1:
-        complaints.append(f"{Code.MIXED_PATIENTS}: images of {len(patients)} patients")
+    if len(patients) > 1 or strangers(s.first.patient for s in wanted):
+        complaints.append(f"{Code.MIXED_PATIENTS}: images of {max(len(patients), 2)} patients")
     if not wanted or (len(wanted) < len(series) and not options.leave_out_defective):
         complaints += [_complaint(s) for s in series if s.defects]
         if any(d.code == Code.GANTRY_TILT for s in series for d in s.fatal) and not options.resample_tilt:

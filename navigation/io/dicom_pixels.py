@@ -25,6 +25,8 @@ from navigation.volume import VoxelGrid
 MOST_PER_BYTE = 4000
 # Start of a JPEG 2000 stream and of its size (ISO/IEC 15444-1, A.4.1 and A.5.1).
 _J2K_START = b"\xff\x4f\xff\x51"
+# Beyond the scale of a CT of 12 bits: what a padding value makes there is neither bone nor metal.
+HIGHEST_HU = 3071.0
 # What lies outside a tilted CT once it stands upright: air.
 AIR_HU = -1024.0
 
@@ -80,7 +82,9 @@ def _frames(header: FileHeader) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            stored = stored_values(pydicom.dcmread(header.path, force=True))
+            ds = pydicom.dcmread(header.path, force=True)
+            padded = _padding(ds)
+            stored = stored_values(ds)
     except PARSER_FAULTS as fault:
         raise UnreadableError.of(fault, f"{header.path.name}: ") from None
     columns, rows = header.size
@@ -88,7 +92,30 @@ def _frames(header: FileHeader) -> NDArray[np.float64]:
         raise UnreadableError(f"{header.path.name}: {stored.shape} pixels do not fit the header")
     slope = np.array([m.slope for m in header.meanings])[:, None, None]
     intercept = np.array([m.intercept for m in header.meanings])[:, None, None]
-    return np.asarray(stored.reshape(header.frames, rows, columns) * slope + intercept)
+    frames = stored.reshape(header.frames, rows, columns)
+    values = np.asarray(frames * slope + intercept)
+    if padded is not None:
+        _set_padding(values, np.isin(frames, padded), header.modality)
+    if not max(float(values.max()), -float(values.min())) <= float(np.finfo(np.float32).max):
+        raise UnreadableError(f"{header.path.name}: pixels that are no finite numbers")
+    return values
+
+
+def _padding(ds: Dataset) -> list[int] | None:
+    """The stored value that stands for no measurement (PS3.3 C.7.5.1.1.2), signed and unsigned; None without one."""
+    value = ds.get("PixelPaddingValue")
+    if not isinstance(value, int):
+        return None
+    span = 1 << int(ds.get("BitsStored", 16))
+    return [value % span, value % span - span]
+
+
+def _set_padding(values: NDArray[np.float64], padded: NDArray[np.bool_], modality: str) -> None:
+    """No activity where nothing was measured, and no metal; padding of a CT below that is air or marks nothing."""
+    if modality in ("PT", "NM"):
+        values[padded] = 0.0
+    elif modality == "CT":
+        values[padded & (values > HIGHEST_HU)] = AIR_HU
 
 
 def stored_values(ds: Dataset) -> NDArray[np.generic]:

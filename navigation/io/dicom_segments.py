@@ -24,11 +24,14 @@ from navigation.io.dicom_geometry import (
 )
 from navigation.io.dicom_headers import MOST_FRAMES, MOST_VOXELS, PARSER_FAULTS, UnreadableError
 from navigation.io.dicom_pixels import stored_values
+from navigation.io.studyfile import OUR_RESULT
 from navigation.volume import VoxelGrid
 
 # A fraction belongs to the segment from here on.
 HALF = 0.5
 MOST_SEGMENTS = 200
+# Whose code says what a segment is, where this program wrote it (`dicomresults.codes`): nobody outlined that.
+OUR_SCHEME = "99GAMMANAV"
 # Index steps that are whole numbers to this are those of one lattice: a twentieth of a voxel.
 LATTICE_TOLERANCE = 0.05
 
@@ -93,6 +96,7 @@ def _segment(
         frame = pixels[n]
         mask[places[n]] |= (frame == number if labels else frame >= least).astype(np.uint8)
     kinds = item.get("SegmentedPropertyTypeCodeSequence")
+    ours = bool(kinds) and text_of(kinds[0], "CodingSchemeDesignator") == OUR_SCHEME
     return Segment(
         name=text_of(item, "SegmentLabel") or f"segment {number}",
         number=number,
@@ -103,7 +107,7 @@ def _segment(
         series=frozenset(
             text_of(s, "SeriesInstanceUID") or "" for s in ds.get("ReferencedSeriesSequence") or ()
         ),
-        notes=notes,
+        notes=(OUR_RESULT, *notes) if ours else notes,
     )
 
 

@@ -21,6 +21,7 @@ from navigation.io.dicom_headers import (
     is_dicom,
     read_header,
 )
+from navigation.io.dicom_identity import strangers
 from navigation.io.dicom_times import clock_of
 
 # File names that claim to be DICOM: broken ones are named, not passed over.
@@ -33,6 +34,8 @@ _ORDER = ("CT", "PT", "NM", "MR")
 _PIXEL_TOLERANCE = 2e-4
 # Thicknesses of one series agree to this fraction: headers round them.
 THICKNESS_TOLERANCE = 0.1
+# What the labels of a file and of a frame tell apart, in their order.
+_LABELLED = ("acquisitions", "times", "acquisitions", "times", "stacks", "kinds")
 # Slices overlap at most so many times; more is a position in another unit, as cm for mm.
 MOST_OVERLAP = 8.0
 
@@ -171,7 +174,7 @@ def _mixtures(headers: tuple[FileHeader, ...]) -> list[Defect]:
         name
         for name, values in (
             ("study", {h.study_uid for h in headers}),
-            ("patient", {h.patient.id for h in headers}),
+            ("patient", {h.patient.id for h in headers} | strangers(h.patient for h in headers)),
             ("modality", {h.modality for h in headers}),
             ("kind of image", {h.kind for h in headers}),
             ("frame of reference", {h.frame_of_reference for h in headers}),
@@ -195,12 +198,13 @@ def _mixtures(headers: tuple[FileHeader, ...]) -> list[Defect]:
 
 def _along_the_stack(headers: tuple[FileHeader, ...], proof: Proof) -> list[Defect]:
     """What only the order of the slices shows: two series dovetailed, and steps far below the slices' thickness."""
-    if proof.grid is None or len(headers) != len(proof.order):
+    if proof.grid is None:
         return []
     found = []
-    ranked = [headers[int(n)] for n in proof.order]
-    for number, name in enumerate(("acquisitions", "times")):
-        labels = [h.labels[number] for h in ranked]
+    every = [(*h.labels, *labels) for h in headers for labels in h.frame_labels]
+    ranked = [every[int(n)] for n in proof.order]
+    for number, name in enumerate(_LABELLED):
+        labels = [one[number] for one in ranked]
         changes = sum(a != b for a, b in pairwise(labels))
         if changes >= len(set(labels)):
             found.append(Defect(Code.MIXED_SERIES, f"slices of {len(set(labels))} {name} alternate"))

@@ -6,7 +6,7 @@ Numbers are read from the bytes of the file, because a plan of a hundred organs 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,14 @@ def _structures(ds: Dataset) -> tuple[Structure, ...]:
     stated = list(ds.get("StructureSetROISequence") or ())
     if len(stated) > MOST_STRUCTURES:
         raise UnreadableError(f"{len(stated)} regions of interest are more than {MOST_STRUCTURES}")
-    drawn = {int(item.get("ReferencedROINumber", -1)): item for item in ds.get("ROIContourSequence") or ()}
+    numbers = [int(item.get("ROINumber", -1)) for item in stated]
+    if len(set(numbers)) < len(numbers):
+        raise UnreadableError("two regions of interest have one number")
+    drawn: dict[int, list[Dataset]] = {}
+    for item in ds.get("ROIContourSequence") or ():
+        drawn.setdefault(int(item.get("ReferencedROINumber", -1)), []).extend(
+            item.get("ContourSequence") or ()
+        )
     kinds = {
         int(item.get("ReferencedROINumber", -1)): text_of(item, "RTROIInterpretedType")
         for item in ds.get("RTROIObservationsSequence") or ()
@@ -75,11 +82,10 @@ def _structures(ds: Dataset) -> tuple[Structure, ...]:
     series, frame = frozenset(_series(ds)), text_of(ds, "FrameOfReferenceUID")
     left = [MOST_POINTS, MOST_CONTOURS]
     found = []
-    for item in stated:
-        number = int(item.get("ROINumber", -1))
+    for number, item in zip(numbers, stated, strict=True):
         own = text_of(item, "ReferencedFrameOfReferenceUID") or frame
         name = text_of(item, "ROIName") or f"ROI {number}"
-        found.append(_structure(drawn.get(number), name, number, kinds.get(number), own, series, left))
+        found.append(_structure(drawn.get(number, []), name, number, kinds.get(number), own, series, left))
     return tuple(found)
 
 
@@ -93,7 +99,7 @@ def _series(ds: Dataset) -> Iterator[str]:
 
 
 def _structure(
-    drawn: Dataset | None,
+    drawn: Sequence[Dataset],
     name: str,
     number: int,
     kind: str | None,
@@ -107,8 +113,7 @@ def _structure(
     notes: dict[str, int] = {}
     images: set[str] = set()
     slabs: set[float] = set()
-    items = () if drawn is None else drawn.get("ContourSequence") or ()
-    for item in items:
+    for item in drawn:
         left[1] -= 1
         data, kind_of_contour = _points(item), text_of(item, "ContourGeometricType") or "unstated"
         left[0] -= 0 if data is None else len(data)

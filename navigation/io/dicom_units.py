@@ -31,11 +31,14 @@ class Meaning:
     slope: float = 1.0
     intercept: float = 0.0
     fault: str | None = None
+    half: bool = False  # only one of slope and intercept is there, and it would change the values
 
 
 def meaning_of(ds: Dataset, groups: list[Dataset]) -> Meaning:
     """Unit and rescale line of an image or of one frame, whose functional groups are searched first."""
     meaning = _stated_meaning(ds, groups)
+    if meaning.fault is None and meaning.half:
+        return replace(meaning, fault="a rescale slope without an intercept, or the other way round")
     line = (meaning.slope, meaning.intercept)
     if meaning.fault is None and not (all(math.isfinite(v) for v in line) and meaning.slope != 0.0):
         return replace(meaning, fault=f"a rescale slope of {line[0]:g} and intercept of {line[1]:g}")
@@ -45,14 +48,21 @@ def meaning_of(ds: Dataset, groups: list[Dataset]) -> Meaning:
 def _stated_meaning(ds: Dataset, groups: list[Dataset]) -> Meaning:
     modality = str(ds.get("Modality", ""))
     line = _first(groups, "PixelValueTransformationSequence") or ds
-    stated = line.get("RescaleSlope") is not None and line.get("RescaleIntercept") is not None
+    given = line.get("RescaleSlope"), line.get("RescaleIntercept")
+    stated = None not in given
+    half = not stated and any(
+        v is not None and float(v) != idle for v, idle in zip(given, (1.0, 0.0), strict=True)
+    )
     slope = float(line.RescaleSlope) if stated else 1.0
     intercept = float(line.RescaleIntercept) if stated else 0.0
     if modality == "CT":
         return Meaning("HU", slope, intercept, _ct_fault(ds, line, stated))
     if modality == "MR":
-        return Meaning(UNSTATED, slope, intercept)
-    return _emission(ds, groups, slope, intercept, modality)
+        return Meaning(UNSTATED, slope, intercept, half=half)
+    found = _emission(ds, groups, slope, intercept, modality)
+    # A real-world value map has a line of its own.
+    mapped = not ds.get("Units") and _first([*groups, ds], "RealWorldValueMappingSequence") is not None
+    return replace(found, half=half and not mapped)
 
 
 def _first(groups: list[Dataset], name: str) -> Dataset | None:

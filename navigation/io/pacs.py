@@ -1,4 +1,4 @@
-"""A PACS as this program uses it: is it there, which studies has it, bring one.
+"""A PACS as this program uses it: is it there, which studies has it, bring one, take our results.
 
 Talking to it is done in a child process, because what a peer sends comes from anywhere (hazard H26); what it
 answers is compared with what was asked.
@@ -148,6 +148,18 @@ class Retrieved:
         return sum(int(s["files"]) for s in self.series)
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What went out; `listed` is whether the peer lists all of it, None where it cannot be asked."""
+
+    sent: int
+    warned: int
+    listed: bool | None
+    kinds: dict[str, int]
+    simulated: bool
+    identified: bool
+
+
 def echo(peer: Peer) -> dict[str, Any]:
     """What the PACS offers: find, get, modalities. Raises SurroundingsError when it does not answer."""
     return _asked(peer, {"job": "echo"})
@@ -205,6 +217,22 @@ def retrieve(
 
     result = _asked(peer, job, told)
     return Retrieved(tuple(result["series"]), result["others"], result["kept_out"])
+
+
+def store(peer: Peer, files: Sequence[Path], *, identified: bool) -> Stored:
+    """Send our results, all of them with the patient's identity or all without it.
+
+    Raises InputError when one of the files may not go out, SurroundingsError when the peer does not take them all or
+    does not list them afterwards.
+    """
+    job = {"job": "store", "files": [str(f.absolute()) for f in files], "identified": identified}
+    result = _asked(peer, job)
+    if "unfit" in result:
+        raise InputError(str(result["unfit"]))
+    stored = Stored(**result, identified=identified)
+    if stored.listed is False:
+        raise SurroundingsError(f"{peer.where} took {stored.sent} objects and does not list them all")
+    return stored
 
 
 def _series_keys(study_uid: str) -> dict[str, str]:

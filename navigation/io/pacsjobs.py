@@ -1,4 +1,4 @@
-"""What is done at a PACS, in a child process with bounded memory: ask who is there, find, get whole series.
+"""What is done at a PACS, in a child process with bounded memory: ask who is there, find, get whole series, store.
 
 The job comes as JSON on stdin and its outcome goes to stdout; files go to a folder as they come.
 """
@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import _config
 
 from navigation.io import pacscontexts
+from navigation.io.pacssend import store
 from navigation.io.pacssettings import is_uid, peer_from_json
 from navigation.io.pacsstore import Intake
 from navigation.io.pacswatch import Watch
@@ -150,7 +151,7 @@ def _check_whole(last: Dataset, intake: Intake, entry: Mapping[str, Any], foreig
         raise Refusal(f"{intake.taken} of {expected} files of {what} have come{more}: nothing is kept")
 
 
-JOBS = {"echo": echo, "find": find, "get": get}
+JOBS = {"echo": echo, "find": find, "get": get, "store": store}
 
 
 def _limit_memory() -> None:

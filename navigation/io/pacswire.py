@@ -1,4 +1,4 @@
-"""One association with a PACS: C-ECHO, C-FIND and C-GET, for a process with bounded memory and time.
+"""One association with a PACS: C-ECHO, C-FIND, C-GET and C-STORE, for a process with bounded memory and time.
 
 It opens no port, and gets instances over its own association (DICOM PS3.4 C.4.3).
 """
@@ -54,13 +54,20 @@ class Conversation:
         logger.setLevel(logging.ERROR)
         watch.leave = self._leave
 
-    def open(self, services: Sequence[str], storage: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
-        """Associate. Raises Refusal."""
+    def open(
+        self,
+        services: Sequence[str],
+        storage: Sequence[tuple[str, tuple[str, ...]]] = (),
+        sent: Sequence[str] = (),
+    ) -> None:
+        """Associate; instances of classes in `storage` may come, those of `sent` go. Raises Refusal."""
         entity = AE(ae_title=self.peer.calling_aet)
         entity.connection_timeout = entity.acse_timeout = self.peer.timeout_s
         entity.dimse_timeout = entity.network_timeout = None  # the watch knows whether data still come
         both = [pacscontexts.EXPLICIT, pacscontexts.IMPLICIT]
         contexts = [build_context(uid, both) for uid in services]
+        # One syntax to a context: what goes out travels as it was written wherever the peer takes that.
+        contexts += [build_context(uid, syntax) for uid in sent for syntax in both]
         contexts += [build_context(uid, list(syntaxes)) for uid, syntaxes in storage]
         roles = [
             build_role(uid, scp_role=True, scu_role=True) for uid in dict.fromkeys(u for u, _ in storage)
@@ -162,6 +169,17 @@ class Conversation:
         self.asked = None
         return last
 
+    def send(self, instance: Dataset) -> int:
+        """C-STORE of one instance; its status. Raises Refusal when there is none, or its class is not taken."""
+        self.watch.hear()
+        try:
+            code = status_of(self._opened().send_c_store(instance, msg_id=_MESSAGE_ID))
+        except ValueError:
+            raise Refusal(f"does not take {instance.SOPClassUID.name}") from None
+        if code is None:
+            raise self._broken("C-STORE", None)
+        return code
+
     def _broken(self, what: str, code: int | None) -> Refusal:
         if code is not None:
             return Refusal(f"refuses {what} (status {code:04X})")
@@ -202,8 +220,10 @@ class Conversation:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Release; of an association with a question still open, abort."""
-        association = self._opened()
+        """Release; of an association with a question still open, abort; one that never was has no end."""
+        association = self.association
+        if association is None:
+            return
         association.acse_timeout = LEAVE_S
         if self.asked is None:
             association.release()

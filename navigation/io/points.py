@@ -71,8 +71,8 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: no such file")
     try:
         return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
+    except UnicodeDecodeError as fault:
+        raise InputError(f"{path}, byte {fault.start + 1}: not UTF-8 text; save it as UTF-8") from None
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:

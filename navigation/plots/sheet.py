@@ -27,6 +27,8 @@ QUIET = "#60646c"
 REFUSED_COLOUR = "#8b1a1a"
 # Characters of a line under the title, and lines of reasons that a page has room for.
 LINE_LENGTH, MOST_LINES = 144, 3
+# What the word REFUSED at the upper right takes of a line.
+BADGE_LENGTH = 20
 # Room for the title, for each line under it, and for the line at the foot.
 TITLE_INCH, LINE_INCH, FOOT_INCH = 0.46, 0.25, 0.3
 WIDE_INCH = (13.5, 9.6)
@@ -76,11 +78,12 @@ def _stamp_refused(drawing: Figure) -> None:
 
 
 def _heading(content: Mapping[str, Any], figures: str) -> list[str]:
-    lines = textwrap.wrap(figures, LINE_LENGTH)
+    width = LINE_LENGTH - (BADGE_LENGTH if content.get("accepted") is False else 0)
+    lines = textwrap.wrap(figures, width)
     reasons = "; ".join(str(r) for r in content.get("reasons") or ())
     if reasons:
         word = "Refused: " if content.get("accepted") is False else "Doubts: "
-        wrapped = textwrap.wrap(word + reasons, LINE_LENGTH)
+        wrapped = textwrap.wrap(word + reasons, width)
         lines += wrapped[:MOST_LINES]
         if len(wrapped) > MOST_LINES:
             lines[-1] += " ..."

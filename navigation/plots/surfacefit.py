@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,11 @@ _VIEWS: tuple[tuple[int, int, int], ...] = ((1, 0, 2), (0, 1, 2), (2, 0, 1))
 _LPS, _AXES = ("x (to the patient's left)", "y (to the back)", "z (to the head)"), ("x", "y", "z")
 
 
-def draw_surface_fit(path: Path, task: SurfaceTask, result: SurfaceRegistration) -> list[Path]:
-    """Draw `path`; returns it in a list, as every picture of a result."""
+def draw_surface_fit(
+    path: Path, task: SurfaceTask, result: SurfaceRegistration, content: Mapping[str, Any]
+) -> list[Path]:
+    """Draw `path`, stamped as `content` (reg.json) says; returns it in a list, as every picture of a result."""
     points = np.asarray(task.points_mm) @ result.matrix[:3, :3].T + result.matrix[:3, 3]
-    content = result.as_json()
     with sheet(
         path, content, "Surface registration: touched points on the surface", _figures(result)
     ) as page:

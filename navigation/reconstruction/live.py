@@ -160,7 +160,7 @@ class LiveReconstruction:
         if problem is None:
             raise InputError(self._too_few())
         problem, found = self._settled(
-            problem, thresholds_of(problem, self._search_rows), most=MOST_SOURCES, prune=True
+            problem, self._final_thresholds(problem), most=MOST_SOURCES, prune=True
         )
         self._version += 1
         told = described(problem, found, self._doubts(problem, found))
@@ -275,6 +275,9 @@ class LiveReconstruction:
             problem = replace(problem, data=problem.data.resolved(found.fit.rate_cps))
             found = find(problem, points, self._search_rows, thresholds, most, prune)
         return problem, found
+
+    def _final_thresholds(self, problem: Problem) -> Thresholds:
+        return thresholds_of(problem, self._search_rows)
 
     def _live_thresholds(self, problem: Problem) -> Thresholds:
         """Of the readings up to the last multiple of THRESHOLD_REFRESH: still a function of the readings alone."""

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.coverage import Aim, BedCoverage
 from navigation.likelihood import Counts
 from navigation.nothingtold import unexamined, why_nothing
 from navigation.reconstruction.estimate import LiveEstimate
@@ -74,6 +75,9 @@ class LiveScan:
         self._decided: Assessment | None = None
         self._pending: Future[Assessment] | None = None
         self._wider: Future[Stage | None] | None = None
+        self._aim: Aim | None = None
+        self._bed_asked = False
+        self._coverage: BedCoverage | None = None
 
     def __len__(self) -> int:
         return len(self._log)
@@ -93,6 +97,11 @@ class LiveScan:
         if len(readings) or readings.unplaced:
             self._log.append(readings)
             self._extent.take(readings)
+
+    def aim_at(self, aim: Aim | None) -> None:
+        """The bed whose coverage the schedule may ask for; what was covered of another is forgotten."""
+        if aim is not self._aim:
+            self._aim, self._coverage = aim, None
 
     @property
     def progress(self) -> Progress:
@@ -118,6 +127,7 @@ class LiveScan:
             wider, self._wider = self._wider, None
             self._widen(wider.result())
         stage = self._stage
+        self._bed_asked |= work.bed
         newest = stage.extend(self.readings)
         if work.settle:
             self._settle(stage)
@@ -128,7 +138,7 @@ class LiveScan:
         if work.grow and self._wider is None:
             self._grow(stage)
         if work.seek and self._pending is None:
-            self._seek(stage, work.limits)
+            self._seek(stage, work.limits, work.bed)
         return self._frame(stage, read)
 
     def finish(self) -> ScanResult:
@@ -183,8 +193,8 @@ class LiveScan:
     def _told(self) -> Told:
         return Told.of(self._data())
 
-    def _seek(self, stage: Stage, limits: bool) -> None:
-        seen = stage.seen(self.readings, limits)
+    def _seek(self, stage: Stage, limits: bool, bed: bool) -> None:
+        seen = stage.seen(self.readings, limits, self._aim if bed else None)
         self._pending = self.beside.submit(lambda: self._search.look(seen))
 
     def _ended(self) -> Assessment:
@@ -195,7 +205,8 @@ class LiveScan:
     def _settle(self, stage: Stage) -> None:
         if self._pending is not None:
             self._ended()
-        self._adopt(self._search.look(stage.seen(self.readings, limits=True)))
+        aim = self._aim if self._bed_asked else None  # a schedule that never asked for it has none at its end
+        self._adopt(self._search.look(stage.seen(self.readings, limits=True, aim=aim)))
 
     def _adopt(self, assessed: Assessment) -> None:
         """What the map is drawn to, and the limits, are from now on those of this search."""
@@ -208,6 +219,8 @@ class LiveScan:
             mean = values_at(old.volume(mean, assessed.level), old.grid, stage.points_mm, assessed.level)
         stage.estimate.draw_to(stage.mean_of(mean, assessed.level))
         stage.estimate.relax()
+        if assessed.coverage is not None and assessed.coverage.aim is self._aim:
+            self._coverage = assessed.coverage
         if same and assessed.maps is not None:
             self._show_limits(stage, assessed)
 
@@ -261,5 +274,12 @@ class LiveScan:
         )
         sought = assessed.readings
         return Frame(
-            found, () if silent else assessed.spots, len(sought), float(sought.t_s[-1]), assessed.lag, read
+            found,
+            () if silent else assessed.spots,
+            len(sought),
+            float(sought.t_s[-1]),
+            assessed.lag,
+            read,
+            None if silent else self._coverage,
+            None if silent else assessed.expectation,
         )

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.coverage import Aim, BedCoverage
+from navigation.guidance.expected import Expectation
 from navigation.lagscore import ALARMING_SIGMA, LagScore, score_lag
 from navigation.pointlayer import Problem, fit_sources
+from navigation.reconstruction.bedwatch import BedWatch
 from navigation.reconstruction.geometry import Geometry
 from navigation.reconstruction.live import LIVE_REPLICATES, LIVE_SOURCES, LiveReconstruction, searched_rows
 from navigation.reconstruction.maps import Maps, coarse_uncertainty, prior_activity
@@ -40,6 +43,7 @@ class Seen:
     readings: Readings
     background_rows: Array
     limits: bool  # whether uncertainty and limits are asked for, too
+    aim: Aim | None = None  # the bed whose coverage is asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +58,8 @@ class Assessment:
     level: float
     censored: NDArray[np.bool_]  # (n,) of the readings: which are lower bounds
     maps: Maps | None  # without activity
+    coverage: BedCoverage | None = None
+    expectation: Expectation | None = None  # of what a probe should count from any pose
 
 
 class Search(LiveReconstruction):
@@ -62,6 +68,7 @@ class Search(LiveReconstruction):
     def __init__(self, setup: ImagingSetup) -> None:
         super().__init__(setup)
         self._renewed: tuple[int, Geometry, Thresholds] | None = None
+        self._bed = BedWatch(setup)
 
     def look(self, seen: Seen) -> Assessment:
         """Foci, and maps of uncertainty and limits where asked for, of the readings given."""
@@ -93,11 +100,15 @@ class Search(LiveReconstruction):
     ) -> Assessment:
         geometry, maps = seen.geometry, None
         told = described(problem, found, self._doubts(problem, found, ALARMING_SIGMA))
+        coverage = None
+        rows, searched, sources = limits_of
+        if seen.limits or seen.aim is not None:
+            beside = self._beside(searched, sources, told)
+        if seen.aim is not None:
+            coverage = self._bed.look(seen.aim, geometry, seen.readings, searched, sources, beside)
         if seen.limits:
-            rows, searched, sources = limits_of
             nothing = np.zeros(len(geometry.field.active))
             nuisance = background_alone(searched, sources)
-            beside = self._beside(searched, sources, told)
             maps = coarse_uncertainty(geometry, rows, nuisance, beside, nothing, self._blinded(problem))
         return Assessment(
             geometry,
@@ -108,6 +119,8 @@ class Search(LiveReconstruction):
             max(float(found.fit.background[0]), SMALLEST_LEVEL),
             problem.data.censored,
             maps,
+            coverage,
+            Expectation.of(problem, found.fit),
         )
 
     def _live_thresholds(self, problem: Problem) -> Thresholds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.coverage import Aim
 from navigation.reconstruction.estimate import LiveEstimate
 from navigation.reconstruction.geometry import Geometry, build_geometry
 from navigation.reconstruction.scanrows import ScanRows
@@ -26,9 +27,9 @@ class Stage(ScanRows):
         """(m, 3): centres of the active voxels."""
         return self.geometry.field.points_mm
 
-    def seen(self, readings: Readings, limits: bool) -> Seen:
+    def seen(self, readings: Readings, limits: bool, aim: Aim | None = None) -> Seen:
         """What a search is given."""
-        return Seen(self.geometry, readings, self.background_rows[: len(readings)], limits)
+        return Seen(self.geometry, readings, self.background_rows[: len(readings)], limits, aim)
 
     def mean_of(self, concentration: Array, level: float) -> Array:
         """Columns (m + 1,) of the store from kBq/mL (m,) of the voxels and the level of the shell."""

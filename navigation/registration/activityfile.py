@@ -105,6 +105,8 @@ def corrected_registration(
         raise InputError("the second file is no proposal of `register activity`")
     if proposal.get("accepted") is not True:
         raise GateRefusedError(f"nothing is proposed: {'; '.join(map(str, proposal.get('reasons') or ()))}")
+    if registration.get("accepted") is False:
+        raise GateRefusedError("the registration that it corrects was refused itself")
     named = proposal.get("registration_id")
     if named is not None and named != registration.get("id"):
         raise InputError(f"the shift was found under registration {named}, not {registration.get('id')}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.io.dicom_identity import identity_hash
 from navigation.io.nrrd import read_nrrd
 from navigation.io.study import Study, StudySeries, load_study
 from navigation.registration.imagevolume import ImageVolume
@@ -51,6 +52,25 @@ def split_spec(spec: str) -> tuple[Path, str | None]:
     if colon and head and tail and not Path(spec).exists():
         return Path(head), tail
     return Path(spec), None
+
+
+OTHER_PATIENT = "the two studies are of different patients, as their numbers tell"
+
+
+def other_patient(fixed: str, moving: str) -> str | None:
+    """Why two imported studies cannot be of one patient; None where their numbers agree or one is not known."""
+    numbers = [_number_hash(split_spec(spec)[0]) for spec in (fixed, moving)]
+    return OTHER_PATIENT if None not in numbers and numbers[0] != numbers[1] else None
+
+
+def _number_hash(path: Path) -> str | None:
+    """The hashed patient number of a study's folder, None of anything else."""
+    folder = path.parent if path.name == "study.json" else path
+    if not (folder / "study.json").is_file():
+        return None
+    patient = read_json(folder / "study.json").get("patient") or {}
+    number = patient.get("id")
+    return identity_hash(str(number), str(number)) if number and patient.get("identified") else number
 
 
 def named(study: Study, series_id: str) -> StudySeries:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from navigation.findings import kbq
 from navigation.pictures import NOT_EXAMINED_FACE, NOT_EXAMINED_HATCH, figure
 from navigation.report.geometry import DepthFrame, depth_below_surface_mm, depth_frame
+from navigation.report.journalpart import marks_of
 from navigation.report.maps import frame_at
 from navigation.report.results import CaseReport, ScanReport
-from navigation.report.wording import percent
+from navigation.report.wording import covered
 from tracking.scanfolder import readings_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def rate_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
         axes.step(counts.t_s, rate, where="pre", color="#20406a", lw=1.3, label="counts per second")
         _smoothed(axes, counts.t_s, rate)
         _shade_unplaced(axes, counts.t_s, counts.window_s, placed)
+        _marked(axes, marks_of(case, scan))
         axes.set_xlabel("time on the scan's clock, s")
         axes.set_ylabel("cps")
         axes.set_ylim(0.0, 1.3 * max(float(rate.max()), 1.0))
@@ -99,6 +101,24 @@ def _shade_unplaced(
         label = None
 
 
+def _marked(axes: Axes, marks: list[tuple[float, str]]) -> None:
+    """What was asked for meanwhile: a line with its words."""
+    for t_s, words in marks:
+        axes.axvline(t_s, color="#b00020", lw=1.6, ls=":")
+        axes.annotate(
+            words,
+            (t_s, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="left",
+            va="top",
+            fontsize=11,
+            color="#b00020",
+        )
+
+
 def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
     """The bed seen from its opening: assessed, seen too weakly and not examined parts, residuals, where to scan next.
 
@@ -119,7 +139,7 @@ def bed_picture(case: CaseReport, scan: ScanReport, path: Path) -> bool:
             axes.plot(x, -y, ".", color="black", ms=4, label="touched points")
         _mark(axes, frame, check, points)
         share = float((voxels[:, 5] > 0.5).mean())
-        axes.set_title(f"Bed from above: {percent(share)} of its tissue assessed")
+        axes.set_title(f"Bed from above: {covered(share)} of its tissue assessed")
         axes.set_xlabel("mm")
         axes.set_ylabel("mm")
         handles = [*_state_legend(check, state), *axes.get_legend_handles_labels()[0]]

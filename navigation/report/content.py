@@ -12,6 +12,7 @@ from typing import Any
 from calibration.records.record import DRAFT, state_of
 from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.report import wording as w
+from navigation.report.countspart import counts_part
 from navigation.report.document import (
     Block,
     Document,
@@ -21,9 +22,11 @@ from navigation.report.document import (
     Paragraph,
     Picture,
     Row,
+    Signatures,
     Statement,
     Table,
 )
+from navigation.report.journalpart import alarms_part
 from navigation.report.results import CaseReport, ScanReport
 from navigation.report.studypart import registration_text, shift_statement, study_part, study_text
 from navigation.report.tipline import tip_text
@@ -53,11 +56,26 @@ CASE_FILES = (
     "targets.json",
     "tip.json",
     "bed.json",
+    "case.json",
+    "journal.json",
+    "registrations.json",
+    "timed_counts.json",
 )
 BED_CAPTION = (
     "Resection bed seen from outside: each place shows the worst over its depth, so that single weak places "
     "weigh more here than in the share of the tissue. Hatched: not examined."
 )
+# Pictures of the whole case rather than of one scan.
+CASE = "case"
+PATIENT_CAPTIONS = {
+    "planes": (
+        "Three planes of the preoperative CT through the leading focus, a row for each scan. Colour: activity; white "
+        "ring: centre of a focus with 95 % probability; blue square: target of the study. Hatched: not examined. "
+        "The CT is of before the resection, and tissue moves: a registration is that of a rigid patient."
+    ),
+    "view3d": "The field in space. Foci of all scans; bed and way of the probe of the newest scan.",
+}
+SIGNERS = ("Surgeon", "Nuclear medicine physician or medical physicist")
 SPOT_HEADER = (
     "No.",
     "Depth",
@@ -77,7 +95,9 @@ def document(case: CaseReport, pictures: Pictures) -> Document:
     subtitle = f"{source} Research use only; not a medical device."
     blocks = (
         *first_page(case, pictures),
+        *patient_part(pictures),
         *(b for s in case.scans for b in scan_part(s, pictures)),
+        *counts_part(case),
         *study_part(case),
         *back_matter(case),
     )
@@ -96,8 +116,21 @@ def first_page(case: CaseReport, pictures: Pictures) -> Iterator[Block]:
         yield Row(shown)
 
 
+def patient_part(pictures: Pictures) -> Iterator[Block]:
+    """The map in the preoperative CT and the field in space, where there are a CT and a surface."""
+    shown = [(key, PATIENT_CAPTIONS[key]) for key in PATIENT_CAPTIONS if (CASE, key) in pictures]
+    if not shown:
+        return
+    yield PageBreak()
+    yield Heading("In the patient")
+    for key, caption in shown:
+        yield Picture(pictures[CASE, key], caption)
+
+
 def front_pictures(case: CaseReport, pictures: Pictures) -> Iterator[Picture]:
     """The map of the first scan and, where it was checked, the bed."""
+    if not case.scans:
+        return
     first = case.scans[0]
     if path := pictures.get((first.name, "front")):
         yield Picture(path, f"{w.SCAN_TITLES[first.name]}. Rings: centre of a focus with 95 % probability.")
@@ -241,12 +274,19 @@ def back_matter(case: CaseReport) -> Iterator[Block]:
     yield Heading("Calibration and registration used")
     yield Table(("Item", "Value"), tuple(calibration_rows(case)), (1.4, 4.0))
     yield from uncertainty_part(case)
+    yield from alarms_part(case)
     yield Heading("Provenance")
     yield Paragraph(
         f"gammanav {version()}; written {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}. SHA-256 of the files that "
         "this report was made from, first 16 digits:",
     )
     yield Table(("File", "SHA-256") * 2, checksum_rows(case), (2.0, 1.8) * 2)
+    yield Paragraph(record_text(case))
+    yield Heading("Read and signed")
+    yield Signatures(SIGNERS)
+    yield Paragraph(
+        "Research use only; not a medical device. A signature takes note and approves nothing.", small=True
+    )
 
 
 def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
@@ -269,6 +309,7 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
             yield name, str(probe.get(key) or "not stated")
     for scan in case.scans:
         yield f"{w.SCAN_TITLES[scan.name]} rests on", records_text(scan.info)
+    yield from source_rows(case)
     yield "Nuclide", case.nuclide or "unknown"
     if window := probe.get("window_kev"):
         yield "Energy window", f"{window[0]:g} to {window[1]:g} keV"
@@ -282,7 +323,28 @@ def calibration_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
     yield "Probe's tip", tip_text(case.folder)
     yield "Preoperative study", study_text(case)
     yield "Registration to images", registration_text(case)
-    yield from injection_rows(case.scans[0])
+    if case.scans:
+        yield from injection_rows(case.scans[0])
+
+
+def source_rows(case: CaseReport) -> Iterator[tuple[str, str]]:
+    """What sent poses and counts."""
+    for source in (case.about or {}).get("sources", ()):
+        refused = f", {source['refused']} refused" if source["refused"] else ""
+        told = f"{source['at']}, {' and '.join(source['gives'])}, {source['clock']} clock"
+        yield f"Source {source['name']}", f"{told}; {source['messages']} messages{refused}"
+
+
+def record_text(case: CaseReport) -> str:
+    """Which record the results stem from, and the end of its chain: what `gammanav verify` proves."""
+    if case.record is None:
+        return "No record lies beside these results."
+    from tracking.recording import Record
+
+    record = Record(case.record)
+    end = record.link_of(record.last_row).hex()
+    sealed = "closed" if record.seal is not None else "not closed"
+    return f"Record {case.record.name}: {record.last_row} rows, {sealed}; its chain ends with {end[:32]}."
 
 
 def records_text(info: dict[str, Any]) -> str:

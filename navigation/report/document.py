@@ -62,11 +62,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Signatures:
+    """A field to be signed by hand for each role."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PageBreak:
     """A new page where there are pages."""
 
 
-Block = Heading | Paragraph | Statement | Items | Table | Picture | Row | PageBreak
+Block = Heading | Paragraph | Statement | Items | Table | Picture | Row | Signatures | PageBreak
 
 
 @dataclass(frozen=True, slots=True)

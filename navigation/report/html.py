@@ -15,6 +15,7 @@ from navigation.report.document import (
     Paragraph,
     Picture,
     Row,
+    Signatures,
     Statement,
     Table,
 )
@@ -43,6 +44,10 @@ figure { margin: 1.2em 0; break-inside: avoid; }
 .row figure { flex: 1 1 22em; margin: .6em 0; }
 img { max-width: 100%; height: auto; }
 figcaption { font-size: .9em; color: #4a505a; }
+.signatures { display: flex; gap: 2em; flex-wrap: wrap; break-inside: avoid; margin: 1.2em 0; }
+.signatures div { flex: 1 1 22em; }
+.signatures span { display: block; border-bottom: 1px solid #15181d; padding-top: 1.5em; font-size: .86em;
+  color: #4a505a; }
 @media print {
   .band { position: static; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   .newpage { break-before: page; }
@@ -111,6 +116,15 @@ def _(block: Picture) -> str:
 @_html.register
 def _(block: Row) -> str:
     return '<div class="row">' + "".join(_html(p) for p in block.pictures) + "</div>"
+
+
+@_html.register
+def _(block: Signatures) -> str:
+    fields = "".join(
+        f"<div><b>{escape(role)}</b><span>Name</span><span>Date</span><span>Signature</span></div>"
+        for role in block.roles
+    )
+    return f'<div class="signatures">{fields}</div>'
 
 
 @_html.register

@@ -107,7 +107,7 @@ def _plan(axes: Axes, view: MapView, frame: DepthFrame, depth: float, spot: Spot
     image: AxesImage = draw_map(axes, view, plane, half, -half[1])
     draw_spot(axes, spot, plane, -half[1], half)
     _limits(axes, half, -half[1])
-    axes.set_title(f"From above, {depth:.0f} mm deep")
+    axes.set_title("From above, through its centre")
     axes.set_xlabel("mm")
     axes.set_ylabel("mm")
     return image
@@ -284,6 +284,8 @@ def _probe_path(axes: Axes, scan: ScanReport, view: MapView, frame: DepthFrame) 
 
 def _depth_label(axes: Axes, spot: Spot, frame: DepthFrame) -> None:
     x, y, depth = frame.coordinates(spot.position_mm)[0]
+    if spot.depth_below_surface_mm is not None:
+        depth = spot.depth_below_surface_mm  # as everywhere in the report
     axes.annotate(
         f"{depth:.0f} mm deep\n{spot.activity_kbq:.0f} kBq",
         (x, -y),

@@ -31,6 +31,7 @@ from navigation.report.document import (
     Paragraph,
     Picture,
     Row,
+    Signatures,
     Statement,
     Table,
 )
@@ -44,6 +45,8 @@ TONES = {"finding": ("#20406a", "#eef2f7"), "alert": ("#b00020", "#fbeef0"), "op
 KEPT_WHOLE = 14
 # White between pictures that stand side by side.
 ROW_GAP = 3 * mm
+# Room to write by hand.
+SIGNED_LINE = 11 * mm
 GREY = colors.HexColor("#4a505a")
 
 
@@ -229,6 +232,18 @@ def _(block: Row) -> list[Flowable]:
     grid = Grid([cells], colWidths=[column] * len(cells))
     grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
     return [Spacer(1, 4), grid]
+
+
+@_flow.register
+def _(block: Signatures) -> list[Flowable]:
+    role, small = _style("role", 10, bold=True, after=0), _style("field", 8.5, color=GREY, after=0)
+    rows = [[Text(escape(r), role) for r in block.roles]]
+    rows += [[Text(field, small) for _ in block.roles] for field in ("Name", "Date", "Signature")]
+    column = TEXT_WIDTH / len(block.roles)
+    grid = Grid(rows, colWidths=[column] * len(block.roles), rowHeights=[8 * mm, *[SIGNED_LINE] * 3])
+    lines = [("LINEBELOW", (n, 1), (n, -1), 0.5, colors.black) for n in range(len(block.roles))]
+    grid.setStyle([("VALIGN", (0, 0), (-1, -1), "BOTTOM"), *lines])
+    return [Spacer(1, 6), grid]
 
 
 @_flow.register

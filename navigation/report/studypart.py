@@ -83,7 +83,8 @@ def study_text(case: CaseReport) -> str:
     """How the study compared with the case, and how old it is."""
     check = case.study_check
     if check is None:
-        return "none used" if case.study is None else "not compared with the case"
+        known = case.study is not None or (case.about or {}).get("study_id")
+        return "not compared with the case" if known else "none used"
     agreed = ", ".join(check.get("agreed") or ()) or "nothing"
     age = check.get("age_days")
     told = f"agrees with the case in: {agreed}; age {'unknown' if age is None else f'{age:.0f} days'}"
@@ -100,7 +101,9 @@ def registration_text(case: CaseReport) -> str:
         return "none: positions are in the tracker's Reference frame only"
     said = "accepted" if reg.get("accepted") else "NOT accepted"
     name = "" if reg.get("id") is None else f" ({reg['id']})"
-    return f"{said}{name}; {_predicted(reg)}"
+    reasons = "; ".join(str(r) for r in reg.get("reasons") or ())
+    why = f": {reasons}" if reasons and not reg.get("accepted") else ""
+    return f"{said}{name}{why}; {_predicted(reg)}"
 
 
 def _predicted(reg: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from navigation.report.document import Block, Heading, Paragraph, Table
 from navigation.report.results import CaseReport, ScanReport
 
 BUDGET_HEADER = ("Component", "Type", "Standard uncertainty", "Sensitivity", "Contribution", "From")
-BUDGET_WIDTHS = (2.4, 0.5, 1.1, 0.9, 1.0, 2.6)
+BUDGET_WIDTHS = (2.1, 0.65, 1.2, 1.2, 1.35, 2.2)
 EXPLAINED = (
     "After JCGM 100 (GUM). All figures are relative standard uncertainties; type A from counted data, type B from "
     "anything else. Contributions add in squares; the interval is the coverage factor times the sum, on the logarithm. "

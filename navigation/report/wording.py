@@ -32,7 +32,16 @@ RULE_NAMES = {
     "three_sigma": "More than 3 sigma above background",
     "ten_percent": "More than 10 % of the hottest focus",
 }
-SCAN_TITLES = {"scan-1": "Scan 1, before resection", "scan-2": "Scan 2, after resection"}
+
+
+class _Titles(dict[str, str]):
+    """Titles of scans by the name of their folder; one that nobody foresaw is called by its name."""
+
+    def __missing__(self, name: str) -> str:
+        return f"Scan {name.removeprefix('scan-')}"
+
+
+SCAN_TITLES = _Titles({"scan-1": "Scan 1, before resection", "scan-2": "Scan 2, after resection"})
 NUMBER_WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 
@@ -103,7 +112,7 @@ def typical_mda_kbq(scan: ScanReport) -> float | None:
 def bed_figures(check: dict[str, Any]) -> str:
     """Coverage and limits of a bed check in one line."""
     parts = [
-        f"{percent(check.get('covered_fraction'))} of the outlined bed assessed at {kbq(check.get('threshold_kbq'))}"
+        f"{covered(check.get('covered_fraction'))} of the outlined bed assessed at {kbq(check.get('threshold_kbq'))}"
     ]
     parts.append(f"widest part not covered {millimetres(check.get('largest_uncovered_mm'))}")
     parts.append(f"minimum detectable activity {kbq(check.get('mda_kbq'))}")
@@ -117,10 +126,27 @@ def removed_sentence(check: dict[str, Any]) -> str | None:
     if check.get("removed_kbq") is None:
         return None
     interval = check.get("removed_ci95_kbq")
-    return (
+    removed = (
         f"Removed between the scans: {kbq(check['removed_kbq'])} (95 % interval {kbq_interval(interval)}), "
-        "corrected for decay. The specimen counted outside the body would close the balance."
+        "corrected for decay."
     )
+    return f"{removed} {balance_words(check.get('specimen_balance'))}"
+
+
+def balance_words(found: dict[str, Any] | None) -> str:
+    """Whether the specimen holds what was removed."""
+    if not found:
+        return "The specimen counted outside the body would close the balance."
+    held = f"The specimen holds {kbq(found['specimen_kbq'])} ({kbq_interval(found['specimen_ci95_kbq'])})"
+    if found.get("closes"):
+        return f"{held}: the balance closes within what both are known to."
+    kind = "missing" if found["missing_kbq"] > 0.0 else "too much"
+    return f"{held}: {kbq(abs(found['missing_kbq']))} are {kind}. The balance does not close."
+
+
+def covered(fraction: float | None) -> str:
+    """A share of a bed, rounded down as the statement of its check has it."""
+    return "unknown" if fraction is None else f"{int(100.0 * fraction)} %"
 
 
 def percent(fraction: float | None) -> str:

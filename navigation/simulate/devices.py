@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.simulate.chance import rigid, small_rotation, stream
+from navigation.simulate.course import CHECK_PLACE_MM
 from navigation.simulate.room import OperatingRoom
 from navigation.simulate.scenes import NUCLIDE, PROBE_SERIAL, WINDOW_KEV
 from tracking.sample import CountSample, PoseSample, PoseStatus
@@ -72,6 +73,7 @@ class Tracker:
                 ("Probe", TOOL_NOISE_MM, TOOL_NOISE_DEG),
                 ("Reference", REFERENCE_NOISE_MM, REFERENCE_NOISE_DEG),
                 ("Stylus", TOOL_NOISE_MM, TOOL_NOISE_DEG),
+                *((("Check", REFERENCE_NOISE_MM, REFERENCE_NOISE_DEG),) if room.course.check_marker else ()),
             )
         }
         rng = stream(scene.seed, scene.name, "sway")
@@ -79,17 +81,22 @@ class Tracker:
         self._sway_size = room.sways * np.array([0.0015, 0.0015, 0.0015, 1.2, 1.2, 1.2])
 
     def reference_in_tracker(self, t_s: float) -> Array:
-        """True `T_tracker_reference` (4, 4)."""
+        """True `T_tracker_reference` (4, 4) of the patient, wherever the marker was pushed to."""
         s = self._sway_size * np.sin(2 * np.pi * t_s / self._sway_period_s + self._sway_phase)
-        return np.asarray(self.room.scene.equipment.T_tracker_reference @ rigid(small_rotation(s[:3]), s[3:]))
+        still = self.room.scene.equipment.T_tracker_reference @ rigid(small_rotation(s[:3]), s[3:])
+        return np.asarray(still if self.room.course.table_s is None else still @ self.room.course.table(t_s))
 
     def measure(self, t_s: float) -> tuple[PoseSample, ...]:
-        """All three tools at t; a hidden one is OUT_OF_VIEW with an identity matrix. Times must rise."""
+        """All tools at t; a hidden one is OUT_OF_VIEW with an identity matrix. Times must rise."""
         T_tracker_reference = self.reference_in_tracker(t_s)
         T_tracker_body = T_tracker_reference @ self.room.scene.patient.T_reference_body
         at = np.array([t_s])
         tips = {"Probe": self.room.probe_in_body(at)[0], "Stylus": self.room.stylus_in_body(at)[0]}
-        true = {"Probe": None, "Reference": T_tracker_reference, "Stylus": None}
+        course = self.room.course
+        marker = T_tracker_reference if course.bump_s is None else T_tracker_reference @ course.bump(t_s)
+        true: dict[str, Array | None] = {"Probe": None, "Reference": marker, "Stylus": None}
+        if course.check_marker:
+            true["Check"] = T_tracker_reference @ rigid(np.eye(3), CHECK_PLACE_MM)
         samples = []
         for tool, known in true.items():
             matrix = T_tracker_body @ tips[tool] @ self._tools[tool] if known is None else known

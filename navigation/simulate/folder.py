@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.simulate.chance import stream
+from navigation.simulate.course import QUIET, Course
 from navigation.simulate.devices import COUNT_INTERVAL_S, Counter, Tracker
 from navigation.simulate.room import PHASES_S, OperatingRoom, kind_of
 from navigation.simulate.scenes import DEAD_TIME_S, NUCLIDE, Scene, build_scene
@@ -54,6 +55,7 @@ def simulate_scan_folder(
     tell_latency: bool = True,
     truth: Path | None = None,
     probe_seed: int | None = None,
+    course: Course = QUIET,
     force: bool = False,
 ) -> Scene:
     """Write the scan folder of one phase (sweep, scan-1, scan-2, rescan) to `out`; scan-2 and rescan come
@@ -61,13 +63,13 @@ def simulate_scan_folder(
 
     With `marker_poses` (always for a sweep) poses are the marker body's and tip.json is the nominal one,
     else they are the tip's with the true tip frame. `bed.json` is added after the resection,
-    `source.json` to a sweep. `truth` names a file outside the folder. Returns the scene. Raises
-    InputError for unknown names or an existing folder, OSError.
+    `source.json` to a sweep. `course` is what goes wrong meanwhile. `truth` names a file outside the folder.
+    Returns the scene. Raises InputError for unknown names or an existing folder, OSError.
     """
     built = build_scene(scene, seed, probe_seed)
     kind = kind_of(phase)
     after = kind == "rescan" or phase == "scan-2"
-    room = OperatingRoom(built, START_S)
+    room = OperatingRoom(built, START_S, course)
     if after:
         room.command("resect", START_S)
     length = duration_s if duration_s is not None else PHASES_S["rescan" if after else kind]
@@ -81,7 +83,7 @@ def simulate_scan_folder(
     if kind == "sweep":
         write_json(out / "source.json", check_source_record(built, REFERENCE_UTC_S))
     if truth is not None:
-        write_truth(built, truth, REFERENCE_UTC_S)
+        write_truth(built, truth, REFERENCE_UTC_S, course)
     return built
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from navigation.simulate import hand
 from navigation.simulate.chance import stream
 from navigation.simulate.collimator import ProbeHead
+from navigation.simulate.course import QUIET, Course
 from navigation.simulate.detector import Detector
 from navigation.simulate.hand import Path
 from navigation.simulate.rates import RateModel
@@ -102,8 +103,9 @@ class OperatingRoom:
     sways = True
     noise_share = 1.0
 
-    def __init__(self, scene: Scene, start_s: float = 0.0) -> None:
+    def __init__(self, scene: Scene, start_s: float = 0.0, course: Course = QUIET) -> None:
         self.scene = scene
+        self.course = course
         self.model = RateModel(detector_of(scene.equipment.head), scene.equipment.mismatch)
         self.occlusions: list[tuple[str, float, float]] = []
         self._probe, self._stylus = _History(), _History()
@@ -200,13 +202,24 @@ class OperatingRoom:
         return self._probe.poses(t_s)
 
     def stylus_in_body(self, t_s: Array) -> Array:
-        """True tip poses (n, 4, 4)."""
-        return self._stylus.poses(t_s)
+        """True tip poses (n, 4, 4); the tip rests on the skin, and goes with it."""
+        poses = self._stylus.poses(t_s)
+        if self.course.slides:
+            poses[:, :3, 3] += self.course.slid_mm(t_s, self._resected_s)
+        return poses
+
+    def probe_in_tissue(self, t_s: Array) -> Array:
+        """True tip poses (n, 4, 4) against the body as it lies at each time: it slides under the probe."""
+        poses = self.probe_in_body(t_s)
+        if self.course.slides:
+            poses = poses.copy()
+            poses[:, :3, 3] -= self.course.slid_mm(t_s, self._resected_s)
+        return poses
 
     def rate_cps(self, t_s: Array) -> Array:
         """True rates (n,) at times (n,) close together, decayed, before dead time."""
         patient = self.patient_at(float(t_s.mean()))
-        tips = self.probe_in_body(t_s)
+        tips = self.probe_in_tissue(t_s)
         sources = [*patient.lesions, *patient.others]
         middle = float(t_s.mean())
         if any(begin <= middle < end for begin, end in self._source_out):

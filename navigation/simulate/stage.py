@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from navigation.simulate.bench import BENCH_SCENES, BenchRoom
+from navigation.simulate.course import QUIET, Course
 from navigation.simulate.devices import TRACKER_HZ, Counter, Tracker
 from navigation.simulate.room import Event, OperatingRoom
 from navigation.simulate.scenes import Scene
@@ -51,6 +52,7 @@ class Stage:
         speed: float = 1.0,
         counts: str = "sensor",
         start_utc_s: float | None = None,
+        course: Course = QUIET,
         on_event: Callable[[Event, float], None] | None = None,
         on_error: Callable[[str], None] | None = None,
     ) -> None:
@@ -59,7 +61,7 @@ class Stage:
         self.start_utc_s = time.time() if start_utc_s is None else start_utc_s
         self.reference_utc_s = self.start_utc_s - REFERENCE_AGE_S
         room = BenchRoom if scene.name in BENCH_SCENES else OperatingRoom
-        self.room = room(scene, REFERENCE_AGE_S)
+        self.room = room(scene, REFERENCE_AGE_S, course)
         self.tracker_server = Server(port)
         self.probe_server = Server(port + 1 if port else 0)
         self.stop = threading.Event()

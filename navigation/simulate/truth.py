@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from navigation.simulate.course import QUIET, Course
 from navigation.simulate.rates import Source
 from navigation.simulate.scenes import NUCLIDE, Patient, Scene
 from tracking.jsonfile import write_json
@@ -35,7 +36,7 @@ def in_reference(patient: Patient, source: Source) -> dict[str, Any]:
     }
 
 
-def truth_of(scene: Scene, reference_utc_s: float) -> dict[str, Any]:
+def truth_of(scene: Scene, reference_utc_s: float, course: Course = QUIET) -> dict[str, Any]:
     """The content of truth.json. A remnant is listed before the resection too: it was there."""
     equipment = scene.equipment
     return {
@@ -51,6 +52,7 @@ def truth_of(scene: Scene, reference_utc_s: float) -> dict[str, Any]:
         "T_probe_probetip": equipment.T_probe_probetip,
         "stylus_tip_offset_mm": equipment.stylus_tip_mm,
         "T_study_reference": scene.patient.T_study_reference,
+        **({} if course == QUIET else {"course": course.to_json()}),
     }
 
 
@@ -62,7 +64,7 @@ def _scan(patient: Patient) -> dict[str, Any]:
     }
 
 
-def write_truth(scene: Scene, path: Path, reference_utc_s: float) -> None:
+def write_truth(scene: Scene, path: Path, reference_utc_s: float, course: Course = QUIET) -> None:
     """Write truth.json, its folder included; OSError when that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, truth_of(scene, reference_utc_s))
+    write_json(path, truth_of(scene, reference_utc_s, course))

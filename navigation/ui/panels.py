@@ -7,6 +7,7 @@ from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPen, QPolygonF
 
 from navigation.findings import kbq, kbq_interval, percent_injected
+from navigation.ui.bedcoverage import draw_coverage
 from navigation.ui.paint import AMBER, BLUE, QUIET, RED, WORDS, fitted, line, panel, wrapped
 from navigation.ui.state import LARGEST_SD_MM, Lamp, Target, ViewState
 
@@ -148,7 +149,11 @@ def map_words(state: ViewState) -> str:
 
 
 def draw_bed(painter: QPainter, box: QRectF, state: ViewState) -> None:
-    """The finding on the bed in the words of the bed check."""
+    """The finding on the bed in the words of the bed check; while it is scanned, its coverage."""
+    coverage = state.bed.get("coverage")
+    if state.mode == "scan" and isinstance(coverage, dict):
+        draw_coverage(painter, box, coverage, state.T_reference_probe)
+        return
     finding = str(state.bed.get("finding", "not-assessed"))
     title, colour = FINDING_WORDS.get(finding, (finding, AMBER))
     room = panel(painter, box, "Resection bed")

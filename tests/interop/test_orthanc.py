@@ -13,13 +13,16 @@ from typing import Any
 import pydicom
 import pytest
 
+from navigation.dicomresults import write_dicom
 from navigation.io.pacscontexts import COMPRESSED
 from navigation.io.study import import_study, load_study
+from navigation.report.results import read_case
 from navigation.simulate import build_scene
 from navigation.simulate.dicom import write_study
 from navigation.simulate.folder import REFERENCE_UTC_S
 from tests.conftest import REPOSITORY, missing
 from tests.interop.room import AET, PORT
+from tests.navigation.dicomresults.oblique import write_oblique
 
 SLICES = 16
 ROOM = ["unshare", "--user", "--map-root-user", "--net"]
@@ -185,3 +188,26 @@ def test_compressed_images_travel_as_they_are_stored(room: Room, test_data: Path
     got = [pydicom.dcmread(path) for path in (tmp_path / "out").iterdir()]
     assert {str(d.SOPInstanceUID): (str(d.file_meta.TransferSyntaxUID), d.PixelData) for d in got} == stored
     assert {syntax for syntax, _ in stored.values()} == set(COMPRESSED)
+
+
+def test_results_are_stored_listed_and_stay_as_they_were(room: Room, tmp_path: Path) -> None:
+    write_oblique(tmp_path / "case")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
+    write_dicom(read_case(tmp_path / "case"), tmp_path)
+    answer = room.pacs("store", tmp_path / "dicom", "--deidentified")
+    assert answer == {
+        "code": 0,
+        "out": "SIMULATION; 5 objects stored (DOC 1, OT 2, SEG 1, SR 1); de-identified; the PACS lists them\n",
+        "err": "",
+    }
+    sent = {
+        ds.SOPInstanceUID: ds for path in (tmp_path / "dicom").iterdir() for ds in [pydicom.dcmread(path)]
+    }
+    study = {str(ds.StudyInstanceUID) for ds in sent.values()}
+    assert len(study) == 1
+    assert room.pacs("get", study.pop(), "--modality", "SEG", "--out", tmp_path / "back")["code"] == 0
+    (back,) = map(pydicom.dcmread, (tmp_path / "back").iterdir())
+    went = sent[back.SOPInstanceUID]
+    assert back.PixelData == went.PixelData
+    del back.PixelData, went.PixelData  # on the wire it may be named OB or OW
+    assert back == went

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyigtl
 import pytest
 
+from navigation.engine.pedal import PedalPort
 from navigation.volume import VoxelGrid
+from tests.navigation.engine.fakes import settings
 from tests.tracking.igtl.peers import PATIENCE_S, Collector, poll
 from tracking.igtl import (
     Client,
@@ -182,3 +185,22 @@ def test_its_server_reads_what_our_client_sends(free_port: int) -> None:
     assert (got.timestamp, got.metadata) == (NOW_S, METADATA)
     client.stop()
     server.stop()
+
+
+def test_its_string_is_a_press_of_the_pedal() -> None:
+    ordered: list[str] = []
+    role = {"clients": ["127.0.0.1"], "device": "Pedal", "press": "count target"}
+    port = PedalPort(
+        replace(settings(), pedal=role), lambda do, **content: ordered.append(content["kind"]), ordered.append
+    )
+    server = Server(0, on_message=port.take)
+    server.start()
+    client = pyigtl.OpenIGTLinkClient("127.0.0.1", server.port)
+    try:
+        assert poll(lambda: len(server.clients) == 1)
+        assert poll(client.is_connected)
+        client.send_message(pyigtl.StringMessage("press", device_name="Pedal"))
+        assert poll(lambda: ordered == ["target"])
+    finally:
+        client.stop()
+        server.stop()

@@ -122,6 +122,10 @@ def test_a_registration_becomes_the_bridge_to_ras(tmp_path: Path) -> None:
         (GOOD.replace("[probe]", '[probe]\nclock = "mine"'), "probe.clock"),
         (GOOD.replace("[probe]", "[probe]\nsilence_s = 0"), "probe.silence_s"),
         (GOOD.replace("[probe]", '[probe]\ndevices = "GammaProbe"'), "probe.devices"),
+        (GOOD.replace("[probe]", "[probes]"), "unknown key 'probes'"),
+        ("count_seconds = 0.2\n" + GOOD, "count_seconds"),
+        ('count_seconds = "ten"\n' + GOOD, "count_seconds"),
+        (GOOD + '[pedal]\nclients = "127.0.0.1"\n', "pedal.clients"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [1, 2]"), "tracker.volume_mm"),
         (GOOD.replace("[tracker]", "[tracker]\nvolume_mm = [[0, 0, 9], [9, 9, 0]]"), "tracker.volume_mm"),
     ],
@@ -130,6 +134,21 @@ def test_a_bad_case_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as refusal:
         read_case(case_file(tmp_path, text))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_case_without_a_tracker_takes_counts_and_places_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "case.toml"
+    path.write_text(
+        'nuclide = "Tc-99m"\ncount_seconds = 5\n[probe]\nport = 18955\n[pedal]\nclients = ["10.0.0.7"]\n'
+    )
+    settings = read_case(path)
+    assert not settings.tracked
+    assert read_case(case_file(tmp_path)).tracked
+    again = type(settings).from_json(json.loads(json.dumps(settings.to_json())))
+    for found in (settings, again):
+        assert list(found.sources) == ["probe"]
+        assert found.count_s == 5.0
+        assert found.pedal == {"clients": ["10.0.0.7"], "device": "Pedal", "press": "count target"}
 
 
 def test_a_missing_case_file_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from navigation.bedcheck import check_bed
 from navigation.goodness import assess
 from navigation.pointlayer import Source, fit_sources
 from navigation.reconstruction import ImagingSetup, LiveReconstruction, ScanState, reconstruct
+from navigation.results import bed_map_text
 from tests.navigation.scan_model import filled, problem_of, raster, setup
 from tracking.sample import Readings
 
@@ -182,6 +183,9 @@ def test_in_the_shine_of_a_strong_source_absence_is_not_told(ratio: float, away_
     assert check.finding != "none-above"
     if check.finding != "residual-suspected":
         assert check.shadowed_fraction > 0.0
+        marked = np.array([row.split(",")[6] == "1" for row in bed_map_text(check.bed_map).splitlines()[1:]])
+        assert marked.mean() == pytest.approx(check.shadowed_fraction)
+        assert not (marked & check.bed_map.covered).any()
         assert any("in the shine of a strong source" in reason for reason in check.reasons)
     stray = [
         s

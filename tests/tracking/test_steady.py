@@ -129,3 +129,20 @@ def test_the_hub_tells_once_and_learns_anew_when_the_reference_is_accepted() -> 
     assert 10.0 < hub.alarms[0].arrival_s < 11.0
     assert hub.check.watching
     assert hub.check.moved is None
+
+
+def test_a_second_bump_is_told_before_anybody_has_seen_to_the_first() -> None:
+    rng = np.random.default_rng(5)
+    poses = measured(rng, 40.0)
+    first, second = round(12.0 * HZ), round(30.0 * HZ)
+    poses[first:, 0, 3] += 2.0
+    poses[second:, 1, 3] += 2.0
+    watch, found = SteadyWatch(), []
+    for n, pose in enumerate(poses):
+        watch.take(n / HZ, pose)
+        if watch.moved is not None and watch.moved not in found:
+            found.append(watch.moved)
+    assert len(found) == 2
+    assert found[0].last_s == found[0].since_s == found[1].since_s == pytest.approx(12.0, abs=0.3)
+    assert found[1].last_s == pytest.approx(30.0, abs=0.3)
+    assert len(watch._recent) < 10 * HZ, "poses are not kept while nobody sees to it"

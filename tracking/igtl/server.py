@@ -39,15 +39,15 @@ MOST_PUBLISHED = 1 << 16
 # What the requests of all clients may take between two looks at what is to be sent.
 _REQUEST_TURN_S = 0.002
 
-OnMessage = Callable[[str, Message], None]
+OnMessage = Callable[[str, Message], Message | None]
 OnClient = Callable[[str, bool, str], None]
 
 
 class Server:
     """Listens on a port (0: any free one) once started; `publish` may be called from any thread.
 
-    `on_message(peer, message)` gets what clients send that is no query, `on_client(peer, connected,
-    reason)` each coming and going; both run on the server's thread and must be quick. With `image_port`
+    `on_message(peer, message)` gets what clients send that is no query, and may answer that client; `on_client(peer,
+    connected, reason)` gets each coming and going; both run on the server's thread and must be quick. With `image_port`
     images go to the clients of that port and everything else to those of `port`, so that no pose ever
     waits behind an image. Raises InputError for a host that is not loopback unless `allow_remote` says that
     other machines may connect; `start` raises SurroundingsError when a port is in use.
@@ -238,7 +238,10 @@ class Server:
             crowd.repeat_latest(connection)
         handled = reply_to(message, connection.outbox, crowd.types, crowd.latest.values())
         if not handled and self._on_message is not None:
-            self._on_message(connection.peer, message)
+            answer = self._on_message(connection.peer, message)
+            if answer is not None:
+                raw = encode(answer, connection.outbox.version)
+                connection.outbox.put(Pending.of(raw, raw))
 
     def _close_all(self, crowd: Crowd) -> None:
         for connection in crowd.connections:

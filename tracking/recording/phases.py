@@ -2,7 +2,8 @@
 
 A phase lies between two `phase` events whose JSON payload is `{"phase": "scan-1", "action": "start" | "stop",
 "t_s": stamp}`, `t_s` on the clock of the devices' stamps (the event's arrival where it is absent). A start may
-hold what the scan rested on: `count_latency_s` and `surface_mm` [[x, y, z], ...].
+hold what the scan rested on: `count_latency_s` and `surface_mm` [[x, y, z], ...]. `"action": "discard"` with
+`from_s` marks what was stamped after it, up to `t_s`, as not to be used.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Phase:
     stop_s: float
     count_latency_s: float | None = None
     surface_mm: NDArray[np.float64] | None = field(default=None, compare=False)
+    discarded: tuple[tuple[float, float], ...] = ()  # stamps (from, to]
 
 
 def phases_of(record: Source) -> dict[str, Phase]:
@@ -70,6 +72,10 @@ def phases_of(record: Source) -> dict[str, Phase]:
             found[name] = Phase(name, t_s, np.inf, latency_s, surface_mm)
         elif content.get("action") == "stop" and name in found:
             found[name] = replace(found[name], stop_s=t_s)
+        elif content.get("action") == "discard" and name in found:
+            from_s = number_of(content, "from_s", record.path)
+            undone = () if from_s is None else ((from_s, t_s),)
+            found[name] = replace(found[name], discarded=(*found[name].discarded, *undone))
         else:
             raise InputError(f"{record.path}, event {event.id}: not a start or stop of a phase")
     return found
@@ -119,7 +125,10 @@ def inputs_of(source: Source) -> dict[str, Inputs] | None:
 
 
 def inside(interval: CountInterval, phase: Phase) -> bool:
-    """Whether a counting interval lies wholly in a phase."""
+    """Whether a counting interval lies wholly in a phase and was not discarded."""
+    end_s = interval.t_end_s - BORDER_ROUNDING_S
+    if any(low < end_s <= high for low, high in phase.discarded):
+        return False
     begins = interval.t_end_s - interval.window_s >= phase.start_s - BORDER_ROUNDING_S
     return begins and interval.t_end_s <= phase.stop_s + BORDER_ROUNDING_S
 

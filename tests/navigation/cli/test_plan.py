@@ -97,6 +97,30 @@ def test_what_was_added_by_hand_stays_and_proposals_are_renewed(study: Path) -> 
     assert [t.name for t in load_targets(study).targets] == ["H1"]
 
 
+def test_the_time_of_surgery_stays_and_writing_the_list_proposes_nothing(study: Path) -> None:
+    assert run("targets", study, "--hours", 3) == 0
+    first = load_targets(study)
+    assert run("targets", study, "--add", "mine,12.5,-30,104") == 0
+    assert run("targets", study, "--remove", "H1") == 0
+    assert run("targets", study, "--out", study.parent / "list.csv") == 0
+    kept = load_targets(study)
+    assert [t.name for t in kept.targets] == ["mine"] and kept.after_image_h == pytest.approx(3.0)
+    assert read_points(study.parent / "list.csv").labels == ("mine",)
+    assert run("targets", study) == 0
+    again = load_targets(study).target("H1")
+    assert again.expected_kbq == pytest.approx(first.target("H1").expected_kbq)
+
+
+def test_a_place_at_the_rim_of_the_image_is_a_target(study: Path) -> None:
+    ct = load_study(study).ct
+    assert ct is not None
+    x, y, z = ct.grid.origin_mm - ct.grid.direction @ [0.0, 0.0, 15.0]
+    assert run("targets", study, "--add", f"rim,{x},{y},{z}") == 0
+    x, y, z = ct.grid.origin_mm - ct.grid.direction @ [0.0, 0.0, 300.0]
+    assert run("targets", study, "--add", f"far,{x},{y},{z}") == 2
+    assert [t.name for t in load_targets(study).targets] == ["rim"]
+
+
 def test_regions_label_targets(scene: Scene, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, y, z = in_study(scene, scene.patient.lesions[0].centre) + [4.0, 0.0, 0.0]
     assert run("regions", study, "--add", f"uncinate process,{x},{y},{z},6", "--hot", "1=spleen") == 0
@@ -147,6 +171,9 @@ def test_contours_of_a_study_are_targets_once_each(thigh: Study, tmp_path: Path)
         (("targets", "STUDY", "--remove", "a"), "no target 'a'"),
         (("targets", "STUDY", "--surgery", "tomorrow"), "--surgery"),
         (("targets", "STUDY", "--surgery", "2026-01-01T00:00Z", "--hours", "2"), "give one"),
+        (("targets", "STUDY", "--surgery", "2026-01-01T00:00"), "zone"),
+        (("targets", "STUDY", "--surgery", "2020-01-01T00:00Z"), "before the image was acquired"),
+        (("targets", "STUDY", "--add", "a,4000,2,3"), "mm outside series-1, which reaches x"),
         (("targets", "STUDY", "--out", "t.txt"), "written as"),
         (("targets", "none"), "no such file"),
         (("regions", "STUDY", "--add", "a,1,2,3"), "r_mm expected"),

@@ -52,6 +52,9 @@ class SumImaging:
     def progress(self) -> Progress:
         return Progress(self.n)
 
+    def aim_at(self, aim: object) -> None:
+        self.aim = aim
+
     def advance(self, work: Work) -> Frame:
         found = self.update() if self.n else None
         return Frame(found, self.quick_spots(), self.n, self.t_s, self.lag(), work.replay)
@@ -67,7 +70,9 @@ class SumImaging:
             raise InputError("0 placed readings are too few")
         return ScanResult(self.update(), self.quick_spots(), 0.5, 0.0, None, 0, self.n, self.basis.nuclide)
 
-    def check_bed(self, bed: Bed, threshold_kbq: float, confidence: float, before: object) -> BedCheck:
+    def check_bed(
+        self, bed: Bed, threshold_kbq: float, confidence: float, before: object, specimen: object = None
+    ) -> BedCheck:
         removed = None if before is None else 1.0
         return BedCheck(
             "partly-assessed",

@@ -14,16 +14,22 @@ import pytest
 from calibration.physics.nuclide import nuclide
 from calibration.probe.detector import calibrate
 from navigation.cli.main import run
-from navigation.engine.afterwards import blocked_at, require_own_counts
+from navigation.engine.afterwards import (
+    blocked_at,
+    reference_fault,
+    require_one_reference,
+    require_own_counts,
+)
 from navigation.engine.assembly import head_of
 from navigation.engine.events import RAW, EngineEvent
+from navigation.engine.session import Session
 from navigation.engine.tipcheck import BLOCKED
 from navigation.offline import ScanOptions, reconstruct_scan
 from tests.navigation.engine.fakes import EPOCH_S, counts_event, pose_event, settings
 from tests.navigation.engine.test_tipcheck import START_S, TIP_MM, command, moved_on, rested
 from tests.navigation.scan_model import PROBE, filled, flat_surface, grid_of, raster
 from tests.tracking.recording.scene import record as plain_record
-from tracking.errors import GateRefusedError
+from tracking.errors import GateRefusedError, InputError
 from tracking.igtl.codec import encode
 from tracking.igtl.counts import counts_string_message
 from tracking.recording import Recorder
@@ -125,3 +131,23 @@ def test_a_scan_in_which_another_counter_took_over_is_refused_afterwards(tmp_pat
     with pytest.raises(GateRefusedError, match="10 counting intervals of scan-1 are another counter's"):
         reconstruct_scan(Path(f"{path}#scan-1"), tmp_path / "probe.json", ScanOptions())
     require_own_counts(recorded(tmp_path / "own.gnav", rows[:400]))
+
+
+def test_scans_from_either_side_of_a_moved_reference_are_not_compared(tmp_path: Path) -> None:
+    session = Session(settings())
+    for name in ("scan-1", "scan-2", "scan-3"):
+        session.handle(command("start", SCAN_S, mode="scan", name=name))
+        session.handle(command("stop", SCAN_S + 1.0))
+        if name == "scan-2":
+            session.leave_frame()
+    assert reference_fault(session, "scan-1", session, "scan-2") is None
+    assert "was moved between them" in str(reference_fault(session, "scan-1", session, "scan-3"))
+    other = Session(replace(settings(), case_id="another"))
+    assert "two cases" in str(reference_fault(other, "scan-1", session, "scan-1"))
+    first, second = (
+        recorded(tmp_path / f"{case}.gnav", tip_check(TIP_MM), case_id=case) for case in ("a", "b")
+    )
+    require_one_reference(first, first)
+    with pytest.raises(InputError, match="two cases"):
+        require_one_reference(first, second)
+    require_one_reference(tmp_path, second)

@@ -40,6 +40,14 @@ def test_a_registration_that_is_off_shows_on_the_skin(
         assert float(words.split(" lies ")[1].split(" mm")[0]) == pytest.approx(off_mm, abs=4.0)
 
 
+def test_as_many_points_elsewhere_are_compared_anew(tissue: StudyTissue) -> None:
+    watch, T = SkinWatch(tissue), np.array(SCENE.patient.T_study_reference)
+    assert watch.words(touched(), T, "reg", 2.0) is None
+    off = touched() + SCENE.patient.T_reference_body[:3, 2] * 40.0
+    assert watch.words(off, T, "reg", 2.0) is not None
+    assert watch.words(touched(), T, "reg", 2.0) is None
+
+
 def test_without_registration_or_surface_nothing_is_asked(tissue: StudyTissue) -> None:
     watch = SkinWatch(tissue)
     assert watch.words(None, np.eye(4), "reg", None) is None

@@ -63,7 +63,7 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         read_points(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x01")
-    with pytest.raises(InputError, match="not a text file"):
+    with pytest.raises(InputError, match="byte 1: not UTF-8 text"):
         read_points(tmp_path / "b.csv")
 
 

@@ -98,6 +98,14 @@ def test_identity_is_kept_in_one_place_when_asked_for(tmp_path: Path) -> None:
         "name": "Zwierzyna^Quirin",
         "birth_date": "19231104",
         "study_date": "20311217",
+        "study": {
+            "AccessionNumber": "ACC5521",
+            "PatientSex": "",
+            "ReferringPhysicianName": "Holtzapfel",
+            "StudyID": "",
+            "StudyTime": "",
+            "TimezoneOffsetFromUTC": "",
+        },
     }
     rest = json.dumps(content).lower()
     assert not [word for word in planted if word in rest]

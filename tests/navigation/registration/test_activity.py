@@ -175,6 +175,12 @@ def test_what_is_no_proposal_of_this_registration_corrects_nothing(
     assert not (tmp_path / "new.json").exists()
 
 
+def test_a_refused_registration_is_not_made_a_good_one_by_a_shift(tmp_path: Path) -> None:
+    refused = registration() | {"accepted": False, "reasons": ["two landmarks"]}
+    assert accepted(tmp_path, refused, shifted_content()) == 3
+    assert not (tmp_path / "new.json").exists()
+
+
 def test_a_lone_focus_far_from_its_target_is_no_shift_of_it() -> None:
     # 26 mm from the only target: as likely a focus that nobody knew of.
     found = compared(scan((A, 60.0)), np.array(A) + [26.0, 0.0, 0.0])

@@ -238,3 +238,36 @@ def test_a_picture_is_drawn_only_of_a_list_that_says_how_the_patient_lies(files:
     words = ["register", "points", str(files / "fixed.mrk.json"), str(files / "moving.csv")]
     assert run([*words, "--out", str(files / "reg.json"), "--picture", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_error_beyond_what_is_shown_is_warned_of_and_refused_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.csv").write_text("a,0,0,0\nb,100,0,0\nc,0,80,0\nd,10,20,60\ne,50,60,10\n")
+    (tmp_path / "m.csv").write_text("a,0.6,0,0\nb,100,1.1,0\nc,0.2,81,0.5\nd,10,20,61\nz,50,60,10\n")
+    (tmp_path / "t.csv").write_text("near,50,30,20\nfar,900,30,20\n")
+    words = ["register", "points", *(str(tmp_path / n) for n in ("f.csv", "m.csv"))]
+    words += ["--targets", str(tmp_path / "t.csv"), "--out", str(tmp_path / "reg.json")]
+    assert run(words) == 0
+    near, far = json.loads((tmp_path / "reg.json").read_text())["tre_mm"]["bound95"]
+    assert near < 10.0 < far
+    said = capsys.readouterr().out
+    assert "not used, in one list only: e, z" in said
+    assert f"target far: the error may be {far:.1f} mm (95 %): no distance to it is shown" in said
+    assert "target near" not in said
+    assert run([*words, "--force", "--max-error", f"{far - 0.1:.3f}"]) == 3
+    found = json.loads((tmp_path / "reg.json").read_text())
+    assert not found["accepted"] and len(found["reasons"]) == 1 and "target far" in found["reasons"][0]
+    assert run([*words, "--force", "--max-error", f"{far + 0.1:.3f}"]) == 0
+
+
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.csv").write_text("a,0,0,0\nb,100,0,0\nc,0,80,0\nd,10,20,60\n")
+    (tmp_path / "l.csv").write_bytes(b"a,0,0,0\nb\xe4,1,2,3\n")
+    words = ["register", "points", str(tmp_path / "f.csv")]
+    assert run([*words, str(tmp_path / "l.csv"), "--out", str(tmp_path / "reg.json")]) == 2
+    assert "l.csv, byte 10: not UTF-8 text" in capsys.readouterr().err
+    assert run([*words, str(tmp_path / "f.csv"), "--out", "/proc/reg.json"]) == 2
+    assert "/proc/reg.json: " in capsys.readouterr().err

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from navigation.cli.main import run
+from navigation.io.dicom_identity import PatientFacts
 from navigation.io.nrrd import write_nrrd
-from navigation.registration.imagefiles import read_fixed, read_initial, split_spec
+from navigation.registration.imagefiles import (
+    OTHER_PATIENT,
+    other_patient,
+    read_fixed,
+    read_initial,
+    split_spec,
+)
 from navigation.registration.images import ImageRegistration
 from navigation.registration.imagevolume import ImageVolume
 from tests.navigation.registration import imagebench as bench
@@ -81,3 +88,28 @@ def test_a_refused_one_is_written_and_ends_with_three(
 def test_a_volume_of_one_slice_is_refused() -> None:
     with pytest.raises(InputError, match="single slice"):
         bench.cropped(bench.ct(), (0, 0, 5), (76, 56, 6))
+
+
+def test_studies_whose_numbers_differ_are_not_one_patients(tmp_path: Path) -> None:
+    def study(name: str, number: str | None, identified: bool = False) -> str:
+        (tmp_path / name).mkdir()
+        facts = PatientFacts(number or "", "", "", "")
+        content = {
+            "format": 1,
+            "simulated": True,
+            "patient": facts.as_json(identified, "1.2.3"),
+            "series": [],
+        }
+        (tmp_path / name / "study.json").write_text(json.dumps(content))
+        return str(tmp_path / name)
+
+    one, same, open_, other = (
+        study("one", "471"),
+        study("same", " 471"),
+        study("open", "471", True),
+        study("other", "472"),
+    )
+    unknown, file = study("unknown", None), str(write(tmp_path / "a.nrrd", bench.ct()))
+    assert other_patient(one, other) == other_patient(open_, f"{other}:series-1") == OTHER_PATIENT
+    for moving in (same, open_, unknown, file):
+        assert other_patient(one, moving) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from html import unescape
@@ -14,9 +15,12 @@ from matplotlib.colors import to_rgb
 
 from navigation import pictures
 from navigation.cli.main import run
-from navigation.report import charts, html, pdf, write_report
+from navigation.report import charts, html, pdf, wording, write_report
+from navigation.report.content import document
+from navigation.report.html import render_html
 from navigation.report.results import read_case
-from tests.navigation.case_folder import STATEMENT, dump, write_case
+from navigation.report.tables import tables_of
+from tests.navigation.case_folder import STATEMENT, dump, write_case, write_scan_folder
 from tracking.errors import InputError
 
 
@@ -159,3 +163,63 @@ def test_the_command_refuses_what_is_no_record(tmp_path: Path, capsys: pytest.Ca
     assert run(["report", str(tmp_path / "text.gnav"), "--out", str(tmp_path / "out")]) == 2
     assert run(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_every_scan_of_the_case_is_told_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    scene = write_case(tmp_path, second=False)
+    focus = scene.place([4.0, -3.0, 18.0])
+    write_scan_folder(tmp_path / "groin left", scene, focus, True, seed=5)
+    (tmp_path / "groin left").rename(tmp_path / "a later one")
+    counts = tmp_path / "a later one" / "counts.csv"
+    rows = [row.split(",") for row in counts.read_text().splitlines()]
+    later = [rows[0], *([f"{float(t) + 100.0:g}", *rest] for t, *rest in rows[1:])]
+    counts.write_text("\n".join(",".join(row) for row in later))
+    assert [s.name for s in read_case(tmp_path).scans] == ["scan-1", "a later one"]
+    first = render_html(document(read_case(tmp_path), {}))
+    assert "Scan a later one" in first
+
+
+def test_a_case_registered_in_the_theatre_has_its_places_while_the_registration_is_trusted(
+    tmp_path: Path,
+) -> None:
+    write_case(tmp_path)
+    T = np.eye(4)
+    T[:3, 3] = [1.0, 2.0, 3.0]
+    entry = {"id": "abc", "method": "landmarks", "tre_mm": 2.5, "T_study_reference": T.tolist()}
+    for state, trusted in (("verified", True), ("doubtful: the reference has moved", False)):
+        dump(tmp_path / "registrations.json", {"registrations": [entry], "state": state})
+        case = read_case(tmp_path)
+        assert (case.T_ras_reference is not None) is trusted
+        if trusted:
+            # LPS (1, 2, 3) is RAS (-1, -2, 3).
+            assert case.T_ras_reference is not None
+            assert case.T_ras_reference[:3, 3] == pytest.approx([-1.0, -2.0, 3.0])
+
+
+def test_the_tables_hold_what_the_report_shows_with_places_in_the_study(tmp_path: Path) -> None:
+    write_case(tmp_path, second=False)
+    T = np.eye(4)
+    T[:3, 3] = [100.0, 0.0, -50.0]
+    dump(tmp_path / "reg.json", {"accepted": True, "T_target_source": T.tolist()})
+    row, *more = csv.DictReader(tables_of(read_case(tmp_path))["spots.csv"].splitlines())
+    assert not more and row["scan"] == "scan-1" and float(row["activity_kbq"]) == pytest.approx(92.0)
+    for axis, shift in (("x", 100.0), ("y", 0.0), ("z", -50.0)):
+        assert float(row[f"study_{axis}_mm"]) - float(row[f"{axis}_mm"]) == pytest.approx(shift)
+
+
+def test_without_a_registration_a_focus_has_no_place_in_a_study(tmp_path: Path) -> None:
+    write_case(tmp_path, second=False)
+    row = next(csv.DictReader(tables_of(read_case(tmp_path))["spots.csv"].splitlines()))
+    assert row["study_x_mm"] == "" and row["x_mm"] != ""
+
+
+def test_a_bed_is_covered_by_the_same_share_in_every_sentence() -> None:
+    # The statement rounds 89.6 % down; a table that said 90 beside it would contradict it.
+    assert (
+        wording.covered(0.896) == "89 %"
+        and wording.covered(1.0) == "100 %"
+        and wording.covered(0.999) == "99 %"
+    )
+    assert "89 % of the outlined bed" in wording.bed_figures(
+        {"covered_fraction": 0.896, "threshold_kbq": 8.0}
+    )

@@ -85,3 +85,23 @@ def test_the_error_told_is_the_predicted_one_and_never_the_landmarks_own(
     put(tmp_path, "reg.json", {"accepted": True, "id": "abc", "fre_mm": 0.77, "tre_mm": tre})
     text = registration_text(read_case(tmp_path))
     assert told in text and "0.77" not in text and "0.8" not in text
+
+
+@pytest.mark.parametrize("file", [False, True])
+@pytest.mark.parametrize("elsewhere", [["scan-1"], []])
+def test_no_registration_places_the_scans_of_before_the_reference_moved(
+    tmp_path: Path, elsewhere: list[str], file: bool
+) -> None:
+    write_case(tmp_path)
+    (tmp_path / "reg.json").unlink(missing_ok=True)
+    T = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    entry = {"number": 1, "id": "abc", "method": "landmarks", "tre_mm": 2.0, "T_study_reference": T}
+    if file:
+        put(tmp_path, "reg.json", {"id": "abc", "T_target_source": T, "accepted": True, "reasons": []})
+    content = {"registrations": [entry], "state": "verified", "scans_elsewhere": elsewhere}
+    put(tmp_path, "registrations.json", content)
+    case = read_case(tmp_path)
+    assert (case.T_ras_reference is None) is bool(elsewhere)
+    assert ("NOT accepted (abc): the reference has moved since scan-1" in registration_text(case)) is bool(
+        elsewhere
+    )

@@ -1,0 +1,1 @@
+"""Timed counts: the everyday practice, with exact statistics; needs neither tracker nor map."""
