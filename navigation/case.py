@@ -291,6 +291,7 @@ def _file(found: Mapping[str, Any], key: str, path: Path, default: str | None = 
 
 def _tips(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> Tips:
     if TRACKER not in found:
+        _require_named_tips(found, path)
         return Tips(np.eye(4))  # nothing is placed
     probe = _probe_tip(found, path, calibration)
     stylus = _file(found, "stylus", path, "stylus.json")
@@ -300,6 +301,13 @@ def _tips(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) 
     # A stylus is a point: without an axis any direction will do, since it places nothing.
     pointer = {"axis": [0.0, 0.0, 1.0], **read_tip([stylus], "Stylus")}
     return Tips(probe, tip_matrix(pointer, str(stylus)))
+
+
+def _require_named_tips(found: Mapping[str, Any], path: Path) -> None:
+    """What a case names is of the tool it names it for, though nothing rests on it yet: a tracker may be added."""
+    for key, tool in (("tip", "Probe"), ("stylus", "Stylus")):
+        if (file := _file(found, key, path)) is not None:
+            require_tool(file, tool)
 
 
 def _probe_tip(found: Mapping[str, Any], path: Path, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
