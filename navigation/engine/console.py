@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,10 +49,19 @@ Say = Callable[[str], None]
 WORDS = (
     "surface, bed, specimen, scan, stop, touch, check, confirm, divot, background, explain, acknowledge, "
     "landmark, register, check-point, undo, accept-shift, targets, target, count, counts, "
-    "aim, coverage, discard, removed, go, push, status, quit"
+    "aim, coverage, discard, removed, go, push, status, window, quit"
 )
 # A background check is waited for so much longer than it counts, and looked after so often.
 BACKGROUND_PATIENCE_S, POLL_S = 15.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a line; `last` ends the case."""
+
+    text: str
+    refused: bool = False
+    last: bool = False
 
 
 class Console:
@@ -60,23 +71,29 @@ class Console:
         self.case = case
         self.say = say
         self.study = study  # the folder that the case names
-        self._scans = len(case.session.scans)
+        self.open_window: Callable[[], None] | None = None
 
     def obey(self, line: str) -> bool:
         """Carry out one line; False when it was the last."""
+        answer = self.answer(line)
+        if answer.text:
+            self.say(answer.text)
+        return not answer.last
+
+    def answer(self, line: str) -> Answer:
+        """Carry out one line and tell what came of it; never raises."""
         words = split_line(line)
         if not words:
-            return True
+            return Answer("")
         if words[0] in ("quit", "exit"):
-            return False
+            return Answer("", last=True)
         try:
-            self.say(self._answer(words))
+            return Answer(self._answer(words))
         except GammanavError as error:
-            self.say(f"refused: {error}")
+            return Answer(f"refused: {error}", refused=True)
         except Exception as error:  # the case goes on, and so does whoever listens to its words
             logger.exception("%s failed", words[0])
-            self.say(f"failed: {type(error).__name__}: {' '.join(str(error).split())}")
-        return True
+            return Answer(f"failed: {type(error).__name__}: {' '.join(str(error).split())}", refused=True)
 
     def _answer(self, words: list[str]) -> str:
         name, rest = words[0], words[1:]
@@ -94,6 +111,7 @@ class Console:
             "target": self._targets,
             "push": self._push,
             "status": lambda _: self._status(),
+            "window": lambda _: self._window(),
             **RegistrationWords(self.case, self._do).words,
             **TimedWords(self.case, self._do).words,
             **GuidanceWords(self.case, self._do).words,
@@ -111,8 +129,8 @@ class Console:
         return self._told("start", f"outlining the {what}: move the stylus over it, then `stop`", mode=what)
 
     def _scan(self, rest: list[str]) -> str:
-        self._scans += 1
-        scan = rest[0] if rest else f"scan-{self._scans}"
+        taken = self.case.session.scans
+        scan = rest[0] if rest else next(n for i in count(1) if (n := f"scan-{i}") not in taken)
         return self._told("start", f"scanning {scan}{unchecked(self.case)}", mode="scan", name=scan)
 
     def _explain(self, rest: list[str]) -> str:
@@ -143,9 +161,10 @@ class Console:
             threshold, *depth = (float(word) for word in rest)
         except ValueError:
             raise InputError("expected `check KBQ [DEPTH_MM]`") from None
-        scans = list(self.case.session.scans)
+        # A sweep for the latency is no scan of the patient, and compares with none.
+        scans = [name for name, state in self.case.session.scans.items() if state.analyzed]
         if not scans:
-            raise InputError("there is no scan to check the bed with")
+            raise InputError("there is no finished scan to check the bed with")
         outcome = self._do(
             "check_bed",
             scan=scans[-1],
@@ -156,6 +175,13 @@ class Console:
         )
         check = None if outcome is None else outcome.bed_check
         return "no finding" if check is None else check.statement
+
+    def _window(self) -> str:
+        """Open the window again that was closed."""
+        if self.open_window is None:
+            raise InputError("there is no display for a window")
+        self.open_window()
+        return "the window is open"
 
     def _specimen(self, rest: list[str]) -> str:
         content = content_of(rest, self.case.session.settings.nuclide)
@@ -331,7 +357,7 @@ def _forget(record: Path) -> None:
 def _converse(case: LiveCase, headless: bool, say: Say, study: Path | None) -> None:
     say(f"connected; publishing on port {case.publisher.server.port}; research use only{unchecked(case)}")
     console, ended = Console(case, say, study), threading.Event()
-    with _until_signal(ended), _window(headless, case.publisher.server.port):
+    with _until_signal(ended), _window(console, headless, ended):
         listener = threading.Thread(target=_listen, args=(console, ended), daemon=True)
         listener.start()
         ended.wait()
@@ -358,10 +384,25 @@ def _until_signal(ended: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _window(headless: bool, port: int) -> Iterator[None]:
-    window = Window(headless, None)
+def _window(console: Console, headless: bool, ended: threading.Event) -> Iterator[None]:
+    """The window on this case; closing it does not end the case."""
+
+    def obey(words: str) -> dict[str, Any]:
+        answer = console.answer(words)
+        if answer.last:
+            ended.set()
+        return {"text": answer.text, "refused": answer.refused}
+
+    def closed() -> None:
+        console.say("the window is closed; the case goes on: `window` opens it again, `quit` ends the case")
+
+    window = Window(headless, None, console.study, obey, closed)
+    port = console.case.publisher.server.port
+    console.open_window = lambda: None if window.running else window.open(port)
     if not headless:
         window.open(port)
+        if window.remark is not None:
+            console.say(window.remark)
     try:
         yield
     finally:

@@ -149,6 +149,14 @@ class ShiftState:
     ci95_mm: tuple[float, float] | None
 
 
+@dataclass(frozen=True, slots=True)
+class LandmarkState:
+    """A landmark of the study that the case names, and whether the stylus has rested on it since the registration."""
+
+    name: str
+    touched: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The state at `t_s` (Unix s); `map_age_s` counts from the arrival of the newest reading in the map."""
@@ -183,11 +191,13 @@ class Snapshot:
     faults: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()  # what the hand or the operator should do, no fault of the instruments
     simulated: bool = False
+    tracked: bool = True  # without a tracker there are timed counts and nothing else
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)
     tip_check: TipState = field(default_factory=TipState)
     registration_age_s: float | None = None  # since it was taken or a known point was touched
     study_id: str = "none"
+    landmarks: tuple[LandmarkState, ...] = ()
     targets: tuple[TargetState, ...] = ()
     shift: ShiftState | None = (
         None  # of the newest scan that was compared with the study, under this registration

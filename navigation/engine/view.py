@@ -26,6 +26,7 @@ from navigation.engine.session import REFERENCE_MOVED as MOVED
 from navigation.engine.snapshot import (
     MAP_EXPIRY_S,
     CountState,
+    LandmarkState,
     RecorderState,
     Registration,
     ShiftState,
@@ -156,6 +157,7 @@ class Viewer:
                 nuclide=session.settings.nuclide,
                 faults=self._current_faults(now_s, recorder),
                 simulated=session.settings.simulated,
+                tracked=session.settings.tracked,
                 recorder=recorder,
                 background=session.background.state(now_s),
                 hints=(
@@ -170,6 +172,9 @@ class Viewer:
                 tip_check=session.tip_check.state(),
                 registration_age_s=self._registration_age(now_s),
                 study_id="none" if session.study is None else session.study.id,
+                landmarks=tuple(
+                    LandmarkState(n, n in session.registrations.landmarks) for n in session.settings.landmarks
+                ),
                 targets=session.target_desk.states(session.registration.T_study_reference, session.frame),
                 shift=self._told_shift(),
                 timed=session.timed.state(),

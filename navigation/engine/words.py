@@ -12,6 +12,7 @@ from navigation.engine.snapshot import ShiftState, Snapshot
 from navigation.engine.targetdesk import TargetState
 from navigation.results import bed_content, spot_content
 from navigation.volume import Spot
+from navigation.workflow import steps
 
 
 def status_words(snapshot: Snapshot) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "background": _clean(asdict(snapshot.background)),
         "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
         "study_id": snapshot.study_id,
+        "landmarks": [asdict(mark) for mark in snapshot.landmarks],
+        "workflow": [step.to_json() for step in steps(snapshot)],
         "targets": [_target(t) for t in snapshot.targets],
         "shift": None if snapshot.shift is None else _shift(snapshot.shift),
         "timed": {

@@ -22,6 +22,9 @@ LARGEST_PORT = 65535
 )
 @click.option("--screenshot", type=click.Path(path_type=Path), help="Leave a picture when the case ends.")
 @click.option("--after", type=float, help="End after so many seconds.")
+@click.option(
+    "--talk", is_flag=True, help="Offer what can be asked for: orders to standard output, answers from input."
+)
 def command(
     host: str,
     port: int,
@@ -29,13 +32,14 @@ def command(
     study: Path | None,
     screenshot: Path | None,
     after: float | None,
+    talk: bool,
 ) -> None:
     """Show a live case. Keys: N next target, A axes of the probe or of the patient. Research use only."""
     from navigation.ui.window import Options, run_window
 
     if connect is not None:
         host, port = _address(connect)
-    run_window(Options(host, port, study, screenshot, after))
+    run_window(Options(host, port, study, screenshot, after, talk))
 
 
 def _address(text: str) -> tuple[str, int]:

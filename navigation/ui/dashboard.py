@@ -32,7 +32,7 @@ class Dashboard(QWidget):
         self._shown: list[tuple[QRectF, View, float]] = []
         self.backdrop: Backdrop | None = None
         self.patient_axes = False
-        self.setMinimumSize(1100, 700)
+        self.setMinimumSize(960, 600)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def show_state(self, state: ViewState) -> None:

@@ -20,12 +20,14 @@ from navigation.ui.state import (
     ENGINE_SILENT_S,
     MAP_EXPIRY_S,
     POSE_EXPIRY_S,
+    STATUS_SILENT_S,
     Lamp,
     MapVolumes,
     Target,
     ViewState,
     probe_axes,
 )
+from navigation.ui.work import work_of
 from navigation.volume import NOT_EXAMINED, Spot, VoxelGrid
 from tracking.errors import InputError
 from tracking.igtl import ImageContent, Message, StringContent, TransformContent, names
@@ -59,10 +61,13 @@ class ViewModel:
         self._ticks = 0
         self._simulated = False
         self._ceiling = 0.0
+        self._heard_s = float("-inf")
         self.connected = False
+        self.engine_gone = False  # told at once by the process that started the window
 
     def receive(self, message: Message, arrival_s: float) -> None:
         """Take one message of the publishing table; others are ignored."""
+        self._heard_s = max(self._heard_s, arrival_s)
         self._simulated |= "Simulation" in message.metadata
         content = message.body
         if isinstance(content, TransformContent):
@@ -134,7 +139,7 @@ class ViewModel:
         """Everything that is shown at `now_s` of the clock that stamped the arrivals."""
         status, status_age = self._said(names.ENGINE_STATUS, now_s)
         bed, bed_age = self._said(names.BED_CHECK, now_s)
-        alive = status_age is not None and status_age <= ENGINE_SILENT_S
+        alive = self._alive(status_age, now_s)
         probe, seen = self._pose(names.PROBE_TIP_TO_REFERENCE, now_s)
         map_age, map_fresh = _map_age(status, status_age, alive)
         selected, bridge = self._selected(), self._bridge(status, alive)
@@ -175,9 +180,16 @@ class ViewModel:
             nuclide=str(status.get("nuclide", "unverified")),
             faults=tuple(str(f) for f in status.get("faults", ())),
             hints=tuple(str(h) for h in status.get("hints", ())),
-            bed=bed if bed_age is not None and bed_age <= ENGINE_SILENT_S else {},
+            bed=bed if alive and bed_age is not None and bed_age <= STATUS_SILENT_S else {},
             tip=_tip(status),
+            work=work_of(status),
         )
+
+    def _alive(self, status_age_s: float | None, now_s: float) -> bool:
+        """Whether the engine has said anything just now, and its state not long ago."""
+        if self.engine_gone or status_age_s is None:
+            return False
+        return now_s - self._heard_s <= ENGINE_SILENT_S and status_age_s <= STATUS_SILENT_S
 
     def _said(self, device: str, now_s: float) -> tuple[dict[str, Any], float | None]:
         found = self._text.get(device)

@@ -12,11 +12,12 @@ from navigation.reslice import across
 from navigation.volume import Spot, VoxelGrid
 
 # Hazard H28: poses after 250 ms, the map after 1 s. The engine expires counts after 2.5 of their own intervals
-# and says so four times a second; two missed heartbeats are silence.
+# and says so four times a second; poses come twenty times a second: half a second without any word is silence.
 POSE_EXPIRY_S = 0.25
 MAP_EXPIRY_S = 1.0
 COUNTS_SILENT_S = 0.5
-ENGINE_SILENT_S = 0.75
+ENGINE_SILENT_S = 0.5
+STATUS_SILENT_S = 1.0
 # A distance known worse than this is no guidance: the window shows "--".
 LARGEST_SD_MM = 10.0
 
@@ -71,6 +72,43 @@ class Target:
         return f"{self.distance_mm:.0f} mm ± {max(self.spot.sd_mm, 1.0):.0f} mm"
 
 
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of the case as the engine tells it: "done", "ready" or "refused", why, and what is open."""
+
+    key: str
+    title: str
+    state: str
+    refused: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTarget:
+    """A target of the list by name; `outcome` is "open" until somebody has said how it ended."""
+
+    name: str
+    placed: bool
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the case is about beside the map: its steps, targets, landmarks, and the count under way."""
+
+    steps: tuple[StepView, ...] = ()
+    targets: tuple[ListedTarget, ...] = ()
+    landmarks: tuple[tuple[str, bool], ...] = ()  # name, touched
+    registration_state: str = "none"
+    counting: str | None = None  # the timed count under way
+    counted_share: float = 0.0
+    bed_points: int = 0
+    surface_points: int = 0
+    shift_proposed: bool = False
+    background_risen: bool = False
+    alarms: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewState:
     """One moment of the case as the window knows it."""
@@ -111,6 +149,7 @@ class ViewState:
     bed: dict[str, Any]
     tip: str = ""
     hints: tuple[str, ...] = ()
+    work: Work = Work()
 
     @property
     def live(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from navigation.io.study import load_study
 from navigation.ui.compose import Backdrop
 from navigation.ui.dashboard import Dashboard
 from navigation.ui.model import ViewModel
+from navigation.ui.shell import Shell
 from navigation.ui.source import EngineLink
 from navigation.ui.state import ViewState
+from navigation.windowtalk import Orders
 from tracking.errors import InputError, SurroundingsError
 
 logger = logging.getLogger(__name__)
@@ -44,18 +47,20 @@ class Options:
     study: Path | None
     screenshot: Path | None
     after_s: float | None
+    talk: bool = False  # orders go to standard output, answers come by standard input
 
 
 class LiveWindow:
-    """Puts link, model and dashboard together; `frame` is called ten times a second."""
+    """Puts link, model and views together; `frame` is called ten times a second. Without `orders` it only shows."""
 
-    def __init__(self, options: Options, finish: Callable[[], None]) -> None:
+    def __init__(self, options: Options, finish: Callable[[], None], orders: Orders | None = None) -> None:
         self.options = options
         self.model = ViewModel()
         self.link = EngineLink(options.host, options.port)
         self.dashboard = Dashboard(self.model.select_next, self.model.select)
-        self.dashboard.setWindowTitle("gammanav: research use only")
-        self.dashboard.resize(*WINDOW_SIZE)
+        self.orders = orders
+        self.shell = Shell(self.dashboard, orders)
+        self.shell.resize(*WINDOW_SIZE)
         self._finish = finish
         self._frames = 0
         self._best: tuple[int, QImage] | None = None
@@ -64,13 +69,15 @@ class LiveWindow:
     def start(self) -> None:
         """Connect and show."""
         self.link.client.start()
-        self.dashboard.show()
+        self.shell.show()
 
     def frame(self) -> None:
         """One frame: news into the model, one state to all views."""
         self.link.pour_into(self.model)
         state = self.model.state(self.link.now_s())
-        self.dashboard.show_state(state)
+        self.shell.show_state(state)
+        if self.orders is not None:
+            self._talk(self.orders)
         self._frames += 1
         self._load_study(state)
         if self.options.screenshot is not None:
@@ -79,6 +86,13 @@ class LiveWindow:
                 self._finish()
         elif self._time_is_up():
             self._finish()
+
+    def _talk(self, orders: Orders) -> None:
+        """Beat; leave with a case that has ended, stay with one that has died and say so."""
+        orders.beat()
+        if orders.bye:
+            self._finish()
+        self.model.engine_gone = orders.ended
 
     def _time_is_up(self) -> bool:
         limit = self.options.after_s
@@ -89,7 +103,7 @@ class LiveWindow:
             return
         worth = picture_worth(state)
         if self._best is None or worth >= self._best[0]:
-            self._best = (worth, self.dashboard.grab().toImage())
+            self._best = (worth, self.shell.grab().toImage())
 
     def _load_study(self, state: ViewState) -> None:
         """Read the CT once, when it is there, beside the painting."""
@@ -111,7 +125,7 @@ class LiveWindow:
         target = self.options.screenshot
         if target is None:
             return
-        image = self._best[1] if self._best is not None else self.dashboard.grab().toImage()
+        image = self._best[1] if self._best is not None else self.shell.grab().toImage()
         temporary = target.with_name(f".{os.getpid()}.{target.name}")
         if not image.save(str(temporary), "PNG"):
             raise SurroundingsError(f"{target}: the picture cannot be written")
@@ -141,8 +155,9 @@ def backdrop_of(folder: Path) -> Backdrop | None:
 def run_window(options: Options) -> None:
     """Show the window until it is closed. Raises SurroundingsError without a display."""
     require_display()
+    orders = Orders(sys.stdout, sys.stdin) if options.talk else None
     application = QApplication(["gammanav"])
-    window = LiveWindow(options, application.quit)
+    window = LiveWindow(options, application.quit, orders)
     timer = QTimer()
     timer.timeout.connect(window.frame)
     timer.start(FRAME_MS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from navigation.ui.state import COUNTS_SILENT_S, ENGINE_SILENT_S, MAP_EXPIRY_S, POSE_EXPIRY_S
+from navigation.ui.state import COUNTS_SILENT_S, ENGINE_SILENT_S, MAP_EXPIRY_S, POSE_EXPIRY_S, STATUS_SILENT_S
 from tests.navigation.ui.scene import FOCUS_MM, activity_map, messages, model_of, snapshot, spot
 from tracking.igtl import StringContent
 
@@ -74,14 +74,22 @@ def test_invalid_pose_is_never_shown_but_the_last_place_is_remembered() -> None:
 def test_counts_map_and_engine_expire() -> None:
     model = model_of(snapshot())
     assert model.state(COUNTS_SILENT_S + 0.01).rate_cps is None
+    # Any word is a sign of life: poses come more often than the state.
+    model.receive(messages(snapshot())[0], MAP_EXPIRY_S - 0.5)
     # The map was 0.3 s old when it was announced.
     assert model.state(MAP_EXPIRY_S - 0.31).map_fresh
     assert not model.state(MAP_EXPIRY_S - 0.29).map_fresh
-    silent = model.state(ENGINE_SILENT_S + 0.01)
+    assert model.state(MAP_EXPIRY_S - 0.29).engine_alive
+    # A state that is not renewed counts for little, whatever else comes.
+    model.receive(messages(snapshot())[0], STATUS_SILENT_S)
+    assert not model.state(STATUS_SILENT_S + 0.01).engine_alive
+    silent = model_of(snapshot()).state(ENGINE_SILENT_S + 0.01)
     assert not silent.live
     assert "ENGINE SILENT" in silent.banners[0]
     assert silent.T_ras_reference is None
     assert silent.bed == {}
+    model.engine_gone = True
+    assert not model.state(0.01).engine_alive
 
 
 def test_heartbeat_moves_only_with_the_engine() -> None:

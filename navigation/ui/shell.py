@@ -1,0 +1,93 @@
+"""The application's window: steps on the left, the views, what can be done in this step below, and what came of it.
+
+Nothing here blocks: an order goes out, the views go on, the answer appears when it comes. No dialog is ever opened.
+"""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QCloseEvent, QKeyEvent
+from PyQt5.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from navigation.ui.actionbar import ActionBar
+from navigation.ui.actions import actions, always
+from navigation.ui.dashboard import Dashboard
+from navigation.ui.paint import AMBER, WORDS
+from navigation.ui.rail import Rail
+from navigation.ui.state import ViewState
+from navigation.windowtalk import Orders
+
+FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
+PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
+STYLE = f"""
+QWidget {{ background: #101317; color: {WORDS.name()}; font-family: 'DejaVu Sans'; font-size: 18px; }}
+QPushButton {{ background: #232a33; border: 2px solid #3a424d; border-radius: 8px; padding: 4px 10px;
+  font-size: 17px; font-weight: bold; min-height: 44px; }}
+QPushButton:hover {{ border-color: {WORDS.name()}; }}
+QPushButton:disabled {{ color: #6d7783; border-style: dashed; }}
+QPushButton[primary="true"] {{ border: 3px solid {WORDS.name()}; }}
+QPushButton[asked="true"] {{ background: #5a3a00; border-color: {AMBER.name()}; }}
+QLineEdit, QDoubleSpinBox {{ background: #191e25; border: 2px solid #3a424d; border-radius: 8px;
+  min-height: 44px; padding: 0 8px; font-size: 17px; }}
+"""
+
+
+class Shell(QWidget):
+    """Rail, dashboard and action bar round one state; without `orders` it only shows."""
+
+    def __init__(self, dashboard: Dashboard, orders: Orders | None) -> None:
+        super().__init__()
+        self.dashboard, self.orders = dashboard, orders
+        self.rail = Rail()
+        self._step = ""
+        self.bar = ActionBar(self._order)
+        self.setStyleSheet(STYLE)
+        self.setWindowTitle("gammanav: research use only")
+        right = QVBoxLayout()
+        right.setSpacing(0)
+        right.addWidget(dashboard, 1)
+        right.addWidget(self.bar)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.rail)
+        layout.addLayout(right, 1)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.rail.setVisible(orders is not None)
+        self.bar.setVisible(orders is not None)
+
+    def show_state(self, state: ViewState) -> None:
+        """One state to every part."""
+        self.dashboard.show_state(state)
+        if self.orders is None:
+            return
+        self.rail.show_state(state)
+        step = self.rail.selected
+        if step != self._step:
+            self._step = step
+            self.bar.tell("", False)
+        self.bar.show_actions(actions(step, state), always(state), self.rail.reason)
+        for order, text, refused in self.orders.answers():
+            self.bar.tell(text or order, refused)
+        self.bar.tell_pending(self.orders.pending)
+
+    def _order(self, words: str) -> None:
+        if self.orders is not None:
+            self.orders.say(words)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """F1 to F9: the steps. Return or page down (a presenter, a pedal): what is offered first. The rest: views."""
+        if event is None:
+            return
+        key = event.key()
+        if key in FUNCTION_KEYS:
+            self.rail.select_number(key - Qt.Key.Key_F1)
+        elif key in PRIMARY_KEYS and self.orders is not None:
+            self.bar.press_primary()
+        else:
+            self.dashboard.keyPressEvent(event)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Closing the window ends nothing: the case goes on."""
+        if event is not None:
+            event.accept()
