@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 256
 # We announce 16 KiB. Some peers send a little more than they may; this much no one does.
 _MOST_AT_ONCE = 4 << 20
+# A peer that breaks off sooner than this is asked once more.
+AGAIN_WITHIN_S = 2.0
 _PENDING = (0xFF00, 0xFF01)
 _MESSAGE_ID = 1
 
@@ -72,8 +74,19 @@ class Conversation:
         roles = [
             build_role(uid, scp_role=True, scu_role=True) for uid in dict.fromkeys(u for u, _ in storage)
         ]
+        began_s = time.monotonic()
+        association = self._associate(entity, contexts, roles)
+        # A peer that rejects and closes at once may take its own words back with a reset of the connection.
+        broken_off = association.is_aborted and self.watch.connected and self.faults.fault is None
+        if broken_off and time.monotonic() - began_s < AGAIN_WITHIN_S:
+            association = self._associate(entity, contexts, roles)
+        if not association.is_established:
+            raise Refusal(self._why_not(association))
+        self.association = association
+
+    def _associate(self, entity: AE, contexts: list[Any], roles: list[Any]) -> Association:
         try:
-            association = entity.associate(
+            return entity.associate(
                 self.peer.host,
                 self.peer.port,
                 contexts=contexts,
@@ -87,9 +100,6 @@ class Conversation:
             )
         except OSError as fault:
             raise Refusal(f"cannot be reached: {cause(fault)}") from None
-        if not association.is_established:
-            raise Refusal(self._why_not(association))
-        self.association = association
 
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
         tls = self.peer.tls

@@ -179,6 +179,33 @@ def raw_peer(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         thread.join(20.0)
 
 
+def test_a_peer_that_resets_before_its_word_is_read_is_asked_once_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A rejection may be lost with the connection that carried it; the second one is told."""
+    # A-ASSOCIATE-RJ: rejected permanent, by the service user, called AE title not recognised.
+    rejected = b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x07"
+    asked: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for answer in (b"", rejected):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(20.0)
+                asked.append(connection.recv(1 << 16))
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        where = ["--host", "127.0.0.1", "--port", str(port), "--called-aet", "ANY"]
+        assert run(["pacs", "echo", *where]) == 2
+        thread.join(20.0)
+    assert "called ae title not recognised" in capsys.readouterr().err
+    assert len(asked) == 2
+
+
 def claim_4_gib(connection: socket.socket) -> None:
     """An A-ASSOCIATE-AC of that length, and the first 64 KiB of it."""
     connection.recv(1 << 16)
