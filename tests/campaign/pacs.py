@@ -28,7 +28,7 @@ from tracking.errors import SurroundingsError
 IMAGES = 3
 TIMEOUT_S = 0.7
 # What a good peer may need on a busy machine.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 # Start of a process, the time allowed, leaving the peer, and a busy machine.
 HANG_S = 15.0
 # Most damage goes where headers and commands are, not into the zeros of the pixels.

@@ -11,7 +11,7 @@ from tracking.device import Device, DeviceState, OnRaw, OnState
 from tracking.igtl.codec import decode
 
 # Far longer than any device needs; reached only when something is broken.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Listener:

@@ -135,7 +135,7 @@ def operator(room: Room, qtbot: Any) -> Iterator[Operator]:
     talk.end()
     says.close()
     window.close()
-    qtbot.waitUntil(lambda: window.orders is not None and window.orders.ended, timeout=5_000)
+    qtbot.waitUntil(lambda: window.orders is not None and window.orders.ended, timeout=30_000)
     hears.close()
 
 
@@ -173,8 +173,14 @@ def test_a_case_from_the_first_look_to_the_results(room: Room, operator: Operato
     state = window.model.state(window.link.now_s())
     assert state.spots
 
+    resect(room, operator, state.spots[0].id)
+    check_bed(room, operator)
+    end(room, operator)
+
+
+def resect(room: Room, operator: Operator, focus: int) -> None:
     operator.step("navigate")
-    assert operator.press(f"To focus {state.spots[0].id}").startswith("the way to focus")
+    assert operator.press(f"To focus {focus}").startswith("the way to focus")
     operator.picture("navigate")
 
     operator.step("resect")
@@ -182,6 +188,8 @@ def test_a_case_from_the_first_look_to_the_results(room: Room, operator: Operato
     room.simulator.phase("resect", 0.0)
     operator.picture("resect")
 
+
+def check_bed(room: Room, operator: Operator) -> None:
     operator.step("check-bed")
     room.simulator.phase("touch-bed", 4.0)
     operator.rest(APPROACH_S)
@@ -198,6 +206,8 @@ def test_a_case_from_the_first_look_to_the_results(room: Room, operator: Operato
     assert "kBq" in statement and "clear" not in statement.lower()
     operator.picture("bed")
 
+
+def end(room: Room, operator: Operator) -> None:
     operator.step("report")
     assert operator.press("End the case") == "End the case: press once more"
     assert not room.ended

@@ -27,7 +27,7 @@ from tracking.sample import PoseSample, PoseStatus
 TIP_MM = np.array([4.0, -3.0, -150.0])
 PIVOT_MM = np.array([50.0, 20.0, -1500.0])
 # Enough for a thread that shares a core with others.
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 INTERVAL_S = 0.005
 SHORT = Waiting(connect_s=0.3, first_pose_s=0.4, lost_s=0.4)
 

@@ -28,7 +28,7 @@ from tracking.ndi.settings import NdiSettings, NdiTool
 from tracking.recording import Record, Replay
 from tracking.recording.export import export_scan
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 PUBLISHED = {
     ("TRANSFORM", "ProbeToReference"),
     ("TRANSFORM", "ProbeTipToReference"),

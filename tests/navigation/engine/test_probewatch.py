@@ -28,7 +28,7 @@ from tracking.recording import Record, Replay
 from tracking.recording.export import export_scan
 from tracking.sample import CountSample
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 CALIBRATION = stamped(
     {"response": {}, "accepted": True},
     "detector",

@@ -86,11 +86,11 @@ def test_states_from_a_pipe_are_painted_and_a_picture_is_left(
         window.frame()
         return window.view.state is not None
 
-    qtbot.waitUntil(seen, timeout=5_000)
+    qtbot.waitUntil(seen, timeout=30_000)
     window.close()
     assert QImage(str(target)).width() == 1600
     into.close()
-    qtbot.waitUntil(lambda: not window.frame(), timeout=5_000)
+    qtbot.waitUntil(lambda: not window.frame(), timeout=30_000)
 
 
 def test_the_map_fills_as_the_tool_goes_round_and_the_cell_asked_for_is_outlined(qtbot: Any) -> None:

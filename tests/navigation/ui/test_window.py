@@ -56,7 +56,7 @@ def test_window_shows_what_a_real_server_streams_and_says_when_it_stops(server: 
             state = window.dashboard._state
             return state is not None and any("ENGINE SILENT" in b for b in state.banners)
 
-        qtbot.waitUntil(silent, timeout=5_000)
+        qtbot.waitUntil(silent, timeout=30_000)
     finally:
         window.close()
 
@@ -82,7 +82,7 @@ def test_window_leaves_the_picture_of_its_best_moment_when_the_engine_ends(
             window.frame()
             return bool(finished)
 
-        qtbot.waitUntil(ended, timeout=5_000)
+        qtbot.waitUntil(ended, timeout=30_000)
     finally:
         window.close()
     image = QImage(str(picture))

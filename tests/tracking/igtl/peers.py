@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tracking.igtl import Message, StreamSplitter, decode
 
 # Far beyond what loopback needs, short enough for a failing test.
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Collector:

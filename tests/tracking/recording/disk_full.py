@@ -18,7 +18,7 @@ from typing import Any
 from tracking.errors import SurroundingsError
 from tracking.recording import Record, Recorder, verify
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT_BYTES = 1 << 20
 ROW_BYTES = 2000

@@ -22,7 +22,7 @@ from tracking.recording.reader import Record
 from tracking.recording.store import LOG_BYTES
 from tracking.recording.writer import SYNC_CADENCE_S
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 ROOT = Path(__file__).resolve().parents[3]
 SECOND = "import sys, pathlib, tracking.recording as r; r.Recorder.resume(pathlib.Path(sys.argv[1]))"
 
