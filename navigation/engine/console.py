@@ -48,7 +48,7 @@ Say = Callable[[str], None]
 
 WORDS = (
     "surface, bed, specimen, scan, stop, touch, check, confirm, divot, background, explain, acknowledge, "
-    "landmark, register, check-point, undo, accept-shift, targets, target, count, counts, "
+    "mark, unmark, landmark, register, check-point, undo, accept-shift, targets, target, count, counts, "
     "aim, coverage, discard, removed, go, push, status, window, quit"
 )
 # A background check is waited for so much longer than it counts, and looked after so often.

@@ -139,6 +139,7 @@ WORDS: dict[str, Words] = {
     "target_add": lambda c: f"target {_name(c, 'name')} added",
     "background": lambda c: f"background counted, {_name(c, 'kind')}",
     "explain_background": lambda c: f"background explained: {_name(c, 'reason')}",
+    "mark_landmark": lambda c: f"landmark {_name(c, 'name')} marked or taken away",
     "registration": lambda c: "registered",
     "register_landmarks": lambda c: "registered by landmarks",
     "check_point": lambda c: "registration checked at a point",

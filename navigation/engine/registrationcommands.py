@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from navigation.engine.jobs import Job
 from navigation.engine.snapshot import Registration
-from tracking.errors import GateRefusedError
+from tracking.errors import GateRefusedError, InputError
 from tracking.hub import Alarm
 from tracking.steady import Moved
 
@@ -34,6 +34,7 @@ class RegistrationCommands:
         self.words: dict[str, Callable[[Content], list[Job]]] = {
             "registration": self._use,
             "undo_registration": self._undo,
+            "mark_landmark": self._mark,
             "landmark": self._touch,
             "register_landmarks": self._register,
             "check_point": self._check,
@@ -70,6 +71,12 @@ class RegistrationCommands:
         """An older registration knows nothing of where a reference that has moved is: the bump stays."""
         self._session.registrations.undo(str(content.get("by", "")), self._session.asked_s)
         return self._changed()
+
+    def _mark(self, content: Content) -> list[Job]:
+        if self._session.study is None:
+            raise InputError("there is no study to mark landmarks in")
+        self._session.registrations.mark(content)
+        return []
 
     def _touch(self, content: Content) -> list[Job]:
         self._require_still()

@@ -5,6 +5,7 @@ Part of the session: its state follows from the commands alone. An entry is neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +81,10 @@ class Entry:
 class RegistrationDesk:
     """Which registration holds, and what is known of it."""
 
-    def __init__(self, first: Registration) -> None:
+    def __init__(
+        self, first: Registration, marked: Mapping[str, tuple[float, float, float]] | None = None
+    ) -> None:
+        self.marked = {n: _point(p, n) for n, p in (marked or {}).items()}  # landmarks of the study, LPS mm
         self.entries: tuple[Entry, ...] = ()
         self.checks: tuple[PointCheck, ...] = ()  # since it was taken, restored or doubted
         self.landmarks: dict[str, Array] = {}  # touched, in Reference
@@ -165,6 +169,18 @@ class RegistrationDesk:
         self.forget_checks(since_s)
         self._verified = False
         self._standing &= {self._now.id}
+
+    def mark(self, content: dict[str, Any]) -> None:
+        """A landmark of the study, `position_mm` in LPS; None takes it away. Raises InputError for one that is none."""
+        name = str(content["name"]).strip()
+        if not name:
+            raise InputError("a landmark needs a name")
+        if content["position_mm"] is not None:
+            self.marked[name] = _point(content["position_mm"], name)
+        elif self.marked.pop(name, None) is None:
+            raise InputError(f"there is no landmark {name!r}")
+        # What was touched was touched for the place as it was marked then.
+        self.landmarks.pop(name, None)
 
     def touch(self, content: dict[str, Any]) -> None:
         """A landmark that the stylus rests on, `touched_mm` in Reference; a second touch replaces the first."""

@@ -32,6 +32,8 @@ class RegistrationWords:
         self.case = case
         self.do = do
         self.words: dict[str, Callable[[list[str]], str]] = {
+            "mark": self._mark,
+            "unmark": self._unmark,
             "landmark": self._landmark,
             "register": self._register,
             "check-point": self._check_point,
@@ -42,7 +44,23 @@ class RegistrationWords:
 
     @property
     def _marked(self) -> Mapping[str, Sequence[float]]:
-        return self.case.session.settings.landmarks
+        return {n: [float(v) for v in p] for n, p in self.case.session.registrations.marked.items()}
+
+    def _mark(self, rest: list[str]) -> str:
+        """A landmark of the study, for this case: its name and its place in LPS mm."""
+        try:
+            place = [float(word) for word in rest[-3:]]
+        except ValueError:
+            place = []
+        name = " ".join(rest[:-3])
+        if len(place) != 3 or not name or not np.isfinite(place).all():
+            raise InputError("expected `mark NAME X Y Z`, the place in the study's LPS mm")
+        self.do("mark_landmark", name=name, position_mm=place)
+        return f"{name} is marked; {len(self._marked)} landmarks"
+
+    def _unmark(self, rest: list[str]) -> str:
+        self.do("mark_landmark", name=" ".join(rest), position_mm=None)
+        return f"{' '.join(rest)} is no landmark any more"
 
     def _landmark(self, rest: list[str]) -> str:
         name = " ".join(rest)

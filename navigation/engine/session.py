@@ -74,7 +74,7 @@ class Session:
         self.touched = {SURFACE: TouchedPoints(), BED: TouchedPoints()}
         self.calibration = settings.calibration
         self.latency = settings.latency
-        self.registrations = RegistrationDesk(settings.registration)
+        self.registrations = RegistrationDesk(settings.registration, settings.landmarks)
         self.study = settings.study
         self.skin = _skin_of(settings.study)
         self.target_desk = TargetDesk(settings.study)
@@ -370,6 +370,8 @@ class Session:
         """The study of the case, imported while it goes on; targets that have been added stay."""
         study = StudyModel.from_json(content["study"])
         self.target_desk.use(study)
+        if self.study is not None and self.study.id != study.id:
+            self.registrations.marked.clear()  # places of another study
         self.study, self.skin = study, _skin_of(study)
         return self.renew("the study has come")
 

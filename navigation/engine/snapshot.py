@@ -151,10 +151,11 @@ class ShiftState:
 
 @dataclass(frozen=True, slots=True)
 class LandmarkState:
-    """A landmark of the study that the case names, and whether the stylus has rested on it since the registration."""
+    """A landmark of the study, its place in LPS mm, and whether the stylus has rested on it since the registration."""
 
     name: str
     touched: bool
+    lps_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from navigation.engine.jobs import Outcome, TickJob
 from navigation.engine.lagwatch import LagWatch
 from navigation.engine.navigating import navigation_of
 from navigation.engine.reach import ReachWatch, reach_of
+from navigation.engine.registrations import RegistrationDesk
 from navigation.engine.registrationwords import registration_hint
 from navigation.engine.saturated import SaturationWatch
 from navigation.engine.session import BED, PROBE_TIP, SCAN, SURFACE, Session
@@ -172,9 +173,7 @@ class Viewer:
                 tip_check=session.tip_check.state(),
                 registration_age_s=self._registration_age(now_s),
                 study_id="none" if session.study is None else session.study.id,
-                landmarks=tuple(
-                    LandmarkState(n, n in session.registrations.landmarks) for n in session.settings.landmarks
-                ),
+                landmarks=landmark_states(session.registrations),
                 targets=session.target_desk.states(session.registration.T_study_reference, session.frame),
                 shift=self._told_shift(),
                 timed=session.timed.state(),
@@ -342,6 +341,14 @@ class Viewer:
             scan.unplaced if scan else 0,
             fresh and self._saturation.look(log.last, session.calibration, session.settings.dead_time_s),
         )
+
+
+def landmark_states(desk: RegistrationDesk) -> tuple[LandmarkState, ...]:
+    """Those of the study, and which of them were touched."""
+    touched, marked = dict(desk.landmarks), dict(desk.marked)
+    return tuple(
+        LandmarkState(n, n in touched, (float(p[0]), float(p[1]), float(p[2]))) for n, p in marked.items()
+    )
 
 
 def _doubtful(registration: Registration) -> list[str]:

@@ -46,7 +46,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
         "background": _clean(asdict(snapshot.background)),
         "tip_check": {**_clean(asdict(snapshot.tip_check)), "words": snapshot.tip_check.words},
         "study_id": snapshot.study_id,
-        "landmarks": [asdict(mark) for mark in snapshot.landmarks],
+        "landmarks": [_clean(asdict(mark)) for mark in snapshot.landmarks],
         "workflow": [step.to_json() for step in steps(snapshot)],
         "targets": [_target(t) for t in snapshot.targets],
         "shift": None if snapshot.shift is None else _shift(snapshot.shift),

@@ -77,9 +77,9 @@ class Dashboard(QWidget):
         right = QRectF(left.right() + GAP_PX, left.top(), side, left.height())
         self._slices(painter, left, state)
         _side(painter, right, state)
-        _top_bar(painter, QRectF(0, 0, width, BAR_PX), state)
+        draw_top_bar(painter, QRectF(0, 0, width, BAR_PX), state)
         if state.simulated:
-            _watermark(painter, left)
+            draw_watermark(painter, left)
         _banners(painter, left, state)
 
     def _slices(self, painter: QPainter, box: QRectF, state: ViewState) -> None:
@@ -116,7 +116,8 @@ def _side(painter: QPainter, box: QRectF, state: ViewState) -> None:
         top += share * room + GAP_PX
 
 
-def _top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
+def draw_top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
+    """What this is, what goes on, and the engine's heartbeat."""
     painter.fillRect(box, VIOLET if state.simulated else QColor("#000000"))
     stamp = "SIMULATION  ·  RESEARCH USE ONLY" if state.simulated else "RESEARCH USE ONLY"
     line(painter, box.adjusted(16, 4, -420, -4), stamp, 28, QColor("white"), True)
@@ -153,7 +154,8 @@ def _heartbeat(painter: QPainter, centre: QPointF, state: ViewState) -> None:
     painter.drawLine(centre, QPointF(centre.x() + 12 * np.sin(angle), centre.y() - 12 * np.cos(angle)))
 
 
-def _watermark(painter: QPainter, box: QRectF) -> None:
+def draw_watermark(painter: QPainter, box: QRectF) -> None:
+    """SIMULATION across everything."""
     painter.save()
     painter.translate(box.center())
     painter.rotate(-24.0)

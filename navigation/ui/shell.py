@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QCloseEvent, QKeyEvent
-from PyQt5.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from navigation.ui.actionbar import ActionBar
 from navigation.ui.actions import actions, always
@@ -15,10 +15,12 @@ from navigation.ui.dashboard import Dashboard
 from navigation.ui.paint import AMBER, WORDS
 from navigation.ui.rail import Rail
 from navigation.ui.state import ViewState
+from navigation.ui.studypage import StudyPage
 from navigation.windowtalk import Orders
 
 FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
 PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
+STUDY = "study"
 STYLE = f"""
 QWidget {{ background: #101317; color: {WORDS.name()}; font-family: 'DejaVu Sans'; font-size: 18px; }}
 QPushButton {{ background: #232a33; border: 2px solid #3a424d; border-radius: 8px; padding: 4px 10px;
@@ -45,7 +47,11 @@ class Shell(QWidget):
         self.setWindowTitle("gammanav: research use only")
         right = QVBoxLayout()
         right.setSpacing(0)
-        right.addWidget(dashboard, 1)
+        self.study = StudyPage(self._order)
+        self.pages = QStackedWidget()
+        for page in (dashboard, self.study):
+            self.pages.addWidget(page)
+        right.addWidget(self.pages, 1)
         right.addWidget(self.bar)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -62,6 +68,9 @@ class Shell(QWidget):
         if self.orders is None:
             return
         self.rail.show_state(state)
+        self._turn_to(self.study if self.rail.selected == STUDY else self.dashboard)
+        if self.rail.selected == STUDY:
+            self.study.show_state(state, self.dashboard.backdrop)
         step = self.rail.selected
         if step != self._step:
             self._step = step
@@ -70,6 +79,10 @@ class Shell(QWidget):
         for order, text, refused in self.orders.answers():
             self.bar.tell(text or order, refused)
         self.bar.tell_pending(self.orders.pending)
+
+    def _turn_to(self, page: QWidget) -> None:
+        if self.pages.currentWidget() is not page:
+            self.pages.setCurrentWidget(page)
 
     def _order(self, words: str) -> None:
         if self.orders is not None:

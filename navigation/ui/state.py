@@ -99,6 +99,7 @@ class Work:
     steps: tuple[StepView, ...] = ()
     targets: tuple[ListedTarget, ...] = ()
     landmarks: tuple[tuple[str, bool], ...] = ()  # name, touched
+    marked: tuple[tuple[str, tuple[float, float, float]], ...] = ()  # name, place of the study in LPS mm
     registration_state: str = "none"
     counting: str | None = None  # the timed count under way
     counted_share: float = 0.0

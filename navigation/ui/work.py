@@ -16,6 +16,11 @@ def work_of(status: dict[str, Any]) -> Work:
         steps=tuple(_step(s) for s in status.get("workflow") or ()),
         targets=tuple(_target(t) for t in status.get("targets") or ()),
         landmarks=tuple((str(m["name"]), bool(m["touched"])) for m in status.get("landmarks") or ()),
+        marked=tuple(
+            (str(m["name"]), (float(p[0]), float(p[1]), float(p[2])))
+            for m in status.get("landmarks") or ()
+            if (p := m.get("lps_mm")) is not None
+        ),
         registration_state=str(status.get("registration_state", "none")),
         counting=str(running["label"]) if running else None,
         counted_share=min(float(running.get("counted_s") or 0.0) / wanted, 1.0) if wanted > 0.0 else 0.0,
