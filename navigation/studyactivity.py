@@ -76,6 +76,9 @@ def _from_suv(series: StudySeries, surgery_time_utc: float, half_life_s: float) 
     kind = series.facts.get("suv_type") or "BW"
     if kind != "BW":
         return ActivityScale(None, (f"SUV by {kind} needs more than the header holds",))
+    if series.facts.get("decay_correction") == "NONE":
+        # activity of the acquisition over a dose that may be either moment's
+        return ActivityScale(None, ("SUV without decay correction: to which moment is unknown",))
     tracer = series.facts.get("radiopharmaceutical") or {}
     dose_mbq, weight_kg = tracer.get("injected_mbq"), series.facts.get("weight_kg")
     if dose_mbq is None or weight_kg is None or series.clock.injected_s is None:

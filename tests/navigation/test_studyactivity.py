@@ -108,6 +108,7 @@ def test_suv_needs_dose_and_weight(tmp_path: Path, correction: str) -> None:
             "administered",
         ),
         ({"Units": "GML", "SUVType": "LBM"}, "LBM"),
+        ({"Units": "GML", "DecayCorrection": "NONE"}, "SUV without decay correction"),
         ({"Units": "CNTS"}, "no scale"),
         ({"DecayCorrection": None}, "unstated"),
         ({"RadiopharmaceuticalInformationSequence": tracer(4000.0)}, "half-life of 4000 s"),
