@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.bed import Residual
+from navigation.modelerror import linearised
 from navigation.neighbours import guarded_significance, needed_gain
 from navigation.pointlayer import JointFit, Source, fit_sources
 from navigation.profileinterval import activity_interval
@@ -26,6 +27,8 @@ WIDEST_MARGIN_MM = 10.0
 # How far beside the bed a weak source is that still belongs to it: the margin, and as much as it is placed to.
 SEARCHED_BEYOND_MM = 10.0
 MOST_RESIDUALS = 4
+# What the model error of strong sources explains at one place it explains this far round it.
+EXPLAINED_MM = 12.0
 
 
 def residuals_in(
@@ -47,9 +50,10 @@ def residuals_in(
     searched = np.concatenate([rows, margin.astype(np.float32)], axis=1)
     (threshold,) = field_thresholds(searched, nuisance_of(problem, fit, precision), (BED_LEVEL,))
     found = [(n, state.found.significance[i]) for n, i in enumerate(kept) if inside[i]]
+    explained = np.zeros(len(points), dtype=bool)
     for _ in range(MOST_RESIDUALS):
         scores = score_map(rows, nuisance_of(problem, fit, precision))
-        statistic = guarded_significance(problem, scores, fit, rows)
+        statistic = np.where(explained, -np.inf, guarded_significance(problem, scores, fit, rows))
         best = int(np.argmax(statistic))
         if statistic[best] < threshold:
             break
@@ -58,6 +62,9 @@ def residuals_in(
         gain = 2 * (grown.objective - fit.objective)
         if gain < needed_gain(problem, grown, -1, Thresholds(threshold, threshold)):
             break
+        if beside_error(state, fit, grown.sources[-1].position_mm) < threshold:
+            explained |= np.linalg.norm(points - points[best], axis=1) < EXPLAINED_MM
+            continue
         fit, last = grown, len(grown.sources) - 1
         at = bound_of(extent_of(fit.sources[last]), fit.block(last)[:3, :3], 0.0, 0.0)
         if _belongs(fit, last, at, points):
@@ -65,6 +72,22 @@ def residuals_in(
     suspected = {index for index, _ in found}
     beside = [i for i in range(len(fit.sources)) if i not in suspected]
     return fit, found, score_map(rows, nuisance_of(problem, fit, precision, beside))
+
+
+def beside_error(state: ScanState, fit: JointFit, place_mm: Array) -> float:
+    """Significance of a source at a place (3,) beside those of a fit, whose response, axis, drift and places may err.
+
+    A score test in the joint fit made linear: what the others' model error can explain is no residual, however many
+    counts it is. Without others it is infinite: there is nothing to err.
+    """
+    if not fit.sources:
+        return float("inf")
+    problem = state.problem
+    linear = linearised(problem, fit, state.found.precision)
+    seen = linear.root * problem.rows(place_mm[None, :])[:, 0]
+    left = linear.remainder(seen)
+    information = float(seen @ left)
+    return float(linear.residual @ left) / float(np.sqrt(information)) if information > 0.0 else 0.0
 
 
 def _belongs(fit: JointFit, index: int, focus: FocusBound, points: Array) -> bool:
