@@ -1,4 +1,4 @@
-"""A bed beside an injection site in the simulator's own physics: what the site's model error explains is no residual."""
+"""A bed beside an injection site in the simulator's physics: what the site's model error explains is no residual."""
 
 from __future__ import annotations
 
