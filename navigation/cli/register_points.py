@@ -33,8 +33,9 @@ Array = NDArray[np.float64]
 
 # What no landmark tells.
 BESIDE = f"of a rigid patient; beside it, {tissue_motion().words}"
-# A table that says what its points' errors are is taken at its word.
-_KNOWN = math.inf
+# What is stated without its readings is taken as if from a dozen: four touches of a point. Were it taken as certain,
+# one stated a quarter too small would cover 85 targets of 100 instead of 89, one half too small 70 instead of 77.
+_UNSTATED_DOF = 12.0
 
 
 def _error_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +52,7 @@ def _error_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--fle-dof",
             type=Finite(min=1.0),
-            help="Single-axis readings that --fle-mm comes from; default: it is known.",
+            help="Single-axis readings that --fle-mm comes from; default: 12, as four touches of a point.",
         ),
         click.option(
             "--fle-mm",
@@ -188,7 +189,7 @@ def _belief(
         return None
     if fixed_fle is not None or moving_fle is not None:
         raise InputError("--fle-mm is for both lists together: not beside --fixed-fle or --moving-fle")
-    return FleBelief(fle_mm, _KNOWN if dof is None else dof)
+    return FleBelief(fle_mm, _UNSTATED_DOF if dof is None else dof)
 
 
 def _stated_errors(
@@ -215,7 +216,7 @@ def _size_of(errors: PointErrors) -> FleBelief | None:
     if not len(errors.fixed_mm2) or not len(errors.moving_mm2):
         return None
     traces = [np.trace(c, axis1=1, axis2=2).mean() for c in (errors.fixed_mm2, errors.moving_mm2)]
-    return FleBelief(math.sqrt(float(sum(traces))), _KNOWN)
+    return FleBelief(math.sqrt(float(sum(traces))), _UNSTATED_DOF)
 
 
 def _pairs(
