@@ -143,6 +143,8 @@ def common(snapshot: Snapshot) -> dict[str, str]:
         "CalibrationState": snapshot.calibration_state,
         "RegistrationId": snapshot.registration.id,
     }
+    if snapshot.rehearsal is not None:
+        found["Rehearsal"] = "REHEARSAL"
     return {**found, "Simulation": "SIMULATION"} if snapshot.simulated else found
 
 

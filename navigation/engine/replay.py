@@ -7,6 +7,7 @@ map and every focus is compared, bit for bit, with what the live engine wrote do
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from navigation.engine import events
 from navigation.engine.comparison import NO_RESULT, Comparison, key_of
@@ -29,6 +30,7 @@ class ReplayEngine:
         session: Session,
         imager: Imager,
         on_snapshot: Callable[[Snapshot], None] = lambda snapshot: None,
+        of: str | None = None,
     ) -> None:
         self.session = session
         self.imager = imager
@@ -37,6 +39,7 @@ class ReplayEngine:
         self.outcomes: list[Outcome] = []
         self.refused: list[str] = []
         self._on_snapshot = on_snapshot
+        self._of = of  # what is told of the record: whoever sees a snapshot must not take it for live
         self._next_snapshot_s = float("-inf")
 
     def on_event(self, recorded: Event) -> None:
@@ -45,7 +48,7 @@ class ReplayEngine:
         self._take(event)
         if event.arrival_s >= self._next_snapshot_s:
             self._next_snapshot_s = event.arrival_s + SNAPSHOT_S
-            self._on_snapshot(self.viewer.snapshot(event.arrival_s))
+            self._on_snapshot(replace(self.viewer.snapshot(event.arrival_s), rehearsal=self._of))
 
     def analyze_rest(self) -> None:
         """Analyse the scans that nobody had analysed when the record ended."""

@@ -192,6 +192,7 @@ class Snapshot:
     faults: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()  # what the hand or the operator should do, no fault of the instruments
     simulated: bool = False
+    rehearsal: str | None = None  # it is played from a record: which; None in a live case
     tracked: bool = True  # without a tracker there are timed counts and nothing else
     recorder: RecorderState = field(default_factory=RecorderState)
     background: BackgroundState = field(default_factory=BackgroundState)

@@ -19,6 +19,7 @@ def status_words(snapshot: Snapshot) -> dict[str, Any]:
     """State of the engine: ages, rates, gaps, ids."""
     return {
         **_head(snapshot),
+        "rehearsal": snapshot.rehearsal,
         "mode": snapshot.mode,
         "scan": snapshot.scan,
         "count_rate_cps": _rounded(snapshot.counts.rate_cps),

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtCore import QRectF, Qt
 from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt5.QtWidgets import QWidget
 
 from navigation.ui.compose import PALETTE, Backdrop
-from navigation.ui.paint import BACKGROUND, QUIET, RED, VIOLET, WORDS, font, line
+from navigation.ui.paint import BACKGROUND, QUIET, WORDS, line
 from navigation.ui.panels import draw_bed, draw_case, draw_lamps, draw_rate, draw_scale, draw_target
 from navigation.ui.slices import View, draw_view, views
 from navigation.ui.state import ViewState
+from navigation.ui.topbar import draw_top_bar, draw_watermark
 
 BAR_PX, GAP_PX, SCALE_PX = 46, 8, 34
 SIDE_SHARE = 0.30
-# The heartbeat goes round once in eight ticks of the engine, two seconds.
-BEATS = 8
 SCALE_COLOURS = [QColor(*(int(c) for c in PALETTE[i])) for i in range(0, 256, 8)]
 
 
@@ -78,8 +77,7 @@ class Dashboard(QWidget):
         self._slices(painter, left, state)
         _side(painter, right, state)
         draw_top_bar(painter, QRectF(0, 0, width, BAR_PX), state)
-        if state.simulated:
-            draw_watermark(painter, left)
+        draw_watermark(painter, left, state)
         _banners(painter, left, state)
 
     def _slices(self, painter: QPainter, box: QRectF, state: ViewState) -> None:
@@ -114,57 +112,6 @@ def _side(painter: QPainter, box: QRectF, state: ViewState) -> None:
     for draw, share in shares:
         draw(painter, QRectF(box.left(), top, box.width(), share * room), state)
         top += share * room + GAP_PX
-
-
-def draw_top_bar(painter: QPainter, box: QRectF, state: ViewState) -> None:
-    """What this is, what goes on, and the engine's heartbeat."""
-    painter.fillRect(box, VIOLET if state.simulated else QColor("#000000"))
-    stamp = "SIMULATION  ·  RESEARCH USE ONLY" if state.simulated else "RESEARCH USE ONLY"
-    line(painter, box.adjusted(16, 4, -420, -4), stamp, 28, QColor("white"), True)
-    doing = {
-        "scan": "SCANNING",
-        "surface": "TOUCHING SURFACE",
-        "bed": "TOUCHING BED",
-        "divot": "CHECKING THE TIP",
-        "sweep": "LATENCY SWEEP",
-    }
-    words = doing.get(state.mode, state.mode or "no engine")
-    mode = QRectF(box.right() - 410, box.top() + 4, 330, box.height() - 8)
-    line(
-        painter,
-        mode,
-        f"{words} {state.scan or ''}".strip(),
-        24,
-        QColor("white"),
-        True,
-        Qt.AlignmentFlag.AlignRight,
-    )
-    _heartbeat(painter, QPointF(box.right() - 38, box.center().y()), state)
-
-
-def _heartbeat(painter: QPainter, centre: QPointF, state: ViewState) -> None:
-    """A hand that moves with the engine's ticks, and only with them."""
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.setPen(QPen(QColor("white") if state.engine_alive else RED, 3))
-    painter.drawEllipse(centre, 15.0, 15.0)
-    if not state.engine_alive:
-        return
-    angle = 2.0 * np.pi * (state.ticks % BEATS) / BEATS
-    painter.setPen(QPen(QColor("white"), 5, cap=Qt.PenCapStyle.RoundCap))
-    painter.drawLine(centre, QPointF(centre.x() + 12 * np.sin(angle), centre.y() - 12 * np.cos(angle)))
-
-
-def draw_watermark(painter: QPainter, box: QRectF) -> None:
-    """SIMULATION across everything."""
-    painter.save()
-    painter.translate(box.center())
-    painter.rotate(-24.0)
-    painter.setFont(font(0.115 * box.width(), bold=True))
-    painter.setPen(QColor(190, 120, 255, 62))
-    painter.drawText(
-        QRectF(-box.width(), -120, 2 * box.width(), 240), int(Qt.AlignmentFlag.AlignCenter), "SIMULATION"
-    )
-    painter.restore()
 
 
 def _banners(painter: QPainter, box: QRectF, state: ViewState) -> None:

@@ -183,6 +183,7 @@ class ViewModel:
             bed=bed if alive and bed_age is not None and bed_age <= STATUS_SILENT_S else {},
             tip=_tip(status),
             work=work_of(status),
+            rehearsal=str(status.get("rehearsal") or ""),
         )
 
     def _alive(self, status_age_s: float | None, now_s: float) -> bool:

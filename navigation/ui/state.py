@@ -151,6 +151,7 @@ class ViewState:
     tip: str = ""
     hints: tuple[str, ...] = ()
     work: Work = Work()
+    rehearsal: str = ""  # of which record; empty in a live case
 
     @property
     def live(self) -> bool:

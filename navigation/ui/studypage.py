@@ -16,10 +16,11 @@ from PyQt5.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from navigation.reslice import Plane
 from navigation.ui.compose import Backdrop
-from navigation.ui.dashboard import BAR_PX, draw_top_bar, draw_watermark
+from navigation.ui.dashboard import BAR_PX
 from navigation.ui.paint import AMBER, BACKGROUND, BLUE, QUIET, WORDS, line, panel, wrapped
 from navigation.ui.state import ViewState
 from navigation.ui.studyplanes import AXES, Look, first_look, pixels
+from navigation.ui.topbar import draw_top_bar, draw_watermark
 
 GAP_PX, FIELDS_PX = 8.0, 60
 WHEEL_MM, ZOOM, NUDGE_MM = 2.0, 1.15, 1.0
@@ -153,8 +154,7 @@ class StudyPage(QWidget):
                 self._planes(painter, cells[:3])
                 self._list(painter, cells[3])
             draw_top_bar(painter, QRectF(0, 0, self.width(), BAR_PX), self._state)
-            if self._state.simulated:
-                draw_watermark(painter, QRectF(self.rect()))
+            draw_watermark(painter, QRectF(self.rect()), self._state)
         painter.end()
 
     def _layout(self) -> list[QRectF]:

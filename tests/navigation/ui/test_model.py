@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from navigation.ui.state import COUNTS_SILENT_S, ENGINE_SILENT_S, MAP_EXPIRY_S, POSE_EXPIRY_S, STATUS_SILENT_S
+from navigation.ui.topbar import stamp
 from tests.navigation.ui.scene import FOCUS_MM, activity_map, messages, model_of, snapshot, spot
 from tracking.igtl import StringContent
 
@@ -164,3 +165,13 @@ def test_what_is_known_of_the_tip_is_always_told() -> None:
     assert model_of(snapshot()).state(0.1).tip == "not checked in this case"
     wrong = TipState(WRONG, 0.81, 2.3, 0.1, 5.0, 200, "the tip lies 2.30 mm off")
     assert model_of(replace(snapshot(), tip_check=wrong)).state(0.1).tip == "WRONG, 3D RMS 0.81 mm"
+
+
+def test_a_rehearsal_says_so_before_anything_else() -> None:
+    state = model_of(snapshot(rehearsal="a record of 2026-01-02, not live", simulated=False)).state(0.1)
+    assert stamp(state) == "REHEARSAL: a record of 2026-01-02, not live  ·  RESEARCH USE ONLY"
+    both = model_of(snapshot(rehearsal="a record", simulated=True)).state(0.1)
+    assert stamp(both).startswith("SIMULATION  ·  REHEARSAL: a record")
+    assert stamp(model_of(snapshot(simulated=False)).state(0.1)) == "RESEARCH USE ONLY"
+    assert all(m.metadata.get("Rehearsal") == "REHEARSAL" for m in messages(snapshot(rehearsal="a record")))
+    assert not any("Rehearsal" in m.metadata for m in messages(snapshot()))
