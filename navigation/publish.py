@@ -67,6 +67,7 @@ class Publisher:
         self._map_s = float("-inf")
         self._heartbeat_s = -np.inf
         self._timed = TimedState()
+        self._counted: tuple[object, ...] = ()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -109,6 +110,7 @@ class Publisher:
     def _publish(self, snapshot: Snapshot) -> None:
         for tool in snapshot.tools.values():
             self._send(tool_message(tool, snapshot), v1=tool.valid)
+        self._publish_rate(snapshot)
         due = snapshot.map_final or snapshot.t_s - self._map_s >= MAP_S
         if snapshot.map is not None and snapshot.map is not self._map and due:
             self._map, self._map_s = snapshot.map, snapshot.t_s
@@ -127,6 +129,14 @@ class Publisher:
             if snapshot.timed != self._timed:
                 self._timed = snapshot.timed
                 self._send(timed_message(snapshot))
+
+    def _publish_rate(self, snapshot: Snapshot) -> None:
+        """The count rate as soon as it changes, and with every heartbeat: what is heard must not wait for one."""
+        counts = snapshot.counts
+        told = (counts.seq, counts.fresh, counts.saturated, int(snapshot.t_s / HEARTBEAT_S))
+        if told != self._counted:
+            self._counted = told
+            self._send(rate_message(snapshot))
 
     def _send(self, message: Message, v1: bool = True) -> None:
         """Queue a message in both header versions; without `v1` clients of version 1 hear nothing."""
@@ -244,6 +254,14 @@ def heartbeat_messages(snapshot: Snapshot) -> list[Message]:
         *texts,
         _engine_status(snapshot),
     ]
+
+
+def rate_message(snapshot: Snapshot) -> Message:
+    """The count rate alone; null when it has expired."""
+    counts = snapshot.counts
+    rate = None if counts.rate_cps is None else round(counts.rate_cps, 3)
+    found = {"rate_cps": rate, "saturated": counts.saturated, "seq": counts.seq}
+    return string_message(names.COUNT_RATE, to_json(found, indent=None), snapshot.t_s, common(snapshot))
 
 
 def timed_message(snapshot: Snapshot) -> Message:

@@ -78,7 +78,7 @@ class Window:
             self.remark = "No display: the case runs without a window."
             return None
         if self._obey is not None:
-            command.append("--talk")
+            command += ["--talk", "--sound"]
         if self.shown:
             return command
         xvfb = shutil.which("xvfb-run")

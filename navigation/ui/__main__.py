@@ -25,6 +25,9 @@ LARGEST_PORT = 65535
 @click.option(
     "--talk", is_flag=True, help="Offer what can be asked for: orders to standard output, answers from input."
 )
+@click.option(
+    "--sound", is_flag=True, help="Let the count rate be heard. Keys: M on or off, + and - the threshold."
+)
 def command(
     host: str,
     port: int,
@@ -33,13 +36,14 @@ def command(
     screenshot: Path | None,
     after: float | None,
     talk: bool,
+    sound: bool,
 ) -> None:
     """Show a live case. Keys: N next target, A axes of the probe or of the patient. Research use only."""
     from navigation.ui.window import Options, run_window
 
     if connect is not None:
         host, port = _address(connect)
-    run_window(Options(host, port, study, screenshot, after, talk))
+    run_window(Options(host, port, study, screenshot, after, talk, sound))
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -63,6 +63,7 @@ class ViewModel:
         self._ceiling = 0.0
         self._heard_s = float("-inf")
         self.connected = False
+        self.sound = ""  # the window's own
         self.engine_gone = False  # told at once by the process that started the window
 
     def receive(self, message: Message, arrival_s: float) -> None:
@@ -183,6 +184,7 @@ class ViewModel:
             bed=bed if alive and bed_age is not None and bed_age <= STATUS_SILENT_S else {},
             tip=_tip(status),
             work=work_of(status),
+            sound=self.sound,
             rehearsal=str(status.get("rehearsal") or ""),
         )
 

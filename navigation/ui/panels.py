@@ -37,7 +37,7 @@ def age_text(age_s: float | None) -> str:
 
 def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> None:
     """Count rate, big, and its last half minute."""
-    room = panel(painter, box, "Count rate")
+    room = panel(painter, box, f"Count rate{f'  ·  {state.sound}' if state.sound else ''}")
     number = QRectF(room.left(), room.top(), room.width(), 0.5 * room.height())
     colour = RED if state.rate_cps is None else AMBER if state.saturated else WORDS
     line(painter, number, rate_text(state), 84, colour, True, CENTRE)

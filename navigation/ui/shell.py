@@ -5,6 +5,8 @@ Nothing here blocks: an order goes out, the views go on, the answer appears when
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QCloseEvent, QKeyEvent
 from PyQt5.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
@@ -14,11 +16,13 @@ from navigation.ui.actions import actions, always
 from navigation.ui.dashboard import Dashboard
 from navigation.ui.paint import AMBER, WORDS
 from navigation.ui.rail import Rail
+from navigation.ui.sound import Voice
 from navigation.ui.state import ViewState
 from navigation.ui.studypage import StudyPage
 from navigation.windowtalk import Orders
 
 FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
+SOUND_KEYS = (Qt.Key.Key_M, Qt.Key.Key_Plus, Qt.Key.Key_Minus)
 PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
 STUDY = "study"
 STYLE = f"""
@@ -37,9 +41,9 @@ QLineEdit, QDoubleSpinBox {{ background: #191e25; border: 2px solid #3a424d; bor
 class Shell(QWidget):
     """Rail, dashboard and action bar round one state; without `orders` it only shows."""
 
-    def __init__(self, dashboard: Dashboard, orders: Orders | None) -> None:
+    def __init__(self, dashboard: Dashboard, orders: Orders | None, voice: Voice | None = None) -> None:
         super().__init__()
-        self.dashboard, self.orders = dashboard, orders
+        self.dashboard, self.orders, self.voice = dashboard, orders, voice
         self.rail = Rail()
         self._step = ""
         self.bar = ActionBar(self._order)
@@ -89,16 +93,28 @@ class Shell(QWidget):
             self.orders.say(words)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """F1 to F9: the steps. Return or page down (a presenter, a pedal): what is offered first. The rest: views."""
+        """F1 to F9: the steps. Return or page down (a presenter, a pedal): what is offered first. M, +, -: sound.
+
+        The rest is the views'.
+        """
         if event is None:
             return
         key = event.key()
         if key in FUNCTION_KEYS:
             self.rail.select_number(key - Qt.Key.Key_F1)
+        elif key in SOUND_KEYS and self.voice is not None:
+            self._set_sound(self.voice, key)
         elif key in PRIMARY_KEYS and self.orders is not None:
             self.bar.press_primary()
         else:
             self.dashboard.keyPressEvent(event)
+
+    def _set_sound(self, voice: Voice, key: int) -> None:
+        """M: on or off. Plus and minus: from which rate on it sounds."""
+        if key == Qt.Key.Key_M:
+            voice.settings = replace(voice.settings, on=not voice.settings.on)
+        else:
+            voice.settings = voice.settings.with_threshold(-1 if key == Qt.Key.Key_Minus else 1)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Closing the window ends nothing: the case goes on."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
 from navigation.ui.model import ViewModel
+from navigation.ui.sound import Voice
 from tracking.errors import WireError
-from tracking.igtl import Client, LinkState, Message, decode, names
+from tracking.igtl import Client, LinkState, Message, StringContent, decode, names
 
 
 class EngineLink:
-    """A client of the publisher at host:port. Memory is bounded: one message is kept for each type and name."""
+    """A client of the publisher at host:port. Memory is bounded: one message is kept for each type and name.
 
-    def __init__(self, host: str, port: int) -> None:
+    Count rates go to the `voice` at once: it does not wait for the next frame.
+    """
+
+    def __init__(self, host: str, port: int, voice: Voice | None = None) -> None:
+        self._voice = voice
         self._lock = threading.Lock()
         self._news: dict[tuple[str, str], tuple[Message, float]] = {}
         self._status: list[tuple[Message, float]] = []
@@ -26,6 +32,8 @@ class EngineLink:
             message = decode(raw)
         except WireError:
             return
+        if message.device == names.COUNT_RATE and self._voice is not None:
+            _let_hear(self._voice, message)
         with self._lock:
             self._news[message.type, message.device] = (message, arrival_s)
             if message.device == names.ENGINE_STATUS:
@@ -56,3 +64,15 @@ class EngineLink:
     def now_s() -> float:
         """The clock that stamps arrivals."""
         return time.monotonic()
+
+
+def _let_hear(voice: Voice, message: Message) -> None:
+    content = message.body
+    if not isinstance(content, StringContent):
+        return
+    try:
+        found = json.loads(content.text)
+        rate = found["rate_cps"]
+        voice.feed(None if rate is None else float(rate), bool(found["saturated"]), time.monotonic())
+    except (ValueError, TypeError, KeyError):
+        return

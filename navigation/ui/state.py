@@ -151,6 +151,7 @@ class ViewState:
     tip: str = ""
     hints: tuple[str, ...] = ()
     work: Work = Work()
+    sound: str = ""  # what is to be heard, in words; empty without any sound
     rehearsal: str = ""  # of which record; empty in a live case
 
     @property

@@ -23,6 +23,8 @@ from navigation.ui.compose import Backdrop
 from navigation.ui.dashboard import Dashboard
 from navigation.ui.model import ViewModel
 from navigation.ui.shell import Shell
+from navigation.ui.sound import Voice
+from navigation.ui.soundout import SoundOut
 from navigation.ui.source import EngineLink
 from navigation.ui.state import ViewState
 from navigation.windowtalk import Orders
@@ -48,6 +50,7 @@ class Options:
     screenshot: Path | None
     after_s: float | None
     talk: bool = False  # orders go to standard output, answers come by standard input
+    sound: bool = False
 
 
 class LiveWindow:
@@ -56,10 +59,12 @@ class LiveWindow:
     def __init__(self, options: Options, finish: Callable[[], None], orders: Orders | None = None) -> None:
         self.options = options
         self.model = ViewModel()
-        self.link = EngineLink(options.host, options.port)
+        self.voice = Voice()
+        self.link = EngineLink(options.host, options.port, self.voice)
+        self._sound: SoundOut | None = None
         self.dashboard = Dashboard(self.model.select_next, self.model.select)
         self.orders = orders
-        self.shell = Shell(self.dashboard, orders)
+        self.shell = Shell(self.dashboard, orders, self.voice)
         self.shell.resize(*WINDOW_SIZE)
         self._finish = finish
         self._frames = 0
@@ -70,10 +75,13 @@ class LiveWindow:
         """Connect and show."""
         self.link.client.start()
         self.shell.show()
+        if self.options.sound:
+            self._sound = SoundOut(self.voice)
 
     def frame(self) -> None:
         """One frame: news into the model, one state to all views."""
         self.link.pour_into(self.model)
+        self.model.sound = self._sound_words()
         state = self.model.state(self.link.now_s())
         self.shell.show_state(state)
         if self.orders is not None:
@@ -86,6 +94,12 @@ class LiveWindow:
                 self._finish()
         elif self._time_is_up():
             self._finish()
+
+    def _sound_words(self) -> str:
+        """What is to be heard; why nothing can be."""
+        if self._sound is None:
+            return ""
+        return self._sound.look() or self.voice.settings.words
 
     def _talk(self, orders: Orders) -> None:
         """Beat; leave with a case that has ended, stay with one that has died and say so."""
@@ -122,6 +136,8 @@ class LiveWindow:
     def close(self) -> None:
         """Leave the picture and end the link."""
         self.link.client.stop()
+        if self._sound is not None:
+            self._sound.close()
         target = self.options.screenshot
         if target is None:
             return

@@ -33,6 +33,7 @@ BED_CHECK = "BedCheck"
 SCAN_NEXT = "ScanNextToReference"
 REMOVED_HERE = "RemovedHere"
 TIMED_COUNTS = "TimedCounts"
+COUNT_RATE = "CountRate"
 ENGINE_STATUS = "EngineStatus"
 ENGINE = "Engine"
 
