@@ -104,14 +104,16 @@ class Synthesiser:
         if tone.kind == COUNTS:
             pulses = self._pulse + np.arange(1, count + 1) * tone.pulses_hz / RATE_HZ
             self._pulse = float(pulses[-1] % 1.0) if count else self._pulse
-            return np.full(count, tone.pitch_hz), (pulses % 1.0 < DUTY).astype(np.float64)
+            gate = np.asarray(pulses % 1.0 < DUTY, dtype=np.float64)
+            return np.full(count, tone.pitch_hz), gate
         if tone.kind == BELOW:
-            return np.full(count, TICK_HZ), TICK_LEVEL * (seconds % TICK_PERIOD_S < TICK_S)
+            ticking = np.asarray(seconds % TICK_PERIOD_S < TICK_S, dtype=np.float64)
+            return np.full(count, TICK_HZ), TICK_LEVEL * ticking
         if tone.kind == FAULT:
             within = seconds % FAULT_PERIOD_S
             pitch = np.full(count, FAULT_HZ[1])
             pitch[within < FAULT_TONE_S] = FAULT_HZ[0]
-            return pitch, (within < 2.0 * FAULT_TONE_S).astype(np.float64)
+            return pitch, np.asarray(within < 2.0 * FAULT_TONE_S, dtype=np.float64)
         return np.full(count, TICK_HZ), np.zeros(count)
 
     def _smooth(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
