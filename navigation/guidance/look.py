@@ -58,8 +58,10 @@ def plan(have: Array, need: Array, gained: Array) -> Array:
         : int(SPARED_SHARE * len(have))
     ]  # none of these decides whether the bed is covered
     helped = best >= 1.0 / LONGEST_AT_ONE_S
-    helped[dear] = False
-    share = share[:, helped]
+    spared = helped.copy()
+    spared[dear] = False
+    # What is spared may be one patch too wide to be left: once nothing else lacks anything, it is its turn.
+    share = share[:, spared if spared.any() else helped]
     if share.shape[1] == 0:
         return out
     chosen = np.linspace(0, share.shape[1] - 1, min(MOST_PLANNED, share.shape[1])).round().astype(np.int64)

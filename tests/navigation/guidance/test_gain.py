@@ -78,6 +78,14 @@ def test_nothing_is_planned_where_all_is_reached_or_out_of_reach() -> None:
     assert plan(np.zeros(3), np.ones(3), gained).sum() == pytest.approx(5.0, abs=GRAIN_S)
 
 
+def test_the_last_patch_is_planned_for_though_it_is_less_than_what_may_be_left_to_chance() -> None:
+    # Of 2,000 places four still lack something: a single patch may be wider than is allowed, so it has to be looked at.
+    need, gained = np.ones(2000), np.full((1, 2000), 0.5)
+    have = np.ones(2000)
+    have[:4] = 0.0
+    assert plan(have, need, gained).sum() == pytest.approx(2.0, abs=GRAIN_S)
+
+
 def test_the_nearest_of_the_plan_comes_first_and_is_kept_until_it_is_done() -> None:
     planned, way = np.array([3.0, 1.0, 0.0, SHORTEST_S / 2]), np.array([2.0, 0.5, 0.0, 0.1])
     assert first_of(planned, way) == 1
