@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import QWidget
 from navigation.ui.compose import PALETTE, Backdrop
 from navigation.ui.paint import BACKGROUND, QUIET, WORDS, line
 from navigation.ui.panels import draw_bed, draw_case, draw_lamps, draw_rate, draw_scale, draw_target
+from navigation.ui.probeeyeview import draw_probe_eye
 from navigation.ui.slices import View, draw_view, views
 from navigation.ui.state import ViewState
 from navigation.ui.topbar import draw_top_bar, draw_watermark
@@ -31,6 +32,7 @@ class Dashboard(QWidget):
         self._shown: list[tuple[QRectF, View, float]] = []
         self.backdrop: Backdrop | None = None
         self.patient_axes = False
+        self.probe_eye = False
         self.setMinimumSize(960, 600)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
@@ -40,13 +42,15 @@ class Dashboard(QWidget):
         self.update()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """N or the space bar: next target. A: along the probe or along the patient."""
+        """N or the space bar: next target. A: along the probe or along the patient. V: the probe's eye."""
         if event is None:
             return
         if event.key() in (Qt.Key.Key_N, Qt.Key.Key_Space):
             self._on_next()
         elif event.key() == Qt.Key.Key_A:
             self.patient_axes = not self.patient_axes
+        elif event.key() == Qt.Key.Key_V:
+            self.probe_eye = not self.probe_eye
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """The focus nearest to a click on a slice becomes the target."""
@@ -88,10 +92,14 @@ class Dashboard(QWidget):
         cells = [QRectF(lefts[i % 2], tops[i // 2], across, upper) for i in range(4)]
         planes = views(state, self.patient_axes)
         self._shown = []
+        if self.probe_eye and planes:
+            cells, upper_right = [cells[0], cells[2], cells[1], cells[3]], cells[1]
+            planes = (planes[0], planes[2])
+            draw_probe_eye(painter, upper_right, state)
         for cell, view in zip(cells, planes, strict=False):
             scale = draw_view(painter, cell, view, state, self.backdrop)
             self._shown.append((cell, view, scale))
-        for cell in cells[len(planes) : 3]:
+        for cell in [] if self.probe_eye and planes else cells[len(planes) : 3]:
             painter.fillRect(cell, QColor("#22272e"))
             line(painter, cell, "waiting for the probe", 30, QUIET, align=Qt.AlignmentFlag.AlignHCenter)
         lower = cells[3]

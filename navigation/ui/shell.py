@@ -25,6 +25,8 @@ FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
 SOUND_KEYS = (Qt.Key.Key_M, Qt.Key.Key_Plus, Qt.Key.Key_Minus)
 PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
 STUDY = "study"
+# Steps in which one goes for a place: they open with the probe's eye. V changes it in any step.
+BY_EYE = ("navigate", "resect", "check-bed")
 STYLE = f"""
 QWidget {{ background: #101317; color: {WORDS.name()}; font-family: 'DejaVu Sans'; font-size: 18px; }}
 QPushButton {{ background: #232a33; border: 2px solid #3a424d; border-radius: 8px; padding: 4px 10px;
@@ -79,6 +81,7 @@ class Shell(QWidget):
         if step != self._step:
             self._step = step
             self.bar.tell("", False)
+            self.dashboard.probe_eye = step in BY_EYE
         self.bar.show_actions(actions(step, state), always(state), self.rail.reason)
         for order, text, refused in self.orders.answers():
             self.bar.tell(text or order, refused)
