@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from PyQt5.QtCore import QRectF, Qt
+from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt5.QtWidgets import QWidget
 
@@ -13,12 +14,15 @@ from navigation.ui.compose import PALETTE, Backdrop
 from navigation.ui.paint import BACKGROUND, QUIET, WORDS, line
 from navigation.ui.panels import draw_bed, draw_case, draw_lamps, draw_rate, draw_scale, draw_target
 from navigation.ui.probeeyeview import draw_probe_eye
+from navigation.ui.scene3dview import View3D
 from navigation.ui.slices import View, draw_view, views
 from navigation.ui.state import ViewState
 from navigation.ui.topbar import draw_top_bar, draw_watermark
 
 BAR_PX, GAP_PX, SCALE_PX = 46, 8, 34
 SIDE_SHARE = 0.30
+# What stands in the upper right of the four.
+SLICE, EYE, FIELD_3D = CORNERS = ("slice", "eye", "3d")
 SCALE_COLOURS = [QColor(*(int(c) for c in PALETTE[i])) for i in range(0, 256, 8)]
 
 
@@ -32,7 +36,11 @@ class Dashboard(QWidget):
         self._shown: list[tuple[QRectF, View, float]] = []
         self.backdrop: Backdrop | None = None
         self.patient_axes = False
-        self.probe_eye = False
+        self.corner = SLICE
+        self.view_3d = View3D()
+        self.study: Path | None = None  # whose skin and bones the 3D view shows
+        self._cell_3d: QRectF | None = None
+        self._dragged: QPointF | None = None
         self.setMinimumSize(960, 600)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
@@ -42,7 +50,7 @@ class Dashboard(QWidget):
         self.update()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """N or the space bar: next target. A: along the probe or along the patient. V: the probe's eye."""
+        """N or the space bar: next target. A: along the probe or along the patient. V: slice, probe's eye, 3D."""
         if event is None:
             return
         if event.key() in (Qt.Key.Key_N, Qt.Key.Key_Space):
@@ -50,19 +58,45 @@ class Dashboard(QWidget):
         elif event.key() == Qt.Key.Key_A:
             self.patient_axes = not self.patient_axes
         elif event.key() == Qt.Key.Key_V:
-            self.probe_eye = not self.probe_eye
+            self.corner = CORNERS[(CORNERS.index(self.corner) + 1) % len(CORNERS)]
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """The focus nearest to a click on a slice becomes the target."""
-        if event is None or self._state is None or not self._state.spots:
+        if event is None or self._state is None:
             return
         place = event.localPos()
+        if self._cell_3d is not None and self._cell_3d.contains(place):
+            self._dragged = place
+            return
+        if not self._state.spots:
+            return
         for box, view, scale in self._shown:
             if box.contains(place):
                 at = np.array([place.x() - box.center().x(), place.y() - box.center().y()]) / scale
                 flat = view.plane.project(np.stack([s.position_mm for s in self._state.spots]))[:, :2]
                 nearest = int(np.argmin(np.linalg.norm(flat - at, axis=1)))
                 self._on_select(self._state.spots[nearest].id)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """A drag over the 3D view turns it."""
+        if event is None or self._dragged is None or self._cell_3d is None:
+            return
+        moved = event.localPos() - self._dragged
+        self._dragged = event.localPos()
+        self.view_3d.drag(moved.x() / self._cell_3d.width(), moved.y() / self._cell_3d.height())
+        self.update()
+
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
+        """The drag ends."""
+        self._dragged = None
+
+    def _draw_corner(self, painter: QPainter, cell: QRectF, state: ViewState) -> None:
+        if self.corner == EYE:
+            draw_probe_eye(painter, cell, state)
+            return
+        self._cell_3d = cell
+        self.view_3d.prepare(self.study)
+        self.view_3d.draw(painter, cell, state)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """A whole frame."""
@@ -92,14 +126,16 @@ class Dashboard(QWidget):
         cells = [QRectF(lefts[i % 2], tops[i // 2], across, upper) for i in range(4)]
         planes = views(state, self.patient_axes)
         self._shown = []
-        if self.probe_eye and planes:
+        self._cell_3d = None
+        cornered = bool(planes) and self.corner != SLICE
+        if cornered:
             cells, upper_right = [cells[0], cells[2], cells[1], cells[3]], cells[1]
             planes = (planes[0], planes[2])
-            draw_probe_eye(painter, upper_right, state)
+            self._draw_corner(painter, upper_right, state)
         for cell, view in zip(cells, planes, strict=False):
             scale = draw_view(painter, cell, view, state, self.backdrop)
             self._shown.append((cell, view, scale))
-        for cell in [] if self.probe_eye and planes else cells[len(planes) : 3]:
+        for cell in [] if cornered else cells[len(planes) : 3]:
             painter.fillRect(cell, QColor("#22272e"))
             line(painter, cell, "waiting for the probe", 30, QUIET, align=Qt.AlignmentFlag.AlignHCenter)
         lower = cells[3]

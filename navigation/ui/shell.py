@@ -13,7 +13,7 @@ from PyQt5.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from navigation.ui.actionbar import ActionBar
 from navigation.ui.actions import actions, always
-from navigation.ui.dashboard import Dashboard
+from navigation.ui.dashboard import EYE, SLICE, Dashboard
 from navigation.ui.paint import AMBER, WORDS
 from navigation.ui.rail import Rail
 from navigation.ui.sound import Voice
@@ -81,7 +81,7 @@ class Shell(QWidget):
         if step != self._step:
             self._step = step
             self.bar.tell("", False)
-            self.dashboard.probe_eye = step in BY_EYE
+            self.dashboard.corner = EYE if step in BY_EYE else SLICE
         self.bar.show_actions(actions(step, state), always(state), self.rail.reason)
         for order, text, refused in self.orders.answers():
             self.bar.tell(text or order, refused)

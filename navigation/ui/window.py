@@ -130,6 +130,7 @@ class LiveWindow:
     def _read_study(self, folder: Path) -> None:
         try:
             self.dashboard.backdrop = backdrop_of(folder)
+            self.dashboard.study = folder
         except (InputError, OSError) as fault:
             logger.warning("no CT behind the map: %s", fault)
 

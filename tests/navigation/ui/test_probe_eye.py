@@ -123,6 +123,6 @@ def test_the_eye_takes_the_place_of_one_slice_and_keeps_the_others(qtbot: Any) -
     board.show_state(state_of(registration=Registration("reg-7", T_RAS_REFERENCE, 1.2)))
     board.grab()
     assert len(board._shown) == 3
-    board.probe_eye = True
+    board.corner = "eye"
     board.grab()
     assert [view.title for _, view, _ in board._shown] == ["Along the probe", "Across the probe, at its tip"]
