@@ -86,9 +86,10 @@ class CalibrationWindow:
             self._best = (state["progress"], self.view.grab().toImage())
 
     def close(self) -> None:
-        """Leave the picture of the fullest map."""
-        if self._screenshot is not None and self._best is not None:
-            _save(self._screenshot, self._best[1])
+        """Leave the picture of the fullest map; of what was seen last where the step was over before it opened."""
+        if self._screenshot is None or self.view.state is None:
+            return
+        _save(self._screenshot, self.view.grab().toImage() if self._best is None else self._best[1])
 
 
 def _save(target: Path, image: QImage) -> None:

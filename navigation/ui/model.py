@@ -116,12 +116,25 @@ class ViewModel:
 
     def select_next(self) -> None:
         """The next focus in the order of the table, round and round."""
-        if not self._spots:
+        number = self.next_id()
+        if number is not None:
+            self.select(number)
+
+    def next_id(self) -> int | None:
+        """The focus after the selected one, None without any."""
+        now, ids = self._selected(), [s.id for s in self._spots]
+        if not ids:
+            return None
+        return ids[(ids.index(now.id) + 1 if now is not None else 0) % len(ids)]
+
+    def _follow(self, navigation: dict[str, Any]) -> None:
+        """What the case goes for is what a window that has just begun shows: it may have died in between."""
+        name = str(navigation.get("name", ""))
+        if self._chosen_mm is not None or navigation.get("kind") != "focus":
             return
-        now = self._selected()
-        ids = [s.id for s in self._spots]
-        place = ids.index(now.id) + 1 if now is not None else 0
-        self._chosen_mm = self._spots[place % len(ids)].position_mm
+        for spot in self._spots:
+            if name == f"focus {spot.id}":
+                self._chosen_mm = spot.position_mm
 
     def _selected(self) -> Spot | None:
         """The chosen focus, or the most significant one while none is chosen; None when the chosen one is gone."""
@@ -143,6 +156,7 @@ class ViewModel:
         alive = self._alive(status_age, now_s)
         probe, seen = self._pose(names.PROBE_TIP_TO_REFERENCE, now_s)
         map_age, map_fresh = _map_age(status, status_age, alive)
+        self._follow(status.get("navigation") or {})
         selected, bridge = self._selected(), self._bridge(status, alive)
         counts = status.get("counts") or {}
         counts_fresh = status_age is not None and status_age <= COUNTS_SILENT_S and bool(counts.get("fresh"))
@@ -185,6 +199,7 @@ class ViewModel:
             tip=_tip(status),
             work=work_of(status),
             sound=self.sound,
+            way=str((status.get("navigation") or {}).get("words") or "") if alive else "",
             rehearsal=str(status.get("rehearsal") or ""),
         )
 

@@ -18,6 +18,8 @@ FINDING_WORDS = {
     "partly-assessed": ("BED ONLY PARTLY ASSESSED", AMBER),
     "not-assessed": ("BED NOT ASSESSED", AMBER),
 }
+# Two lines for the way that the case itself tells, to a focus or to a target of the study.
+WAY_PX = 50.0
 LAMP_LOOKS = {"valid": ("●", BLUE), "stale": ("✕", RED), "unknown": ("?", AMBER)}
 
 
@@ -64,6 +66,11 @@ def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:
     target = state.target
     title = "Target" if target is None else f"Target: focus {target.spot.id} of {len(state.spots)}  (N: next)"
     room = panel(painter, box, title)
+    if state.way:
+        wrapped(
+            painter, QRectF(room.left(), room.bottom() - WAY_PX, room.width(), WAY_PX), state.way, 19, QUIET
+        )
+        room = room.adjusted(0.0, 0.0, 0.0, -WAY_PX)
     if target is None:
         line(painter, room, "no focus selected", 28, QUIET, align=CENTRE)
         return

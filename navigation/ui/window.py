@@ -62,7 +62,7 @@ class LiveWindow:
         self.voice = Voice()
         self.link = EngineLink(options.host, options.port, self.voice)
         self._sound: SoundOut | None = None
-        self.dashboard = Dashboard(self.model.select_next, self.model.select)
+        self.dashboard = Dashboard(self._select_next, self._select)
         self.orders = orders
         self.shell = Shell(self.dashboard, orders, self.voice)
         self.shell.resize(*WINDOW_SIZE)
@@ -77,6 +77,17 @@ class LiveWindow:
         self.shell.show()
         if self.options.sound:
             self._sound = SoundOut(self.voice)
+
+    def _select(self, number: int) -> None:
+        """A focus was chosen: at once in this window, and in the case, which remembers it."""
+        self.model.select(number)
+        if self.orders is not None:
+            self.orders.say(f"go focus {number}")
+
+    def _select_next(self) -> None:
+        number = self.model.next_id()
+        if number is not None:
+            self._select(number)
 
     def frame(self) -> None:
         """One frame: news into the model, one state to all views."""

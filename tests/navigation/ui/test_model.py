@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from navigation.engine.guidancestate import Navigation
 from navigation.ui.state import COUNTS_SILENT_S, ENGINE_SILENT_S, MAP_EXPIRY_S, POSE_EXPIRY_S, STATUS_SILENT_S
 from navigation.ui.topbar import stamp
 from tests.navigation.ui.scene import FOCUS_MM, activity_map, messages, model_of, snapshot, spot
@@ -175,3 +176,18 @@ def test_a_rehearsal_says_so_before_anything_else() -> None:
     assert stamp(model_of(snapshot(simulated=False)).state(0.1)) == "RESEARCH USE ONLY"
     assert all(m.metadata.get("Rehearsal") == "REHEARSAL" for m in messages(snapshot(rehearsal="a record")))
     assert not any("Rehearsal" in m.metadata for m in messages(snapshot()))
+
+
+def test_a_window_that_begins_anew_shows_what_the_case_goes_for() -> None:
+    spots = (spot(1), spot(2, FOCUS_MM + [25.0, 0.0, 5.0]))
+    way = Navigation("focus 2", "focus", 2.0, 30.0, 28.0, 10.0, 19.0)
+    model = model_of(snapshot(spots=spots, navigation=way))
+    state = model.state(0.1)
+    assert state.target is not None and state.target.spot.id == 2  # the first is the more significant one
+    assert state.way.startswith("focus 2: 30 mm away (SD 2 mm)")
+    # A choice in this window holds from then on.
+    model.select(1)
+    again = model.state(0.2)
+    assert again.target is not None and again.target.spot.id == 1
+    assert model.next_id() == 2
+    assert model.state(2.0).way == ""
