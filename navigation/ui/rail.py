@@ -9,6 +9,8 @@ from PyQt5.QtWidgets import QWidget
 from navigation.ui.paint import AMBER, BACKGROUND, BLUE, EDGE, PANEL, QUIET, RED, WORDS, line, wrapped
 from navigation.ui.state import StepView, ViewState
 
+# On a screen too small for the words a step is its sign and its key.
+NARROW_PX = 58
 WIDTH_PX, GAP_PX, TITLE_PX, MOST_PX = 214, 6.0, 46.0, 92.0
 # A word and a shape each, not colour alone; nothing here is ever green.
 LOOKS = {"done": ("✓", BLUE), "ready": ("○", WORDS), "refused": ("✕", RED)}
@@ -25,10 +27,15 @@ class Rail(QWidget):
         self._alive = False
         self._boxes: list[tuple[QRectF, str]] = []
         self.setFixedWidth(WIDTH_PX)
+        self.setToolTip("F1 to F9: the steps of the case")
 
     def sizeHint(self) -> QSize:
         """As wide as a title needs."""
-        return QSize(WIDTH_PX, 700)
+        return QSize(self.width(), 700)
+
+    def be_narrow(self) -> None:
+        """Leave the words out: what a step lacks stands beside the buttons."""
+        self.setFixedWidth(NARROW_PX)
 
     @property
     def reason(self) -> str:
@@ -84,6 +91,13 @@ class Rail(QWidget):
         painter.setBrush(QColor("#2b3440") if chosen else PANEL)
         painter.drawRoundedRect(box, 8, 8)
         top = QRectF(box.left() + 8, box.top() + 4, box.width() - 16, 0.42 * box.height())
+        if self.width() <= NARROW_PX:
+            inner = box.adjusted(2, 2, -2, -2)
+            upper = QRectF(inner.left(), inner.top(), inner.width(), 0.55 * inner.height())
+            line(painter, upper, shape, 24, colour, True, Qt.AlignmentFlag.AlignHCenter)
+            lower = QRectF(inner.left(), upper.bottom(), inner.width(), inner.bottom() - upper.bottom())
+            line(painter, lower, f"F{number + 1}", 16, QUIET, align=Qt.AlignmentFlag.AlignHCenter)
+            return
         line(painter, QRectF(top.left(), top.top(), 26, top.height()), shape, 24, colour, True)
         title = QRectF(top.left() + 24, top.top(), top.width() - 44, top.height())
         line(painter, title, step.title, 16, WORDS if self._alive else QUIET, True)

@@ -25,6 +25,7 @@ FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
 SOUND_KEYS = (Qt.Key.Key_M, Qt.Key.Key_Plus, Qt.Key.Key_Minus)
 PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
 STUDY = "study"
+MEANT_PX = (1600, 1000)
 # Steps in which one goes for a place: they open with the probe's eye. V changes it in any step.
 BY_EYE = ("navigate", "resect", "check-bed")
 STYLE = f"""
@@ -67,6 +68,12 @@ class Shell(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.rail.setVisible(orders is not None)
         self.bar.setVisible(orders is not None)
+
+    def fit(self, width_px: int, height_px: int) -> None:
+        """Be as large as meant, or as the screen allows: on a small one the rail keeps its signs alone."""
+        if width_px < self.minimumSizeHint().width():
+            self.rail.be_narrow()
+        self.resize(min(width_px, MEANT_PX[0]), min(height_px, MEANT_PX[1]))
 
     def show_state(self, state: ViewState) -> None:
         """One state to every part."""

@@ -65,7 +65,7 @@ class LiveWindow:
         self.dashboard = Dashboard(self._select_next, self._select)
         self.orders = orders
         self.shell = Shell(self.dashboard, orders, self.voice)
-        self.shell.resize(*WINDOW_SIZE)
+        self.shell.fit(*_room())
         self._finish = finish
         self._frames = 0
         self._best: tuple[int, QImage] | None = None
@@ -158,6 +158,15 @@ class LiveWindow:
         if not image.save(str(temporary), "PNG"):
             raise SurroundingsError(f"{target}: the picture cannot be written")
         temporary.replace(target)
+
+
+def _room() -> tuple[int, int]:
+    """Width and height in pixels of the screen; as much as is meant where nothing is shown on one."""
+    screen = QApplication.primaryScreen()
+    if screen is None or QApplication.platformName() == "offscreen":
+        return WINDOW_SIZE
+    room = screen.availableGeometry()
+    return room.width(), room.height()
 
 
 def picture_worth(state: ViewState) -> int:
