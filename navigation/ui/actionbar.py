@@ -52,6 +52,9 @@ class ActionBar(QWidget):
         self._offered: tuple[tuple[Action, ...], tuple[Action, ...]] | None = None
         self._buttons: list[tuple[Action, QPushButton]] = []
         self._armed: str | None = None
+        self._timer = QTimer(self)  # ends with the bar
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._disarm)
         self.told = Told(self)
         self.by = QLineEdit(self)
         self.by.setPlaceholderText("by (name)")
@@ -141,12 +144,12 @@ class ActionBar(QWidget):
         self._armed = action.words
         self._mark_armed()
         self.tell(f"{action.label}: press once more", False)
-        QTimer.singleShot(TWICE_MS, lambda: self._disarm(action.words))
+        self._timer.start(TWICE_MS)
 
-    def _disarm(self, words: str | None = None) -> None:
-        if words is None or self._armed == words:
-            self._armed = None
-            self._mark_armed()
+    def _disarm(self) -> None:
+        self._timer.stop()
+        self._armed = None
+        self._mark_armed()
 
     def _mark_armed(self) -> None:
         for action, button in self._buttons:

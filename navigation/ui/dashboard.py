@@ -20,7 +20,7 @@ from navigation.ui.state import ViewState
 from navigation.ui.topbar import draw_top_bar, draw_watermark
 
 BAR_PX, GAP_PX, SCALE_PX = 46, 8, 34
-SIDE_SHARE = 0.30
+SIDE_SHARE = 0.34
 # What stands in the upper right of the four.
 SLICE, EYE, FIELD_3D = CORNERS = ("slice", "eye", "3d")
 SCALE_COLOURS = [QColor(*(int(c) for c in PALETTE[i])) for i in range(0, 256, 8)]

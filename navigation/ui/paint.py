@@ -8,7 +8,7 @@ from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 FAMILY = "DejaVu Sans"
 BACKGROUND, PANEL, EDGE = QColor("#101317"), QColor("#191e25"), QColor("#3a424d")
 WORDS, QUIET = QColor("#f2f5f8"), QColor("#a9b3bf")
-AMBER, RED, BLUE, VIOLET = QColor("#ffb454"), QColor("#ff5d5d"), QColor("#7fd3ff"), QColor("#8a2be2")
+AMBER, RED, BLUE, VIOLET = QColor("#ffb454"), QColor("#ff8a8a"), QColor("#7fd3ff"), QColor("#8a2be2")
 # Below this a letter cannot be told from 2 m on a common monitor.
 SMALLEST_PX = 11
 

@@ -20,6 +20,8 @@ FINDING_WORDS = {
 }
 # Two lines for the way that the case itself tells, to a focus or to a target of the study.
 WAY_PX = 50.0
+# The figures that are read from two metres: their digits are 13 mm high and more on a screen of 96 dots an inch.
+RATE_PX, DISTANCE_PX, DISTANCE_SHARE = 88.0, 82.0, 0.38
 LAMP_LOOKS = {"valid": ("●", BLUE), "stale": ("✕", RED), "unknown": ("?", AMBER)}
 
 
@@ -42,7 +44,7 @@ def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> None:
     room = panel(painter, box, f"Count rate{f'  ·  {state.sound}' if state.sound else ''}")
     number = QRectF(room.left(), room.top(), room.width(), 0.5 * room.height())
     colour = RED if state.rate_cps is None else AMBER if state.saturated else WORDS
-    line(painter, number, rate_text(state), 84, colour, True, CENTRE)
+    line(painter, number, rate_text(state), RATE_PX, colour, True, CENTRE)
     below = QRectF(room.left(), number.bottom(), room.width(), room.bottom() - number.bottom())
     known = [v for v in state.trace if v is not None]
     if len(known) < 2:
@@ -74,9 +76,9 @@ def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:
     if target is None:
         line(painter, room, "no focus selected", 28, QUIET, align=CENTRE)
         return
-    number = QRectF(room.left(), room.top(), room.width(), 0.34 * room.height())
-    line(painter, number, target.text, 62, WORDS if target.text != "--" else AMBER, True, CENTRE)
-    side = 0.62 * room.height()
+    number = QRectF(room.left(), room.top(), room.width(), DISTANCE_SHARE * room.height())
+    line(painter, number, target.text, DISTANCE_PX, WORDS if target.text != "--" else AMBER, True, CENTRE)
+    side = min((0.97 - DISTANCE_SHARE) * room.height(), 0.5 * room.width())
     _compass(painter, QRectF(room.left(), number.bottom(), side, side), target)
     words = QRectF(room.left() + side + 12, number.bottom() + 4, room.width() - side - 12, side - 4)
     wrapped(painter, words, target_words(target), 24)

@@ -66,10 +66,10 @@ class Target:
 
     @property
     def text(self) -> str:
-        """`24 mm ± 2 mm`, or `--` when there is no distance or it is too uncertain."""
+        """`24 ± 2 mm`, or `--` when there is no distance or it is too uncertain."""
         if self.distance_mm is None or not self.spot.sd_mm <= LARGEST_SD_MM:
             return "--"
-        return f"{self.distance_mm:.0f} mm ± {max(self.spot.sd_mm, 1.0):.0f} mm"
+        return f"{self.distance_mm:.0f} ± {max(self.spot.sd_mm, 1.0):.0f} mm"
 
 
 @dataclass(frozen=True, slots=True)

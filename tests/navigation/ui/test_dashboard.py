@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PyQt5.QtCore import QPoint, Qt
-from PyQt5.QtGui import QFontMetricsF, QImage
+from PyQt5.QtGui import QColor, QFontMetricsF, QImage
 
 from navigation.ui import panels, slices
 from navigation.ui.compose import PALETTE, slice_pixels
-from navigation.ui.dashboard import Dashboard
-from navigation.ui.paint import SMALLEST_PX, fitted
+from navigation.ui.dashboard import SIDE_SHARE, Dashboard
+from navigation.ui.paint import AMBER, BACKGROUND, BLUE, PANEL, QUIET, RED, SMALLEST_PX, WORDS, fitted
+from navigation.ui.rail import WIDTH_PX
 from navigation.ui.slices import letters, views
 from navigation.ui.state import Lamp, Target
 from tests.navigation.ui.scene import FOCUS_MM, TIP_MM, model_of, probe_pose, snapshot, spot
@@ -169,7 +170,7 @@ def shown(text: str, width: float, height: float, px: float, bold: bool) -> floa
 @pytest.mark.parametrize("size", [(1600, 1000), (1100, 700)])
 def test_no_number_is_cut_over_its_range(qtbot: Any, size: tuple[int, int]) -> None:
     width, height = size
-    inner = 0.30 * width - 24
+    inner = SIDE_SHARE * width - 24
     target_room, rate_room = 0.43 * (height - 62 - 16) - 40, 0.29 * (height - 62 - 16) - 40
     readable = READABLE_PX * width / 1600
     for rate in (None, 0.0, 9.4, 137.0, 9_999.0, 123_456.0, 9_999_999.0):
@@ -177,15 +178,48 @@ def test_no_number_is_cut_over_its_range(qtbot: Any, size: tuple[int, int]) -> N
         object.__setattr__(state, "rate_cps", rate)
         text = panels.rate_text(state)
         assert text.endswith(" cps")
-        assert shown(text, inner, 0.5 * rate_room, 84, True) >= readable
+        assert shown(text, inner, 0.5 * rate_room, panels.RATE_PX, True) >= readable
     for distance in (0.0, 5.0, 99.6, 250.0, 9_999.0):
         for sd in (0.1, 1.0, 9.99):
             text = Target(spot(sd_mm=sd), distance, np.array([0.0, 0.0, distance])).text
-            assert text.count("mm") == 2
-            assert shown(text, inner, 0.34 * target_room, 62, True) >= readable
+            assert text.endswith(" mm")
+            assert (
+                shown(text, inner, panels.DISTANCE_SHARE * target_room, panels.DISTANCE_PX, True) >= readable
+            )
     for age in (0.0, 0.25, 99.9, 3_600.0, 1e6):
         for word in ("OK", "UNKNOWN", "OUT_OF_VOLUME"):
             shown(panels.lamp_words(Lamp("Stylus", "stale", age, word)), inner - 36, 25, 23, False)
+
+
+def test_the_figures_read_from_two_metres_are_13_mm_high(qtbot: Any) -> None:
+    """In the application's window of 1600 x 1000 with its rail, on a screen of 96 dots an inch (0.265 mm each)."""
+    width, height = 1600 - WIDTH_PX, 1000 - 130
+    inner = SIDE_SHARE * width - 24
+    room = height - 46 - 2 * 8 - 2 * 8
+    for text, share, px, part in (
+        ("22 ± 2 mm", 0.43, panels.DISTANCE_PX, panels.DISTANCE_SHARE),
+        ("99 ± 10 mm", 0.43, panels.DISTANCE_PX, panels.DISTANCE_SHARE),
+        ("137 cps", 0.29, panels.RATE_PX, 0.5),
+        ("12,345 cps", 0.29, panels.RATE_PX, 0.5),
+    ):
+        box = part * (share * room - 40 - (panels.WAY_PX if "mm" in text else 0.0))
+        font = fitted(text, inner, box, px, True)
+        digits = QFontMetricsF(font).tightBoundingRect("0123456789").height()
+        assert digits * 25.4 / 96.0 >= 13.0, (text, digits)
+
+
+def test_every_colour_of_words_stands_out_from_what_is_behind_it() -> None:
+    """WCAG 2.2, 1.4.6: contrast of at least 7 to 1."""
+
+    def light(colour: QColor) -> float:
+        parts = [colour.redF(), colour.greenF(), colour.blueF()]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for behind in (BACKGROUND, PANEL):
+        for words in (WORDS, QUIET, AMBER, BLUE, RED):
+            pair = sorted((light(words), light(behind)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 7.0, words.name()
 
 
 def test_distance_is_that_of_the_pose(qtbot: Any) -> None:

@@ -29,7 +29,7 @@ def test_distance_is_from_the_tip_with_the_spots_own_sd() -> None:
     target = model_of(snapshot()).state(0.1).target
     assert target is not None
     assert target.distance_mm == pytest.approx(22.36, abs=0.01)
-    assert target.text == "22 mm ± 2 mm"
+    assert target.text == "22 ± 2 mm"
     assert target.offset_mm is not None
     assert target.offset_mm[2] == pytest.approx(22.0)
 
@@ -42,7 +42,7 @@ def test_right_of_the_probe_is_the_patients_left_when_registered() -> None:
     assert target.offset_mm[:2] == pytest.approx([4.0, 0.0], abs=1e-9)
 
 
-@pytest.mark.parametrize(("sd_mm", "text"), [(9.9, "22 mm ± 10 mm"), (10.1, "--")])
+@pytest.mark.parametrize(("sd_mm", "text"), [(9.9, "22 ± 10 mm"), (10.1, "--")])
 def test_distance_worse_than_ten_millimetres_is_not_shown(sd_mm: float, text: str) -> None:
     target = model_of(snapshot(spots=(spot(sd_mm=sd_mm),))).state(0.1).target
     assert target is not None

@@ -119,8 +119,8 @@ def test_what_is_old_is_grey_and_crossed_and_shows_no_focus(qtbot: Any) -> None:
     assert view.shown_id == 41
     old = painted(view, model.state(2.0))
     colourful = np.ptp(old[40:], axis=2) > 25
-    red = (old[40:, :, 0] > 150) & (old[40:, :, 1] < 130)
-    amber_letters = (old[40:, :, 0] > 150) & (old[40:, :, 1] > 130)
+    red = (old[40:, :, 0] > 150) & (old[40:, :, 1] < 160)
+    amber_letters = (old[40:, :, 0] > 150) & (old[40:, :, 1] > 160)
     assert red.any()
     assert not (colourful & ~red & ~amber_letters & (old[40:, :, 0] < 140)).any()
     assert like(old, CHOSEN).sum() == 0
