@@ -40,6 +40,7 @@ PUBLISHED = {
     ("POINT", "HotSpots"),
     ("STRING", "Spots"),
     ("STRING", "BedCheck"),
+    ("STRING", "CountRate"),
     ("STRING", "EngineStatus"),
     ("STATUS", "Engine"),
 }
