@@ -124,6 +124,8 @@ class Window:
                 return
             logger.warning("the window died (%d): it is started anew", code)
             self._start(command)
+            if self._closing.is_set() and self._process is not None:
+                _kill(self._process)  # closed while it was being started
 
     def _too_often(self) -> bool:
         since = time.monotonic() - WITHIN_S

@@ -58,6 +58,11 @@ def always(state: ViewState) -> tuple[Action, ...]:
     return (*count, Action("Removed here", "removed"))
 
 
+def _named(name: str) -> str:
+    """A name as one word of the console, whatever is in it; braces stand for fields and are doubled."""
+    return shlex.quote(name).replace("{", "{{").replace("}", "}}")
+
+
 def _stop(state: ViewState) -> Action:
     what = {SCAN: "Stop scan", DIVOT: "Stop and judge the tip"}.get(state.mode, "Stop outlining")
     return Action(what, "stop", primary=True)
@@ -94,13 +99,11 @@ def _registration(state: ViewState) -> tuple[Action, ...]:
     left = [name for name, touched in work.landmarks if not touched]
     found: list[Action] = []
     if left:
-        found.append(Action(f"Touch {left[0]}", f"landmark {shlex.quote(left[0])}", primary=True))
+        found.append(Action(f"Touch {left[0]}", f"landmark {_named(left[0])}", primary=True))
     elif work.landmarks:
         found.append(Action("Register", "register {by}", primary=True))
     if work.registration_state != "none":
-        found += [
-            Action(f"Check {name}", f"check-point {shlex.quote(name)}") for name, _ in work.landmarks[:3]
-        ]
+        found += [Action(f"Check {name}", f"check-point {_named(name)}") for name, _ in work.landmarks[:3]]
         if work.registration_state.startswith(UNSURE):
             found.append(Action("Confirm: three points checked", "confirm"))
         found.append(Action("Undo registration", "undo {by}", twice=True))
@@ -122,7 +125,7 @@ def _scan(state: ViewState) -> tuple[Action, ...]:
 def _navigate(state: ViewState) -> tuple[Action, ...]:
     foci = [Action(f"To focus {s.id}", f"go focus {s.id}") for s in state.spots[:3]]
     listed = [
-        Action(f"To {t.name}", f"go target {shlex.quote(t.name)}")
+        Action(f"To {t.name}", f"go target {_named(t.name)}")
         for t in state.work.targets
         if t.placed and t.outcome == "open"
     ]
@@ -132,7 +135,7 @@ def _navigate(state: ViewState) -> tuple[Action, ...]:
 def _resect(state: ViewState) -> tuple[Action, ...]:
     found = [Action("Count specimen", "count specimen", primary=True)]
     for target in [t for t in state.work.targets if t.outcome == "open"][:3]:
-        name = shlex.quote(target.name)
+        name = _named(target.name)
         found.append(
             Action(f"{target.name}: removed", f"target end {name} removed {{by}} 'taken out'", twice=True)
         )

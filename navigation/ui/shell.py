@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QCloseEvent, QKeyEvent
-from PyQt5.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QAbstractSpinBox, QHBoxLayout, QLineEdit, QStackedWidget, QVBoxLayout, QWidget
 
 from navigation.ui.actionbar import ActionBar
 from navigation.ui.actions import actions, always
@@ -110,7 +110,9 @@ class Shell(QWidget):
         if event is None:
             return
         key = event.key()
-        if key in FUNCTION_KEYS:
+        if key in PRIMARY_KEYS and isinstance(self.focusWidget(), QLineEdit | QAbstractSpinBox):
+            self.setFocus()  # what was typed is done with; it orders nothing
+        elif key in FUNCTION_KEYS:
             self.rail.select_number(key - Qt.Key.Key_F1)
         elif key in SOUND_KEYS and self.voice is not None:
             self._set_sound(self.voice, key)

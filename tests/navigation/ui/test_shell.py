@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -93,6 +94,28 @@ def test_the_return_key_and_a_presenter_do_what_is_offered_first(bench: Bench, q
     bench.show("registration", mode="idle", study_id="s", landmarks=marks, registration=Registration())
     qtbot.keyClick(bench.shell, Qt.Key.Key_PageDown)
     assert bench.said() == ["landmark 'left spine'"]
+
+
+def test_return_in_a_field_orders_nothing(bench: Bench, qtbot: Any) -> None:
+    bench.show("report")  # a scan goes on: the first action stops it
+    bench.shell.show()
+    bench.shell.bar.by.setFocus()
+    qtbot.keyClicks(bench.shell.bar.by, "Ada")
+    qtbot.keyClick(bench.shell.bar.by, Qt.Key.Key_Return)
+    assert bench.said() == []
+    bench.show("study")
+    bench.shell.study.name.setFocus()
+    qtbot.keyClicks(bench.shell.study.name, "navel")
+    qtbot.keyClick(bench.shell.study.name, Qt.Key.Key_Return)
+    assert bench.said() == []
+
+
+def test_a_name_with_braces_and_quotes_is_said_as_it_is() -> None:
+    name = "node {left} 'A'"
+    marks = (LandmarkState(name, False),)
+    shot = snapshot(mode="idle", study_id="s", landmarks=marks, registration=Registration())
+    first = actions("registration", model_of(shot).state(0.05))[0]
+    assert shlex.split(first.filled({"by": "", "kbq": "8"})) == ["landmark", name]
 
 
 def test_function_keys_go_to_the_steps(bench: Bench, qtbot: Any) -> None:
