@@ -201,7 +201,8 @@ def draw_scale(painter: QPainter, box: QRectF, state: ViewState, colours: list[Q
     step = bar.width() / len(colours)
     for i, colour in enumerate(colours):
         painter.fillRect(QRectF(bar.left() + i * step, bar.top(), step + 1, bar.height()), colour)
-    words = f"0 to {state.ceiling:g} kBq/mL and above      hatched: not examined, or no limit"
+    shown = "no map yet" if state.maps is None else f"0 to {state.ceiling:g} kBq/mL and above"
+    words = f"{shown}      hatched: not examined, or no limit"
     rest = QRectF(bar.right() + 12, box.top(), box.right() - bar.right() - 12, box.height())
     line(painter, rest, words, 20)
 
