@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from navigation.findings import ACCEPTED_QUALITIES, spot_from_json
 from navigation.pictures import focus_brightness
+from navigation.ui.countlines import counts_told
 from navigation.ui.state import (
     COUNTS_SILENT_S,
     ENGINE_SILENT_S,
@@ -198,6 +199,7 @@ class ViewModel:
             bed=bed if alive and bed_age is not None and bed_age <= STATUS_SILENT_S else {},
             tip=_tip(status),
             work=work_of(status),
+            counts=counts_told(self._said(names.TIMED_COUNTS, now_s)[0]),
             sound=self.sound,
             way=str((status.get("navigation") or {}).get("words") or "") if alive else "",
             rehearsal=str(status.get("rehearsal") or ""),

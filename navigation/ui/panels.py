@@ -8,6 +8,7 @@ from PyQt5.QtGui import QColor, QPainter, QPen, QPolygonF
 
 from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.ui.bedcoverage import draw_coverage
+from navigation.ui.countspanel import draw_counts
 from navigation.ui.paint import AMBER, BLUE, QUIET, RED, WORDS, fitted, line, panel, wrapped
 from navigation.ui.state import LARGEST_SD_MM, Lamp, Target, ViewState
 
@@ -162,6 +163,9 @@ def draw_bed(painter: QPainter, box: QRectF, state: ViewState) -> None:
     coverage = state.bed.get("coverage")
     if state.mode == "scan" and isinstance(coverage, dict):
         draw_coverage(painter, box, coverage, state.T_reference_probe)
+        return
+    if "residuals" not in state.bed and (state.counts or state.work.counting is not None):
+        draw_counts(painter, box, state)  # nobody has checked the bed yet
         return
     finding = str(state.bed.get("finding", "not-assessed"))
     title, colour = FINDING_WORDS.get(finding, (finding, AMBER))

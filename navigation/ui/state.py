@@ -151,6 +151,7 @@ class ViewState:
     tip: str = ""
     hints: tuple[str, ...] = ()
     work: Work = Work()
+    counts: tuple[str, ...] = ()  # timed counts in lines, the newest first
     way: str = ""  # to what the engine's case has selected, in words; empty without a selection
     sound: str = ""  # what is to be heard, in words; empty without any sound
     rehearsal: str = ""  # of which record; empty in a live case
