@@ -53,12 +53,13 @@ def test_a_window_that_is_killed_comes_back_and_talks_again(server: Server) -> N
         assert window._process is not None
         first = window._process.pid
         os.kill(first, signal.SIGKILL)
-        until(lambda: window.starts == 2 and beating(window))
+        until(lambda: window.starts >= 2 and beating(window))
         assert window._process.pid != first and window.running
     finally:
+        before = window.starts
         window.close()
     assert not window.running
-    assert window.starts == 2  # closing it on purpose is no crash
+    assert window.starts == before  # closing it on purpose is no crash
 
 
 def test_a_window_that_hangs_is_started_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +69,7 @@ def test_a_window_that_hangs_is_started_anew(server: Server, monkeypatch: pytest
         until(lambda: beating(window))
         assert window._process is not None
         os.kill(window._process.pid, signal.SIGSTOP)
-        until(lambda: window.starts == 2 and beating(window))
+        until(lambda: window.starts >= 2 and beating(window))
     finally:
         window.close()
 
