@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.errors import InputError
-from tracking.tomlfile import read_toml
+from tracking.profile import read_with_profile
 
 TABLE = "gates"
 
@@ -187,7 +187,7 @@ def read_gates(path: Path | None) -> Gates:
 
     Raises InputError naming file and key.
     """
-    return Gates() if path is None else gates_of(read_toml(path).get(TABLE, {}), f"{path}, {TABLE}")
+    return Gates() if path is None else gates_of(read_with_profile(path).get(TABLE, {}), f"{path}, {TABLE}")
 
 
 def gates_of(found: object, where: str) -> Gates:

@@ -3,6 +3,7 @@
 ::
 
     name = "case 7"
+    profile = "hospital.toml"                 # optional: what is the same every day; see tracking.profile
     nuclide = "Tc-99m"
     reference_time = "2026-01-01T10:00:00Z"   # activities are stated for this moment; default: the start
     window_kev = [126, 154]                   # optional, with probe_serial and collimator: the calibration must agree
@@ -51,6 +52,9 @@
     [gates.pivot]                             # also: gates.axis, gates.tracker: other thresholds for all commands
     max_rms_mm = 0.6
 
+    [window]                                  # also: [camera]; see navigation.windowsettings
+    colours = "grey"
+
     [patient]                                 # optional: whose study it has to be; compared, and not recorded
     id = "123456"                             # also: name, birth_date
     laterality = "left"                       # or right, both, none: the side operated on
@@ -95,13 +99,14 @@ from navigation.engine.tools import Tips
 from navigation.io.points import read_points
 from navigation.provenance import stamp_of
 from navigation.timed.count import seconds_of
+from navigation.windowsettings import WindowSettings, settings_from
 from tracking.errors import InputError
 from tracking.igtl.link import SILENCE_S
 from tracking.inputs import ClockKind, WorkingVolume
 from tracking.jsonfile import read_json
+from tracking.profile import read_with_profile
 from tracking.tables import read_table
 from tracking.tip import read_tip, tip_matrix
-from tracking.tomlfile import read_toml
 
 if TYPE_CHECKING:
     from calibration.probe.response import DetectorResponse
@@ -122,7 +127,7 @@ KEYS = {
     *("tip", "stylus", "calibration", "latency", "surface", "registration", "simulated", "tracker", "probe"),
     *("landmarks", "recheck_minutes"),
     *("map", "publish_host", "gates", "injection", "sheath", "background_minutes", "study", "patient"),
-    *("count_seconds", "pedal", "bed"),
+    *("count_seconds", "pedal", "bed", "window", "camera"),
 }
 
 
@@ -131,13 +136,14 @@ def read_case(path: Path) -> Settings:
 
     Raises InputError naming the file and the key, GateRefusedError for a calibration that may not be used.
     """
-    found = read_toml(path)
+    found = read_with_profile(path)
     unknown = sorted(found.keys() - KEYS)
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}")
     gates = found.get("gates", {})
     gates_of(gates, f"{path}, gates")  # nonsense is told before a case rests on it
     stated = Identity.of({**found, "nuclide": _nuclide(found, path)}, path)
+    _require_camera(settings_from(found, path))
     calibration, response = _calibration(found, path, stated)
     study = _study(found, path)
     return Settings(
@@ -172,7 +178,14 @@ def read_case(path: Path) -> Settings:
 
 def study_of(path: Path) -> Path | None:
     """The study folder that a case file names, None where it names none or is gone since (as when resuming)."""
-    return _file(read_toml(path), "study", path) if path.is_file() else None
+    return _file(read_with_profile(path), "study", path) if path.is_file() else None
+
+
+def _require_camera(window: WindowSettings) -> None:
+    """What the window will ask for is there: a case is not begun to find out later."""
+    file = None if window.camera is None else window.camera.calibration
+    if file is not None and not file.is_file():
+        raise InputError(f"{file}: no such file (calibration of the camera)")
 
 
 def _study(found: Mapping[str, Any], path: Path) -> CaseStudy | None:
@@ -339,12 +352,12 @@ def tracker_of(path: Path) -> SourceRole:
 
     Raises InputError naming the file and the key.
     """
-    return _source(read_toml(path), "tracker", True, False, path)
+    return _source(read_with_profile(path), "tracker", True, False, path)
 
 
 def probe_of(path: Path) -> SourceRole:
     """The probe's counter of such a case file. Raises InputError as `tracker_of`."""
-    return _source(read_toml(path), "probe", False, True, path)
+    return _source(read_with_profile(path), "probe", False, True, path)
 
 
 def _source(found: Mapping[str, Any], name: str, poses: bool, counts: bool, path: Path) -> SourceRole:

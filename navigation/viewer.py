@@ -37,7 +37,7 @@ class Window:
 
     `study` is the folder whose CT is drawn behind the map once it is there. `obey` answers what the user asks for in
     the window; without it the window only shows. `remark` says afterwards why there was no window or no picture.
-    `on_closed` is told when the user has closed the window.
+    `on_closed` is told when the user has closed the window. `case` is the file whose tables set the window up.
     """
 
     def __init__(
@@ -47,9 +47,11 @@ class Window:
         study: Path | None = None,
         obey: Obey | None = None,
         on_closed: Callable[[], None] = lambda: None,
+        case: Path | None = None,
     ) -> None:
         self.picture = picture
         self.study = study
+        self.case = case
         self.shown = not headless and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         self.remark: str | None = None
         self.starts = 0
@@ -72,6 +74,8 @@ class Window:
         command = [sys.executable, "-m", "navigation.ui", "--connect", f"127.0.0.1:{port}"]
         if self.study is not None:
             command += ["--study", str(self.study)]
+        if self.case is not None and self.case.is_file():
+            command += ["--case", str(self.case)]
         if self.picture is not None:
             command += ["--screenshot", str(self.picture)]
         elif not self.shown:

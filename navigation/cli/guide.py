@@ -143,9 +143,9 @@ def _complete(wish: Wish) -> Wish:
 def _case_values(case: Path | None) -> dict[str, Any]:
     if case is None:
         return {}
-    from tracking.tomlfile import read_toml
+    from tracking.profile import read_with_profile
 
-    return read_toml(case)
+    return read_with_profile(case)
 
 
 def _case_tip(case: Path | None) -> Path | None:

@@ -61,6 +61,9 @@ CALIBRATE = {
     "pivot": Entry("navigation.cli.pivot:command", "Tip offset of a tracked tool."),
     "axis": Entry("navigation.cli.axis:command", "Direction a tracked probe looks."),
     "guide": Entry("navigation.cli.guide:command", "One step, led by words and pictures."),
+    "camera": Entry(
+        "navigation.cli.camera:command", "A video camera: its lens, and where it sits on its marker."
+    ),
     "divot": Entry("navigation.cli.divot:command", "Is the tip where its calibration says?"),
     "tracker": Entry("navigation.cli.tracker:command", "A tracker against known distances."),
     "latency": Entry("navigation.cli.latency:command", "Time offset of counts against poses."),

@@ -67,10 +67,11 @@ class Answer:
 class Console:
     """Turns words into commands of a running case."""
 
-    def __init__(self, case: LiveCase, say: Say, study: Path | None = None) -> None:
+    def __init__(self, case: LiveCase, say: Say, study: Path | None = None, path: Path | None = None) -> None:
         self.case = case
         self.say = say
         self.study = study  # the folder that the case names
+        self.path = path  # the case file
         self.open_window: Callable[[], None] | None = None
 
     def obey(self, line: str) -> bool:
@@ -315,7 +316,7 @@ def run_console(
         silent = case.engine.wait_connected(wait_s)
         if silent is None:
             try:
-                _converse(case, headless, say, study_of(path))
+                _converse(case, headless, say, path)
             finally:
                 case.engine.finish_deferred(ANSWER_S)
                 names = write_results(case.session, case.engine.outcomes, out)
@@ -354,9 +355,9 @@ def _forget(record: Path) -> None:
         record.parent.rmdir()
 
 
-def _converse(case: LiveCase, headless: bool, say: Say, study: Path | None) -> None:
+def _converse(case: LiveCase, headless: bool, say: Say, path: Path) -> None:
     say(f"connected; publishing on port {case.publisher.server.port}; research use only{unchecked(case)}")
-    console, ended = Console(case, say, study), threading.Event()
+    console, ended = Console(case, say, study_of(path), path), threading.Event()
     with _until_signal(ended), _window(console, headless, ended):
         listener = threading.Thread(target=_listen, args=(console, ended), daemon=True)
         listener.start()
@@ -396,7 +397,7 @@ def _window(console: Console, headless: bool, ended: threading.Event) -> Iterato
     def closed() -> None:
         console.say("the window is closed; the case goes on: `window` opens it again, `quit` ends the case")
 
-    window = Window(headless, None, console.study, obey, closed)
+    window = Window(headless, None, console.study, obey, closed, console.path)
     port = console.case.publisher.server.port
     console.open_window = lambda: None if window.running else window.open(port)
     if not headless:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from navigation.engine.snapshot import ToolState
 from tracking.hub import DeviceStats, Hub
+from tracking.igtl.names import CAMERA_TO_REFERENCE, REFERENCE_TO_TRACKER, TRACKER_TO_REFERENCE
 from tracking.sample import PoseStatus
+from tracking.transform import invert_rigid
 
-PROBE, STYLUS = "Probe", "Stylus"
+PROBE, STYLUS, CAMERA = "Probe", "Stylus", "Camera"
 Floats = NDArray[np.float64]
 
 
@@ -75,7 +77,26 @@ class ToolDesk:
         if self.tips.stylus is not None:
             stylus = self._state("StylusToReference", STYLUS, devices)
             states.append(_at_tip(stylus, "StylusTipToReference", self.tips.stylus))
+        if self.buffer.chain(PROBE)[1] is not None:
+            states.append(self._tracker(devices))
+        if any(name.startswith(f"{CAMERA}To") for name in self.buffer.names):
+            states.append(
+                self._state(CAMERA_TO_REFERENCE, CAMERA, devices)
+            )  # its marker; the lens is the viewer's
         return {state.name: state for state in states}
+
+    def _tracker(self, devices: dict[str, DeviceStats]) -> ToolState:
+        """Where the tracker itself stands in Reference: from there it has to see the tools."""
+        track = self.buffer.track(REFERENCE_TO_TRACKER)
+        newest, device = track.newest_t_s, devices.get(REFERENCE_TO_TRACKER)
+        if newest is None or device is None or newest >= self.moved_since_s:
+            return ToolState(TRACKER_TO_REFERENCE, None, False, None, None, PoseStatus.MISSING.value, 0)
+        poses, valid = track.sample(np.array([newest]))
+        matrix = invert_rigid(poses)[0] if valid[0] else None
+        seen = matrix is not None and device.valid
+        return ToolState(
+            TRACKER_TO_REFERENCE, matrix, seen, newest, device.age_s, _word([device], seen), device.received
+        )
 
     def _state(self, name: str, tool: str, devices: dict[str, DeviceStats]) -> ToolState:
         chain = [track for track in self.buffer.chain(tool) if track is not None]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from navigation.bedcells import bed_cells
 from navigation.engine.snapshot import ShiftState, Snapshot
 from navigation.engine.targetdesk import TargetState
 from navigation.results import bed_content, spot_content
@@ -89,7 +90,7 @@ def bed_check_words(snapshot: Snapshot) -> dict[str, Any]:
     """What is known of the bed: its coverage so far, and what was found; "not-assessed" before any check."""
     check, coverage = snapshot.bed_check, snapshot.coverage
     found = {"finding": "not-assessed", "statement": "The bed has not been checked."}
-    covered = None if coverage is None else _clean(coverage.to_json())
+    covered = None if coverage is None else {**_clean(coverage.to_json()), "cells": bed_cells(coverage)}
     return {
         **_head(snapshot),
         **(found if check is None else _clean(bed_content(check))),

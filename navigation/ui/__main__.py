@@ -20,6 +20,9 @@ LARGEST_PORT = 65535
 @click.option(
     "--study", type=click.Path(path_type=Path), help="Study folder; its CT is drawn behind the map."
 )
+@click.option(
+    "--case", type=click.Path(path_type=Path), help="Case file; its [window] and [camera] set the window up."
+)
 @click.option("--screenshot", type=click.Path(path_type=Path), help="Leave a picture when the case ends.")
 @click.option("--after", type=float, help="End after so many seconds.")
 @click.option(
@@ -33,6 +36,7 @@ def command(
     port: int,
     connect: str | None,
     study: Path | None,
+    case: Path | None,
     screenshot: Path | None,
     after: float | None,
     talk: bool,
@@ -40,10 +44,12 @@ def command(
 ) -> None:
     """Show a live case. Keys: N next target, A axes of the probe or of the patient. Research use only."""
     from navigation.ui.window import Options, run_window
+    from navigation.windowsettings import WindowSettings, window_settings
 
     if connect is not None:
         host, port = _address(connect)
-    run_window(Options(host, port, study, screenshot, after, talk, sound))
+    settings = WindowSettings() if case is None else window_settings(case)
+    run_window(Options(host, port, study, screenshot, after, talk, sound, settings))
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from navigation.ui.state import (
     MAP_EXPIRY_S,
     POSE_EXPIRY_S,
     STATUS_SILENT_S,
+    TRACE_LENGTH,
     Lamp,
     MapVolumes,
     Target,
@@ -34,6 +35,9 @@ from tracking.errors import InputError
 from tracking.igtl import ImageContent, Message, StringContent, TransformContent, names
 from tracking.transform import rigidity_fault
 
+if TYPE_CHECKING:
+    from navigation.ui.camera.track import Video
+
 # Lamps are shown in this order, in the words of the operating room.
 TOOL_NAMES = {
     names.PROBE_TIP_TO_REFERENCE: "Probe",
@@ -43,8 +47,6 @@ TOOL_NAMES = {
 SAME_SPOT_MM = 10.0
 # Background, the median of what was examined, never takes more than this part of the colour scale.
 BACKGROUND_SHARE = 10.0
-# Half a minute of count rate at four messages a second.
-TRACE_LENGTH = 120
 
 
 class ViewModel:
@@ -60,11 +62,15 @@ class ViewModel:
         self._chosen_mm: NDArray[np.float64] | None = None
         self._trace: deque[float | None] = deque(maxlen=TRACE_LENGTH)
         self._ticks = 0
+        self._happened: tuple[str, ...] | None = None
+        self._marks: deque[tuple[int, str]] = deque()
         self._simulated = False
         self._ceiling = 0.0
         self._heard_s = float("-inf")
         self.connected = False
         self.sound = ""  # the window's own
+        self.sound_above_cps: float | None = None
+        self.video: Video | None = None  # the case has a camera
         self.engine_gone = False  # told at once by the process that started the window
 
     def receive(self, message: Message, arrival_s: float) -> None:
@@ -73,6 +79,9 @@ class ViewModel:
         self._simulated |= "Simulation" in message.metadata
         content = message.body
         if isinstance(content, TransformContent):
+            if message.device == names.CAMERA_TO_REFERENCE:
+                self._take_camera(message, content.matrix, arrival_s)
+                return
             self._poses[message.device] = (message, arrival_s)
             if _usable(message):
                 self._last[message.device] = content.matrix
@@ -81,6 +90,12 @@ class ViewModel:
             self._pair_images()
         elif isinstance(content, StringContent):
             self._receive_text(message.device, content.text, arrival_s)
+
+    def _take_camera(self, message: Message, matrix: NDArray[np.float64], arrival_s: float) -> None:
+        """The camera's marker at the moment of its pose, by the window's clock."""
+        if self.video is not None:
+            taken_s = arrival_s - _age(message, arrival_s, arrival_s)
+            self.video.track.take(taken_s, matrix if _usable(message) else None)
 
     def _receive_text(self, device: str, text: str, arrival_s: float) -> None:
         try:
@@ -94,8 +109,19 @@ class ViewModel:
         if device == names.SPOTS:
             self._spots = _spots_of(found)
         elif device == names.ENGINE_STATUS:
+            self._note_marks(found)
             self._ticks += 1
             self._trace.append(found.get("count_rate_cps"))
+
+    def _note_marks(self, found: dict[str, Any]) -> None:
+        """What begins, ends or is marked with this heartbeat goes beside the count rate."""
+        happened = happening(found)
+        if self._happened is not None:
+            new = [words for words in happened if words not in self._happened]
+            self._marks.extend((self._ticks, words.partition("#")[0]) for words in new)
+        self._happened = happened
+        while self._marks and self._ticks - self._marks[0][0] > TRACE_LENGTH:
+            self._marks.popleft()
 
     def _pair_images(self) -> None:
         """Activity and coverage are shown together only when both belong to one version of the map."""
@@ -185,6 +211,8 @@ class ViewModel:
             saturated=counts_fresh and bool(counts.get("saturated")),
             count_age_s=_sum(counts.get("age_s"), status_age),
             trace=tuple(self._trace),
+            sound_above_cps=self.sound_above_cps,
+            marks=tuple((self._ticks - tick, words) for tick, words in self._marks),
             gaps=int(counts.get("gaps") or 0),
             placed=int(counts.get("placed") or 0),
             unplaced=int(counts.get("unplaced") or 0),
@@ -196,7 +224,9 @@ class ViewModel:
             nuclide=str(status.get("nuclide", "unverified")),
             faults=tuple(str(f) for f in status.get("faults", ())),
             hints=tuple(str(h) for h in status.get("hints", ())),
+            video=None if self.video is None else self.video.state(now_s),
             bed=bed if alive and bed_age is not None and bed_age <= STATUS_SILENT_S else {},
+            T_reference_tracker=self._pose(names.TRACKER_TO_REFERENCE, now_s)[0],
             tip=_tip(status),
             work=work_of(status),
             counts=counts_told(self._said(names.TIMED_COUNTS, now_s)[0]),
@@ -241,6 +271,16 @@ class ViewModel:
         if not isinstance(content, TransformContent) or rigidity_fault(content.matrix) is not None:
             return None
         return content.matrix
+
+
+def happening(status: dict[str, Any]) -> tuple[str, ...]:
+    """What goes on and was marked, by words that change when something new does; behind # stands what numbers it."""
+    mode, scan = status.get("mode"), status.get("scan")
+    found = [f"{mode}#{scan}"] if mode not in (None, "", "idle") else ["stop"]
+    running = (status.get("timed") or {}).get("running")
+    if running is not None:
+        found.append(f"count#{running.get('number', running.get('start_s'))}")
+    return (*found, *(f"removed#{i}" for i in range(len(status.get("removed_here") or ()))))
 
 
 def _usable(message: Message) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
-from PyQt5.QtGui import QColor, QPainter, QPen, QPolygonF
+from PyQt5.QtGui import QColor, QPainter, QPen
 
 from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.ui.bedcoverage import draw_coverage
@@ -40,28 +40,13 @@ def age_text(age_s: float | None) -> str:
     return f"{age_s:.1f} s" if age_s < 99.95 else f"{age_s / 60.0:.0f} min"
 
 
-def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> None:
-    """Count rate, big, and its last half minute."""
+def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> QRectF:
+    """Count rate, big; returns the room below it for its last half minute."""
     room = panel(painter, box, f"Count rate{f'  ·  {state.sound}' if state.sound else ''}")
     number = QRectF(room.left(), room.top(), room.width(), 0.5 * room.height())
     colour = RED if state.rate_cps is None else AMBER if state.saturated else WORDS
     line(painter, number, rate_text(state), RATE_PX, colour, True, CENTRE)
-    below = QRectF(room.left(), number.bottom(), room.width(), room.bottom() - number.bottom())
-    known = [v for v in state.trace if v is not None]
-    if len(known) < 2:
-        return
-    top = max(known) or 1.0
-    step = below.width() / (len(state.trace) - 1)
-    painter.setPen(QPen(BLUE, 2.5))
-    run: list[QPointF] = []
-    for i, value in enumerate((*state.trace, None)):
-        if value is not None:
-            run.append(
-                QPointF(below.left() + i * step, below.bottom() - 3 - value / top * (below.height() - 8))
-            )
-        elif run:
-            painter.drawPolyline(QPolygonF(run))
-            run = []
+    return QRectF(room.left(), number.bottom(), room.width(), room.bottom() - number.bottom())
 
 
 def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:

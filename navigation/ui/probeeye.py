@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from navigation.ui.bedcells import cells_of
 from navigation.ui.state import LARGEST_SD_MM, ViewState, probe_axes
 
 Array = NDArray[np.float64]
@@ -64,6 +65,16 @@ def marks(state: ViewState) -> tuple[Mark, ...]:
         radius = max(3.0, spot.extent_mm / 2.0)
         found.append(Mark(spot.id, right, down, ahead, spot.sd_mm, radius, spot.id == chosen))
     return tuple(found)
+
+
+def bed_squares(state: ViewState) -> list[tuple[Array, str]]:
+    """Outline (4, 2) of each cell of the bed, (right, down) in mm, and how it was seen."""
+    cells, pose = cells_of(state), state.T_reference_probe
+    if cells is None or pose is None:
+        return []
+    axes = probe_axes(pose, state.T_ras_reference)[:2]
+    squares = (cells.squares(axes[0], axes[1]) - pose[:3, 3]) @ axes.T
+    return list(zip(squares, cells.seen, strict=True))
 
 
 def next_mark(state: ViewState) -> tuple[float, float] | None:

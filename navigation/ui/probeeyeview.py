@@ -5,8 +5,9 @@ from __future__ import annotations
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPen
 
+from navigation.ui.bedpaint import paint_cell
 from navigation.ui.paint import AMBER, BACKGROUND, BLUE, EDGE, QUIET, RED, WORDS, line
-from navigation.ui.probeeye import DEEPEST_MM, HALF_MM, RINGS_MM, Mark, marks, next_mark
+from navigation.ui.probeeye import DEEPEST_MM, HALF_MM, RINGS_MM, Mark, bed_squares, marks, next_mark
 from navigation.ui.slices import letters
 from navigation.ui.state import ViewState, probe_axes
 
@@ -25,6 +26,7 @@ def draw_probe_eye(painter: QPainter, box: QRectF, state: ViewState) -> None:
     middle = field.center()
     found = marks(state)
     _rings(painter, middle, scale)
+    _bed(painter, middle, scale, state)
     to_scan = next_mark(state)
     if to_scan is not None:
         _next(painter, middle, scale, to_scan)
@@ -40,6 +42,12 @@ def draw_probe_eye(painter: QPainter, box: QRectF, state: ViewState) -> None:
         painter.setPen(QPen(RED, 3))
         painter.drawLine(box.topLeft(), box.bottomRight())
         painter.drawLine(box.topRight(), box.bottomLeft())
+
+
+def _bed(painter: QPainter, middle: QPointF, scale: float, state: ViewState) -> None:
+    """The bed's cells as they lie beside the probe's axis."""
+    for outline, word in bed_squares(state):
+        paint_cell(painter, outline * scale + (middle.x(), middle.y()), word)
 
 
 def _rings(painter: QPainter, middle: QPointF, scale: float) -> None:

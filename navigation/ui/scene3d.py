@@ -31,6 +31,7 @@ from vtkmodules.vtkRenderingCore import (
 )
 
 from navigation.ui.state import ViewState
+from navigation.windowsettings import PROBES, ProbeShape
 from tracking.errors import InputError
 from tracking.transform import invert_rigid
 
@@ -45,9 +46,11 @@ HALF_MM = 90.0
 # 95 % of a focus's place lies within this many standard deviations: sqrt(7.815), chi2 of three.
 REGION_SD = 2.795
 LEAST_RADIUS_MM = 3.0
-PROBE_RADIUS_MM, PROBE_LENGTH_MM = 8.0, 110.0
-# Drawn cone of view: half of what a collimated probe counts comes from within such an angle.
-CONE_MM, CONE_DEG = 40.0, 25.0
+# The cone of view is drawn so far: half of what a collimated probe counts comes from within its angle.
+CONE_MM = 40.0
+# The markers sit about so far behind the face; the line to the tracker is drawn for so long.
+MARKER_MM, SIGHT_MM = 90.0, 400.0
+SIGHT, SIGHT_OPACITY = (0.66, 0.70, 0.75), 0.6
 SKIN, BONE, FOCUS, CHOSEN = (0.78, 0.62, 0.55), (0.93, 0.90, 0.80), (0.95, 0.95, 0.97), (1.0, 0.71, 0.33)
 PROBE, WAY = (0.50, 0.83, 1.0), (1.0, 0.71, 0.33)
 BACKGROUND = (16 / 255, 19 / 255, 23 / 255)
@@ -152,7 +155,8 @@ def camera_of(state: ViewState, turn: Turn) -> Camera | None:
 class Scene3D:
     """Renders states; belongs to the thread that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: ProbeShape = PROBES["handheld"]) -> None:
+        self._shape = shape
         self._renderer = vtkRenderer()
         self._renderer.SetBackground(*BACKGROUND)
         self._window = vtkRenderWindow()
@@ -181,7 +185,7 @@ class Scene3D:
         self._place_body(state)
         for actor in self._moving:
             self._renderer.RemoveActor(actor)
-        self._moving = [*_foci(state), *_probe(state)]
+        self._moving = [*_foci(state), *_probe(state, self._shape), *_sight(state)]
         for actor in self._moving:
             self._renderer.AddActor(actor)
         self._look(camera, HALF_MM * size[1] / min(size))
@@ -236,16 +240,32 @@ def _foci(state: ViewState) -> list[vtkActor]:
     return found
 
 
-def _probe(state: ViewState) -> list[vtkActor]:
+def _sight(state: ViewState) -> list[vtkActor]:
+    """From the probe's shaft towards the tracker: what a hand or a lamp must not come between."""
+    pose, tracker = state.T_reference_probe, state.T_reference_tracker
+    if pose is None or tracker is None:
+        return []
+    start = pose[:3, 3] - MARKER_MM * pose[:3, 2]
+    way = tracker[:3, 3] - start
+    sight = vtkLineSource()
+    sight.SetPoint1(*start)
+    sight.SetPoint2(*(start + way * min(1.0, SIGHT_MM / max(float(np.linalg.norm(way)), 1e-9))))
+    sight.Update()
+    line = _actor(sight.GetOutput(), SIGHT, SIGHT_OPACITY)
+    line.GetProperty().SetLineWidth(2.0)
+    return [line]
+
+
+def _probe(state: ViewState, shape: ProbeShape) -> list[vtkActor]:
     """Shaft, cone of view, and the way to what is gone for; of a probe that is not seen nothing."""
     pose = state.T_reference_probe
     if pose is None:
         return []
     shaft = vtkCylinderSource()
-    shaft.SetRadius(PROBE_RADIUS_MM)
-    shaft.SetHeight(PROBE_LENGTH_MM)
+    shaft.SetRadius(shape.diameter_mm / 2.0)
+    shaft.SetHeight(shape.length_mm)
     shaft.SetResolution(24)
-    shaft.SetCenter(0.0, -PROBE_LENGTH_MM / 2.0, 0.0)  # VTK's cylinder lies along y
+    shaft.SetCenter(0.0, -shape.length_mm / 2.0, 0.0)  # VTK's cylinder lies along y
     shaft.Update()
     along = np.eye(4)
     along[:3, :3] = np.column_stack([pose[:3, 0], pose[:3, 2], -pose[:3, 1]])
@@ -254,7 +274,7 @@ def _probe(state: ViewState) -> list[vtkActor]:
     body.SetUserMatrix(_matrix(along))
     cone = vtkConeSource()
     cone.SetHeight(CONE_MM)
-    cone.SetRadius(CONE_MM * float(np.tan(np.deg2rad(CONE_DEG))))
+    cone.SetRadius(CONE_MM * float(np.tan(np.deg2rad(shape.cone_deg))))
     cone.SetResolution(24)
     cone.SetDirection(*(-pose[:3, 2]))
     cone.SetCenter(*(pose[:3, 3] + 0.5 * CONE_MM * pose[:3, 2]))

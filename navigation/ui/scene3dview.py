@@ -11,6 +11,8 @@ import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QImage, QPainter, QPen
 
+from navigation.ui.bedcells import cells_of
+from navigation.ui.bedpaint import paint_cell
 from navigation.ui.paint import AMBER, BACKGROUND, QUIET, RED, WORDS, line
 from navigation.ui.scene3d import (
     Anatomy,
@@ -24,6 +26,7 @@ from navigation.ui.scene3d import (
 )
 from navigation.ui.slices import letters
 from navigation.ui.state import ViewState
+from navigation.windowsettings import PROBES, ProbeShape
 from tracking.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,8 @@ CENTRE = Qt.AlignmentFlag.AlignHCenter
 class View3D:
     """Renders and paints; on the thread of the window. Skin and bones come from a study in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: ProbeShape = PROBES["handheld"]) -> None:
+        self.shape = shape
         self.turn = Turn()
         self._study: Path | None = None
         self._works: bool | None = None
@@ -103,6 +107,7 @@ class View3D:
         painter.drawImage(field, _image(rgb))
         painter.save()
         painter.setClipRect(field)
+        _bed(painter, field, state, seen, size)
         if state.live:
             for spot in state.spots:
                 x, y = seen.pixel(spot.position_mm, size)
@@ -124,12 +129,22 @@ class View3D:
         if old is not None and old[1:3] == (size, self.turn) and now - old[0] < AGAIN_S and state.live:
             return old[3], old[4]
         if self._scene is None:
-            self._scene = Scene3D()
+            self._scene = Scene3D(self.shape)
         if self._anatomy is not None:
             self._scene.show_anatomy(self._anatomy)
         rgb = self._scene.render(state, camera, size)
         self._drawn = (now, size, self.turn, rgb, camera, state.snapshot_id)
         return rgb, camera
+
+
+def _bed(painter: QPainter, field: QRectF, state: ViewState, camera: Camera, size: tuple[int, int]) -> None:
+    """The bed's cells over everything, as squares that face the eye."""
+    cells = cells_of(state)
+    if cells is None:
+        return
+    for square, word in zip(cells.squares(camera.right, camera.down), cells.seen, strict=True):
+        outline = np.array([camera.pixel(corner, size) for corner in square])
+        paint_cell(painter, outline + (field.left(), field.top()), word)
 
 
 def _letters(painter: QPainter, field: QRectF, state: ViewState, camera: Camera) -> None:

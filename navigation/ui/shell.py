@@ -14,6 +14,7 @@ from PyQt5.QtWidgets import QAbstractSpinBox, QHBoxLayout, QLineEdit, QStackedWi
 from navigation.ui.actionbar import ActionBar
 from navigation.ui.actions import actions, always
 from navigation.ui.dashboard import EYE, SLICE, Dashboard
+from navigation.ui.help import help_words
 from navigation.ui.paint import AMBER, WORDS
 from navigation.ui.rail import Rail
 from navigation.ui.sound import Voice
@@ -22,8 +23,9 @@ from navigation.ui.studypage import StudyPage
 from navigation.windowtalk import Orders
 
 FUNCTION_KEYS = range(Qt.Key.Key_F1, Qt.Key.Key_F9 + 1)
-SOUND_KEYS = (Qt.Key.Key_M, Qt.Key.Key_Plus, Qt.Key.Key_Minus)
-PRIMARY_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_PageDown)
+SOUND = {"sound": 0, "sound-up": 1, "sound-down": -1}
+# Keys that order something of the case.
+ORDERS = {"count-target": "count target", "removed-here": "removed"}
 STUDY = "study"
 MEANT_PX = (1600, 1000)
 # Steps in which one goes for a place: they open with the probe's eye. V changes it in any step.
@@ -103,30 +105,36 @@ class Shell(QWidget):
             self.orders.say(words)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """F1 to F9: the steps. Return or page down (a presenter, a pedal): what is offered first. M, +, -: sound.
+        """F1 to F9: the steps. The rest as set up: what is offered first, counts, sound, help, the views.
 
-        The rest is the views'.
+        A key held down orders once.
         """
         if event is None:
             return
-        key = event.key()
-        if key in PRIMARY_KEYS and isinstance(self.focusWidget(), QLineEdit | QAbstractSpinBox):
+        key, what = event.key(), self.dashboard.keys.action(event)
+        if what == "primary" and isinstance(self.focusWidget(), QLineEdit | QAbstractSpinBox):
             self.setFocus()  # what was typed is done with; it orders nothing
         elif key in FUNCTION_KEYS:
             self.rail.select_number(key - Qt.Key.Key_F1)
-        elif key in SOUND_KEYS and self.voice is not None:
-            self._set_sound(self.voice, key)
-        elif key in PRIMARY_KEYS and self.orders is not None:
-            self.bar.press_primary()
+        elif what in SOUND and self.voice is not None:
+            self._set_sound(self.voice, SOUND[what])
+        elif what == "primary" and self.orders is not None:
+            if not event.isAutoRepeat():
+                self.bar.press_primary()
+        elif what in ORDERS and self.orders is not None:
+            if not event.isAutoRepeat():
+                self._order(ORDERS[what])
+        elif what == "help":
+            self.bar.tell(help_words(self.rail.selected, self.dashboard), False)
         else:
-            self.dashboard.keyPressEvent(event)
+            self.dashboard.do(what)
 
-    def _set_sound(self, voice: Voice, key: int) -> None:
-        """M: on or off. Plus and minus: from which rate on it sounds."""
-        if key == Qt.Key.Key_M:
+    def _set_sound(self, voice: Voice, steps: int) -> None:
+        """On or off for none; else from which rate on it sounds, so many steps higher."""
+        if steps == 0:
             voice.settings = replace(voice.settings, on=not voice.settings.on)
         else:
-            voice.settings = voice.settings.with_threshold(-1 if key == Qt.Key.Key_Minus else 1)
+            voice.settings = voice.settings.with_threshold(steps)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Closing the window ends nothing: the case goes on."""

@@ -11,17 +11,20 @@ from PyQt5.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
 from navigation.pictures import CHI2_95_PLANE, ellipse
 from navigation.reslice import Plane
-from navigation.ui.compose import Backdrop, slice_pixels
+from navigation.ui.compose import LOOK, Backdrop, Look, slice_pixels
 from navigation.ui.paint import BLUE, QUIET, RED, WORDS, font, line
 from navigation.ui.state import ViewState, probe_axes
 from navigation.volume import Spot
+from navigation.windowsettings import PROBES, ProbeShape
 
 # Half of a slice's shorter side: 9 cm of tissue, a little less than the length of a hand.
 HALF_MM = 45.0
 # The tip lies this far above the middle of an in-line slice: what is ahead matters.
 AHEAD_MM = 26.0
-# Drawn outline of a probe: 16 mm wide, seen for 60 mm.
-PROBE_HALF_WIDTH_MM, PROBE_LENGTH_MM = 8.0, 60.0
+# The axis and the cone of view are drawn so far ahead of the face.
+AXIS_MM, CONE_MM = 90.0, 40.0
+# An axis with this share in a plane lies in it.
+IN_LINE = 0.97
 # A focus whose centre is within this distance of a plane is drawn solid, else dashed.
 IN_PLANE_MM = 4.0
 # A direction with less than this share along a patient axis gets no letter of it (22.5 degrees).
@@ -38,20 +41,21 @@ class View:
     plane: Plane
 
 
-def views(state: ViewState, patient_axes: bool) -> tuple[View, ...]:
-    """Three orthogonal planes through the tip, along the probe or along the patient; empty before the first pose."""
+def views(state: ViewState, patient_axes: bool, locked: bool = False) -> tuple[View, ...]:
+    """Three orthogonal planes through the tip, along the probe or along the patient; empty before the first pose.
+
+    `locked`: through the selected focus instead, while there is one, along axes that do not move with the hand.
+    """
     pose = state.T_reference_probe if state.T_reference_probe is not None else state.last_T_reference_probe
     if pose is None:
         return ()
-    tip, ahead = pose[:3, 3], pose[:3, 2]
     ras = state.T_ras_reference
+    if locked and state.target is not None:
+        spot = state.target.spot
+        return _fixed(spot.position_mm, ras, f" through focus {spot.id}")
+    tip, ahead = pose[:3, 3], pose[:3, 2]
     if patient_axes and ras is not None:
-        left, back, down = -ras[0, :3], -ras[1, :3], -ras[2, :3]
-        return (
-            View("Coronal", Plane(tip, left, down)),
-            View("Sagittal", Plane(tip, back, down)),
-            View("Axial", Plane(tip, left, back)),
-        )
+        return _fixed(tip, ras, "")
     right, side, _ = probe_axes(pose, ras)
     middle = tip + AHEAD_MM * ahead
     return (
@@ -61,13 +65,28 @@ def views(state: ViewState, patient_axes: bool) -> tuple[View, ...]:
     )
 
 
+def _fixed(middle: NDArray[np.float64], ras: NDArray[np.float64] | None, where: str) -> tuple[View, ...]:
+    """Along the patient, or along Reference where nothing is registered."""
+    names = ("Coronal", "Sagittal", "Axial") if ras is not None else ("Reference x z", "y z", "x y")
+    axes = np.diag([-1.0, -1.0, 1.0, 1.0]) if ras is None else ras
+    left, back, down = -axes[0, :3], -axes[1, :3], -axes[2, :3]
+    planes = (Plane(middle, left, down), Plane(middle, back, down), Plane(middle, left, back))
+    return tuple(View(f"{name}{where}", plane) for name, plane in zip(names, planes, strict=True))
+
+
 def draw_view(
-    painter: QPainter, box: QRectF, view: View, state: ViewState, backdrop: Backdrop | None
+    painter: QPainter,
+    box: QRectF,
+    view: View,
+    state: ViewState,
+    backdrop: Backdrop | None,
+    look: Look = LOOK,
+    shape: ProbeShape = PROBES["handheld"],
 ) -> float:
     """One slice in its box with everything drawn over it; returns its scale in pixels per mm."""
     scale = min(box.width(), box.height()) / (2.0 * HALF_MM)
     half = (box.width() / scale / 2.0, box.height() / scale / 2.0)
-    _pixels(painter, box, slice_pixels(state, view.plane, half, backdrop))
+    _pixels(painter, box, slice_pixels(state, view.plane, half, backdrop, look))
     painter.save()
     painter.setClipRect(box)
     painter.translate(box.center())
@@ -78,7 +97,7 @@ def draw_view(
             _spot(painter, spot, view.plane, chosen, scale)
             _spot_words(painter, spot, view.plane, half, scale)
     if state.T_reference_probe is not None:
-        _probe(painter, state.T_reference_probe, view.plane, scale)
+        _probe(painter, state.T_reference_probe, view.plane, scale, shape)
     painter.restore()
     _frame(painter, box, view, state, scale)
     if not state.live:
@@ -145,8 +164,10 @@ def _off(spot: Spot, away_mm: float) -> bool:
     return abs(float(away_mm)) > IN_PLANE_MM + spot.sd_mm
 
 
-def _probe(painter: QPainter, pose: NDArray[np.float64], plane: Plane, scale: float) -> None:
-    """Outline of the probe, its axis ahead of the tip dotted, a cross at the tip."""
+def _probe(
+    painter: QPainter, pose: NDArray[np.float64], plane: Plane, scale: float, shape: ProbeShape
+) -> None:
+    """Outline of the probe, its axis and cone of view ahead of the tip, a cross at the tip."""
     tip, ahead = pose[:3, 3], pose[:3, 2]
     x, y, _ = plane.project(tip)[0]
     in_plane = np.array([ahead @ plane.right, ahead @ plane.down])
@@ -154,19 +175,34 @@ def _probe(painter: QPainter, pose: NDArray[np.float64], plane: Plane, scale: fl
     painter.setBrush(Qt.BrushStyle.NoBrush)
     if length > 0.2:
         along = in_plane / length
-        wide = np.array([-along[1], along[0]]) * PROBE_HALF_WIDTH_MM
-        back = -in_plane * PROBE_LENGTH_MM
+        wide = np.array([-along[1], along[0]]) * shape.diameter_mm / 2.0
+        back = -in_plane * shape.length_mm
         corners = [wide, wide + back, -wide + back, -wide]
         painter.setPen(_pen(BLUE, 2.5, scale))
         painter.drawPolyline(QPolygonF([QPointF(x + c[0], y + c[1]) for c in (*corners, corners[0])]))
         painter.setPen(_pen(BLUE, 2.0, scale, dashed=True))
-        painter.drawLine(QPointF(x, y), QPointF(x + in_plane[0] * 90.0, y + in_plane[1] * 90.0))
+        painter.drawLine(QPointF(x, y), QPointF(x + in_plane[0] * AXIS_MM, y + in_plane[1] * AXIS_MM))
+        _cone(painter, (x, y), in_plane, shape.cone_deg, scale)
     else:
         painter.setPen(_pen(BLUE, 2.5, scale))
-        painter.drawEllipse(QPointF(x, y), PROBE_HALF_WIDTH_MM, PROBE_HALF_WIDTH_MM)
+        painter.drawEllipse(QPointF(x, y), shape.diameter_mm / 2.0, shape.diameter_mm / 2.0)
     painter.setPen(_pen(BLUE, 3.0, scale))
     for dx, dy in ((3.0, 0.0), (0.0, 3.0)):
         painter.drawLine(QPointF(x - dx, y - dy), QPointF(x + dx, y + dy))
+
+
+def _cone(
+    painter: QPainter, tip: tuple[float, float], in_plane: NDArray[np.float64], half_deg: float, scale: float
+) -> None:
+    """Edges of the cone of view where the axis lies in the plane, else they would be cut at another angle."""
+    if float(np.linalg.norm(in_plane)) < IN_LINE:
+        return
+    painter.setPen(_pen(QUIET, 1.0, scale, dashed=True))
+    for side in (-1.0, 1.0):
+        turn = side * np.deg2rad(half_deg)
+        c, s = np.cos(turn), np.sin(turn)
+        edge = np.array([c * in_plane[0] - s * in_plane[1], s * in_plane[0] + c * in_plane[1]]) * CONE_MM
+        painter.drawLine(QPointF(*tip), QPointF(tip[0] + edge[0], tip[1] + edge[1]))
 
 
 def _frame(painter: QPainter, box: QRectF, view: View, state: ViewState, scale: float) -> None:

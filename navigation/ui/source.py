@@ -11,6 +11,9 @@ from navigation.ui.sound import Voice
 from tracking.errors import WireError
 from tracking.igtl import Client, LinkState, Message, StringContent, decode, names
 
+# Poses of a camera kept between two frames: between two of them a picture is placed.
+CAMERA_POSES = 60
+
 
 class EngineLink:
     """A client of the publisher at host:port. Memory is bounded: one message is kept for each type and name.
@@ -23,6 +26,7 @@ class EngineLink:
         self._lock = threading.Lock()
         self._news: dict[tuple[str, str], tuple[Message, float]] = {}
         self._status: list[tuple[Message, float]] = []
+        self._camera: list[tuple[Message, float]] = []
         self._connected = False
         self.was_connected = False
         self.client = Client(host, port, "window", self._on_raw, self._on_state)
@@ -35,6 +39,9 @@ class EngineLink:
         if message.device == names.COUNT_RATE and self._voice is not None:
             _let_hear(self._voice, message)
         with self._lock:
+            if message.device == names.CAMERA_TO_REFERENCE:
+                self._camera = [*self._camera[-CAMERA_POSES:], (message, arrival_s)]
+                return
             self._news[message.type, message.device] = (message, arrival_s)
             if message.device == names.ENGINE_STATUS:
                 self._status = [*self._status[-20:], (message, arrival_s)]
@@ -49,14 +56,15 @@ class EngineLink:
         return self.was_connected and not self._connected
 
     def pour_into(self, model: ViewModel) -> None:
-        """Hand over what has arrived; every heartbeat counts, of the rest only the newest."""
+        """Hand over what has arrived; every heartbeat and pose of a camera counts, of the rest only the newest."""
         with self._lock:
             news, self._news = self._news, {}
             status, self._status = self._status, []
+            camera, self._camera = self._camera, []
         for key, (message, arrival_s) in news.items():
             if key[1] != names.ENGINE_STATUS:
                 model.receive(message, arrival_s)
-        for message, arrival_s in status:
+        for message, arrival_s in [*camera, *status]:
             model.receive(message, arrival_s)
         model.connected = self._connected
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from navigation.reslice import across
 from navigation.volume import Spot, VoxelGrid
+
+if TYPE_CHECKING:
+    from navigation.ui.camera.frames import Frame
+    from navigation.ui.camera.model import CameraModel
 
 # Hazard H28: poses after 250 ms, the map after 1 s. The engine expires counts after 2.5 of their own intervals
 # and says so four times a second; poses come twenty times a second: half a second without any word is silence.
@@ -18,6 +22,8 @@ MAP_EXPIRY_S = 1.0
 COUNTS_SILENT_S = 0.5
 ENGINE_SILENT_S = 0.5
 STATUS_SILENT_S = 1.0
+# Half a minute of count rate at four messages a second.
+TRACE_LENGTH, TRACE_S = 120, 30.0
 # A distance known worse than this is no guidance: the window shows "--".
 LARGEST_SD_MM = 10.0
 
@@ -111,6 +117,21 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class VideoState:
+    """The newest video frame, how old it is, and where the camera's marker stood when it was taken.
+
+    `moving`: too fast for picture and pose to be of one place. `fault` says why there is no frame.
+    """
+
+    camera: CameraModel | None
+    frame: Frame | None
+    age_s: float | None
+    T_reference_marker: NDArray[np.float64] | None
+    moving: bool
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ViewState:
     """One moment of the case as the window knows it."""
 
@@ -148,6 +169,9 @@ class ViewState:
     nuclide: str
     faults: tuple[str, ...]
     bed: dict[str, Any]
+    T_reference_tracker: NDArray[np.float64] | None = (
+        None  # where the tracker stands, while the reference is seen
+    )
     tip: str = ""
     hints: tuple[str, ...] = ()
     work: Work = Work()
@@ -155,6 +179,10 @@ class ViewState:
     way: str = ""  # to what the engine's case has selected, in words; empty without a selection
     sound: str = ""  # what is to be heard, in words; empty without any sound
     rehearsal: str = ""  # of which record; empty in a live case
+    sound_above_cps: float | None = None  # from which rate on it sounds; None while it does not
+    marks: tuple[tuple[int, str], ...] = ()  # how many of the trace's steps ago, and what happened then
+    trace_length: int = TRACE_LENGTH
+    video: VideoState | None = None  # None without a camera in the case
 
     @property
     def live(self) -> bool:

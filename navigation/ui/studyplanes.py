@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navigation.reslice import Plane, linear
-from navigation.ui.compose import CT_BRIGHTEST, CT_HIGH_HU, CT_LOW_HU, Backdrop
+from navigation.ui.compose import CT_BRIGHTEST, LOOK, Backdrop
 
 Array = NDArray[np.float64]
 
@@ -66,5 +66,5 @@ def pixels(backdrop: Backdrop, plane: Plane, half_mm: tuple[float, float]) -> ND
     scale = PIXELS / (2.0 * max(half_mm))
     shape = (max(2, round(2 * half_mm[1] * scale)), max(2, round(2 * half_mm[0] * scale)))
     hu = linear(backdrop.values, backdrop.grid, plane.points(half_mm, shape), OUTSIDE_HU)
-    grey = CT_BRIGHTEST * np.clip((hu - CT_LOW_HU) / (CT_HIGH_HU - CT_LOW_HU), 0.0, 1.0)
+    grey = CT_BRIGHTEST * np.clip((hu - LOOK.ct_hu[0]) / (LOOK.ct_hu[1] - LOOK.ct_hu[0]), 0.0, 1.0)
     return np.repeat(np.asarray(grey, dtype=np.uint8)[..., None], 3, axis=-1)

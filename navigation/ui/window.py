@@ -10,8 +10,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PyQt5.QtCore import QTimer
@@ -27,8 +28,12 @@ from navigation.ui.sound import Voice
 from navigation.ui.soundout import SoundOut
 from navigation.ui.source import EngineLink
 from navigation.ui.state import ViewState
+from navigation.windowsettings import CameraSettings, WindowSettings
 from navigation.windowtalk import Orders
-from tracking.errors import InputError, SurroundingsError
+from tracking.errors import GateRefusedError, InputError, SurroundingsError
+
+if TYPE_CHECKING:
+    from navigation.ui.camera.track import Video
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class Options:
     after_s: float | None
     talk: bool = False  # orders go to standard output, answers come by standard input
     sound: bool = False
+    settings: WindowSettings = field(default_factory=WindowSettings)
 
 
 class LiveWindow:
@@ -59,10 +65,12 @@ class LiveWindow:
     def __init__(self, options: Options, finish: Callable[[], None], orders: Orders | None = None) -> None:
         self.options = options
         self.model = ViewModel()
+        settings = options.settings
         self.voice = Voice()
+        self.voice.settings = replace(self.voice.settings, threshold_cps=settings.sound_above_cps)
         self.link = EngineLink(options.host, options.port, self.voice)
         self._sound: SoundOut | None = None
-        self.dashboard = Dashboard(self._select_next, self._select)
+        self.dashboard = Dashboard(self._select_next, self._select, settings)
         self.orders = orders
         self.shell = Shell(self.dashboard, orders, self.voice)
         self.shell.fit(*_room())
@@ -70,10 +78,13 @@ class LiveWindow:
         self._frames = 0
         self._best: tuple[int, QImage] | None = None
         self._backdrop_asked = False
+        self.model.video = None if settings.camera is None else video_of(settings.camera)
 
     def start(self) -> None:
         """Connect and show."""
         self.link.client.start()
+        if self.model.video is not None:
+            self.model.video.frames.start()
         self.shell.show()
         if self.options.sound:
             self._sound = SoundOut(self.voice)
@@ -93,6 +104,8 @@ class LiveWindow:
         """One frame: news into the model, one state to all views."""
         self.link.pour_into(self.model)
         self.model.sound = self._sound_words()
+        heard = self._sound is not None and self.voice.settings.on
+        self.model.sound_above_cps = self.voice.settings.threshold_cps if heard else None
         state = self.model.state(self.link.now_s())
         self.shell.show_state(state)
         if self.orders is not None:
@@ -148,6 +161,8 @@ class LiveWindow:
     def close(self) -> None:
         """Leave the picture and end the link."""
         self.link.client.stop()
+        if self.model.video is not None:
+            self.model.video.frames.stop()
         if self._sound is not None:
             self._sound.close()
         target = self.options.screenshot
@@ -158,6 +173,21 @@ class LiveWindow:
         if not image.save(str(temporary), "PNG"):
             raise SurroundingsError(f"{target}: the picture cannot be written")
         temporary.replace(target)
+
+
+def video_of(camera: CameraSettings) -> Video:
+    """The camera's frames and calibration; a calibration that cannot be read is told and not used."""
+    from navigation.ui.camera.frames import open_frames
+    from navigation.ui.camera.model import read_camera
+    from navigation.ui.camera.track import Video
+
+    found = None
+    if camera.calibration is not None:
+        try:
+            found = read_camera(camera.calibration)
+        except (InputError, GateRefusedError) as fault:
+            logger.warning("%s", fault)
+    return Video(open_frames(camera.video), found, camera.delay_s)
 
 
 def _room() -> tuple[int, int]:
