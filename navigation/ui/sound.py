@@ -22,6 +22,8 @@ LOWEST_HZ, OCTAVES, DECADES = 330.0, 3.0, 3.0
 SLOWEST_PULSES, FASTEST_PULSES = 3.0, 16.0
 # A pulse lasts this share of its period; its edges are as long as it takes to make no click.
 DUTY, EDGE_S = 0.5, 0.004
+# A rate that changes by more than this (by half, beyond its noise) is heard at once: no pause between pulses is kept.
+AT_ONCE_OCTAVES = 0.18
 # Below the threshold: a tick every so often, a soft one.
 TICK_PERIOD_S, TICK_S, TICK_HZ, TICK_LEVEL = 2.0, 0.03, 220.0, 0.25
 # The fault: two low tones one after the other, then a rest; nothing that counts sounds like it.
@@ -84,6 +86,7 @@ class Synthesiser:
         self._clock = 0  # samples since the beginning of a kind
         self._gate = 0.0  # how open the envelope was at the end
         self._kind = OFF
+        self._pitch_hz = 0.0
 
     def render(self, count: int, tone: Tone, volume: float = 1.0) -> Samples:
         """`count` samples (count,), -1 to 1."""
@@ -102,6 +105,9 @@ class Synthesiser:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pitch in Hz and how open the envelope should be, of each sample (count,)."""
         if tone.kind == COUNTS:
+            if self._pulse >= DUTY and _octaves(tone.pitch_hz, self._pitch_hz) > AT_ONCE_OCTAVES:
+                self._pulse = 0.0
+            self._pitch_hz = tone.pitch_hz
             pulses = self._pulse + np.arange(1, count + 1) * tone.pulses_hz / RATE_HZ
             self._pulse = float(pulses[-1] % 1.0) if count else self._pulse
             gate = np.asarray(pulses % 1.0 < DUTY, dtype=np.float64)
@@ -129,6 +135,11 @@ class Synthesiser:
             out[begin:end] = self._gate + np.sign(away) * np.minimum(ramp, abs(away))
             self._gate = float(out[end - 1])
         return out
+
+
+def _octaves(first_hz: float, second_hz: float) -> float:
+    """How far apart two pitches are."""
+    return abs(float(np.log2(first_hz / second_hz))) if first_hz > 0.0 < second_hz else np.inf
 
 
 class Voice:

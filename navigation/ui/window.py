@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FRAME_MS = 100
+# Sixteen frames a second: a hand that moves sees the probe follow; half of one core at most.
+FRAME_MS = 60
 WINDOW_SIZE = (1600, 1000)
 # A picture is kept at most this often: grabbing costs as much as painting.
 FRAMES_BETWEEN_GRABS = 5
@@ -60,7 +61,7 @@ class Options:
 
 
 class LiveWindow:
-    """Puts link, model and views together; `frame` is called ten times a second. Without `orders` it only shows."""
+    """Puts link, model and views together; `frame` is called sixteen times a second. Without `orders` it only shows."""
 
     def __init__(self, options: Options, finish: Callable[[], None], orders: Orders | None = None) -> None:
         self.options = options

@@ -33,6 +33,7 @@ PUBLISHED = {
     ("TRANSFORM", "ProbeToReference"),
     ("TRANSFORM", "ProbeTipToReference"),
     ("TRANSFORM", "StylusTipToReference"),
+    ("TRANSFORM", "TrackerToReference"),
     ("TRANSFORM", "ReferenceToRas"),
     ("IMAGE", "Activity_Reference"),
     ("IMAGE", "RelSd_Reference"),

@@ -129,3 +129,20 @@ def test_the_threshold_moves_in_steps_within_its_limits() -> None:
     assert SETTINGS.with_threshold(100).threshold_cps == MOST_CPS
     assert SETTINGS.words == "sound above 20 cps"
     assert SoundSettings(on=False).words == "sound OFF"
+
+
+def test_a_rate_that_jumps_is_heard_without_waiting_for_a_pulse() -> None:
+    from navigation.ui.sound import DUTY, Synthesiser
+
+    settings = SoundSettings()
+    slow, fast = tone_of(30.0, False, settings), tone_of(5000.0, False, settings)
+    maker = Synthesiser()
+    # To the middle of the pause between two pulses.
+    maker.render(int(RATE_HZ * (DUTY + 0.1) / slow.pulses_hz), slow)
+    begun = maker.render(RATE_HZ // 50, fast)
+    assert np.abs(begun).max() > 0.1
+    same = Synthesiser()
+    same.render(int(RATE_HZ * (DUTY + 0.1) / slow.pulses_hz), slow)
+    # Noise of a tenth keeps the rhythm.
+    kept = same.render(RATE_HZ // 50, tone_of(33.0, False, settings))
+    assert np.abs(kept).max() == 0.0
