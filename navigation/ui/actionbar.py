@@ -10,6 +10,7 @@ from PyQt5.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QPushButton,
 
 from navigation.ui.actions import Action
 from navigation.ui.paint import QUIET, RED, wrapped
+from navigation.ui.words import tr
 
 # A press that ends or undoes something has to be repeated within so long.
 TWICE_MS = 4000
@@ -109,7 +110,7 @@ class ActionBar(QWidget):
             button.deleteLater()
 
     def _button(self, action: Action) -> QPushButton:
-        button = QPushButton(action.label, self)
+        button = QPushButton(tr(action.label), self)
         button.setProperty("primary", "true" if action.primary else "false")
         button.setEnabled(not action.why_not)
         button.setToolTip(action.why_not or action.words)

@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from navigation.ui.state import ViewState
 
 IDLE, SCAN, DIVOT = "idle", "scan", "divot"
+# Labels without a name in them: what a translation holds.
+LABELS = (
+    *("Cancel count", "Count target", "Count background", "Count bed", "Removed here", "Stop scan"),
+    *("Stop and judge the tip", "Stop outlining", "Send study to viewers", "Tell the state of all"),
+    *("Check probe tip in divot", "Check stylus tip", "Background explained by", "Register"),
+    *("Confirm: three points checked", "Undo registration", "Accept proposed shift", "Discard last 10 s"),
+    *("Touch surface", "Start scan", "To nothing", "Count specimen", "Outline bed (stylus)"),
+    *("Paint bed (probe)", "Aim at", "Scan bed", "Check bed at", "Note all alarms", "End the case"),
+)
 # Outlining ends with the same word as a scan.
 TOUCHING = ("surface", "bed")
 # Registrations that points have yet to confirm.

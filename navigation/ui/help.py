@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from navigation.ui.dashboard import Dashboard
+from navigation.ui.words import tr
 
 STEPS = {
     "study": "Images, age and patient are compared with the case. Click a landmark on the CT to name it.",
@@ -24,5 +25,9 @@ def help_words(step: str, dashboard: Dashboard) -> str:
         f"{dashboard.keys.words(k)}: {k.replace('-', ' ')}" for k in KEYS_TOLD if dashboard.keys.words(k)
     )
     probe = dashboard.settings.probe.told if step == "calibration" else ""
-    told = [STEPS.get(step, ""), f"This probe: {probe}." if probe else "", f"Keys F1 to F9: steps; {keys}"]
+    told = [
+        tr(STEPS.get(step, "")),
+        f"This probe: {probe}." if probe else "",
+        f"Keys F1 to F9: steps; {keys}",
+    ]
     return "  ".join(t for t in told if t)

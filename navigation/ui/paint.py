@@ -5,6 +5,8 @@ from __future__ import annotations
 from PyQt5.QtCore import QRectF, Qt
 from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 
+from navigation.ui.words import tr
+
 FAMILY = "DejaVu Sans"
 BACKGROUND, PANEL, EDGE = QColor("#101317"), QColor("#191e25"), QColor("#3a424d")
 WORDS, QUIET = QColor("#f2f5f8"), QColor("#a9b3bf")
@@ -41,19 +43,22 @@ def line(
     bold: bool = False,
     align: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignLeft,
 ) -> None:
-    """One line of text, whole, in a box."""
+    """One line of text, whole, in a box, in the language of the window."""
+    text = tr(text)
     painter.setFont(fitted(text, box.width(), box.height(), px, bold))
     painter.setPen(QPen(colour))
     painter.drawText(box, int(align | Qt.AlignmentFlag.AlignVCenter), text)
 
 
 def wrapped(painter: QPainter, box: QRectF, text: str, px: float, colour: QColor = WORDS) -> None:
-    """Words over several lines, shrunk until all of them fit."""
+    """Words over several lines, shrunk until all of them fit, in the language of the window."""
+    text = tr(text)
     flags = int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     size = int(px)
     while size > SMALLEST_PX:
         metrics = QFontMetricsF(font(size))
-        if metrics.boundingRect(box, flags, text).height() <= box.height():
+        needed = metrics.boundingRect(box, flags, text)
+        if needed.height() <= box.height() and needed.width() <= box.width():
             break
         size -= 1
     painter.setFont(font(size))

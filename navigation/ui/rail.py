@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import QRectF, QSize, Qt
-from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
+from PyQt5.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt5.QtWidgets import QWidget
 
-from navigation.ui.paint import AMBER, BACKGROUND, BLUE, EDGE, PANEL, QUIET, RED, WORDS, line, wrapped
+from navigation.ui.paint import AMBER, BACKGROUND, BLUE, EDGE, PANEL, QUIET, RED, WORDS, font, line, wrapped
 from navigation.ui.state import StepView, ViewState
+from navigation.ui.words import tr
 
 # On a screen too small for the words a step is its sign and its key.
 NARROW_PX = 58
 WIDTH_PX, GAP_PX, TITLE_PX, MOST_PX = 214, 6.0, 46.0, 92.0
+LEAST_TITLE_PX = 14
 # A word and a shape each, not colour alone; nothing here is ever green.
 LOOKS = {"done": ("✓", BLUE), "ready": ("○", WORDS), "refused": ("✕", RED)}
 
@@ -100,7 +102,11 @@ class Rail(QWidget):
             return
         line(painter, QRectF(top.left(), top.top(), 26, top.height()), shape, 24, colour, True)
         title = QRectF(top.left() + 24, top.top(), top.width() - 44, top.height())
-        line(painter, title, step.title, 16, WORDS if self._alive else QUIET, True)
+        ink = WORDS if self._alive else QUIET
+        if QFontMetricsF(font(LEAST_TITLE_PX, True)).horizontalAdvance(tr(step.title)) <= title.width():
+            line(painter, title, step.title, 16, ink, True)
+        else:
+            wrapped(painter, title, step.title, LEAST_TITLE_PX, ink)  # a longer language takes two lines
         mark = QRectF(top.right() - 20, top.top(), 20, top.height())
         line(painter, mark, f"F{number + 1}", 13, QUIET, align=Qt.AlignmentFlag.AlignRight)
         told = (*step.refused, *step.open)

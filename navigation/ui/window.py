@@ -28,6 +28,7 @@ from navigation.ui.sound import Voice
 from navigation.ui.soundout import SoundOut
 from navigation.ui.source import EngineLink
 from navigation.ui.state import ViewState
+from navigation.ui.words import speak
 from navigation.windowsettings import CameraSettings, WindowSettings
 from navigation.windowtalk import Orders
 from tracking.errors import GateRefusedError, InputError, SurroundingsError
@@ -225,6 +226,7 @@ def run_window(options: Options) -> None:
     require_display()
     orders = Orders(sys.stdout, sys.stdin) if options.talk else None
     application = QApplication(["gammanav"])
+    spoken = speak(application, options.settings.language)
     window = LiveWindow(options, application.quit, orders)
     timer = QTimer()
     timer.timeout.connect(window.frame)
@@ -236,6 +238,8 @@ def run_window(options: Options) -> None:
     finally:
         timer.stop()
         window.close()
+        if spoken is not None:
+            application.removeTranslator(spoken)
 
 
 def require_display() -> None:
