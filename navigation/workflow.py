@@ -12,22 +12,20 @@ from typing import Any
 
 from navigation.engine.snapshot import Snapshot
 from navigation.engine.tipstate import IN_ORDER, WRONG
+from navigation.workflowsteps import (
+    CALIBRATION,
+    CHECK_BED,
+    DEVICES,
+    NAVIGATE,
+    REGISTRATION,
+    REPORT,
+    RESECT,
+    SCAN,
+    STUDY,
+    TITLES,
+)
 from tracking.igtl import names
 
-STUDY, DEVICES, CALIBRATION = "study", "devices", "calibration"
-REGISTRATION, SCAN, NAVIGATE = "registration", "scan", "navigate"
-RESECT, CHECK_BED, REPORT = "resect", "check-bed", "report"
-TITLES = {
-    STUDY: "Patient and study",
-    DEVICES: "Devices",
-    CALIBRATION: "Calibration check",
-    REGISTRATION: "Registration",
-    SCAN: "Scan",
-    NAVIGATE: "Navigate",
-    RESECT: "Resect",
-    CHECK_BED: "Check bed",
-    REPORT: "Report",
-}
 # A step is done, can be done now with or without something open, or is refused.
 DONE, READY, REFUSED = "done", "ready", "refused"
 SCANNING = "scan"

@@ -65,9 +65,11 @@ class Navigation:
             return f"{self.name}: marked as removed"
         if self.distance_mm is None or self.sd_mm is None:
             return f"{self.name}: --"
+        ahead = self.ahead_mm or 0.0
+        where = f"{abs(ahead):.0f} mm {'BEHIND' if ahead <= -0.5 else 'ahead'}"
         deep = "" if self.depth_mm is None else f", {self.depth_mm:.0f} mm below the surface"
         return (
-            f"{self.name}: {self.distance_mm:.0f} mm away (SD {self.sd_mm:.0f} mm), {self.ahead_mm:.0f} mm ahead,"
+            f"{self.name}: {self.distance_mm:.0f} mm away (SD {self.sd_mm:.0f} mm), {where},"
             f" {self.beside_mm:.0f} mm beside{deep}"
         )
 

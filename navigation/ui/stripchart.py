@@ -14,6 +14,8 @@ from navigation.ui.state import TRACE_S, ViewState
 # The scale has room above the highest reading and does not shrink below this, or noise would look like signal.
 HEADROOM, LEAST_TOP_CPS = 1.1, 10.0
 MOST_MARKS = 6
+# Neighbours' words stand at different heights.
+LABEL_AT = (0.86, 0.62, 0.38)
 TICK_PX = 15
 
 
@@ -28,17 +30,26 @@ class StripChart(pg.PlotWidget):  # type: ignore[misc]
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setXRange(-TRACE_S, 0.0, padding=0.0)
-        for side, words in (("left", "cps"), ("bottom", "s")):
+        for side in ("left", "bottom"):
             axis = self.getAxis(side)
             axis.setTextPen(pg.mkPen(QUIET))
             axis.setStyle(tickFont=QFont(FAMILY, TICK_PX * 3 // 4))
-            axis.setLabel(words)
+        self.getAxis("left").setLabel("cps")
+        # The unit stands with the numbers: a line of its own would take a third of the chart.
+        self.getAxis("bottom").setTicks(
+            [[(-t, f"-{t} s" if t else "now") for t in range(0, int(TRACE_S), 10)]]
+        )
         self._curve = self.plot([], [], pen=pg.mkPen(BLUE, width=2), connect="finite")
         self._threshold = pg.InfiniteLine(angle=0, pen=pg.mkPen(AMBER, style=Qt.PenStyle.DotLine))
         self.addItem(self._threshold)
         self._marks = [
-            pg.InfiniteLine(angle=90, pen=pg.mkPen(AMBER, width=2), label="", labelOpts={"position": 0.85})
-            for _ in range(MOST_MARKS)
+            pg.InfiniteLine(
+                angle=90,
+                pen=pg.mkPen(AMBER, width=2),
+                label="",
+                labelOpts={"position": LABEL_AT[i % len(LABEL_AT)]},
+            )
+            for i in range(MOST_MARKS)
         ]
         for mark in self._marks:
             self.addItem(mark)

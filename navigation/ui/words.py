@@ -44,7 +44,7 @@ def speak(application: QCoreApplication, language: str) -> QTranslator | None:
 def fixed_words() -> list[str]:
     """Everything that is looked up: steps, actions, titles, help, banners."""
     from navigation.ui import actions, help, panels
-    from navigation.workflow import TITLES
+    from navigation.workflowsteps import TITLES
 
     findings = {words for words, _ in panels.FINDING_WORDS.values()}
     return sorted({*TITLES.values(), *help.STEPS.values(), *actions.LABELS, *findings, *TOLD})

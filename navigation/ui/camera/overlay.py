@@ -23,8 +23,8 @@ FRAME_EXPIRY_S = 0.25
 REGION_SD = 2.795
 LEAST_RADIUS_MM = 3.0
 RAY_MM, RAY_STEP_MM, SHAFT_MM = 90.0, 10.0, 110.0
-# While the camera moves faster its pose and its picture are of different places; nothing is drawn into it then.
-FASTEST_MM_S, FASTEST_DEG_S = 150.0, 25.0
+# Picture and pose may be a tenth of a second apart: beyond these speeds that is more than 3 mm at the probe.
+FASTEST_MM_S, FASTEST_DEG_S = 30.0, 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,13 +58,14 @@ def _picture(painter: QPainter, field: QRectF, video: VideoState, state: ViewSta
     painter.translate(shown.topLeft())
     # Pixels of the picture are told by their centres: the middle of the first one is (0, 0).
     painter.translate(0.5 * scale, 0.5 * scale)
-    _shapes(painter, overlay_of(state), scale)
+    overlay = overlay_of(state)
+    _shapes(painter, overlay, scale)
     painter.restore()
     if old:
         painter.setPen(QPen(RED, 3))
         painter.drawLine(shown.topLeft(), shown.bottomRight())
         painter.drawLine(shown.topRight(), shown.bottomLeft())
-    for words in overlay_of(state).remarks:
+    for words in overlay.remarks:
         _remark(painter, field, words, AMBER)
 
 

@@ -187,6 +187,9 @@ def test_the_way_to_a_focus_in_the_probes_frame() -> None:
     assert way.ahead_mm == pytest.approx(12.0) and way.beside_mm == pytest.approx(5.0)
     np.testing.assert_allclose(way.direction, np.array([3.0, 4.0, 12.0]) / 13.0)
     assert way.words.startswith("focus 1: 13 mm away (SD 1 mm), 12 mm ahead, 5 mm beside")
+    behind = replace(way, ahead_mm=-3.4)
+    assert "3 mm BEHIND, 5 mm beside" in behind.words
+    assert "0 mm ahead" in replace(way, ahead_mm=-0.2).words
     # The focus has been sought anew since: its newest place counts.
     moved = replace(spot(), position_mm=place + at[:3, 2] * 4.0)
     assert navigation_of(session, (moved,), NOW_S).ahead_mm == pytest.approx(16.0)  # type: ignore[union-attr]

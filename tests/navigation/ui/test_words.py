@@ -19,7 +19,7 @@ from navigation.ui.actions import LABELS, actions, always
 from navigation.ui.dashboard import Dashboard
 from navigation.ui.shell import Shell
 from navigation.ui.words import fixed_words, speak, tr, ts_file
-from navigation.workflow import TITLES
+from navigation.workflowsteps import TITLES
 from tests.navigation.ui.scene import model_of, snapshot
 from tests.navigation.ui.test_views_agree import Spoken
 from tracking.errors import InputError
