@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import QRectF, Qt
-from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QPainter, QPen
 
 from navigation.ui.words import tr
 
@@ -13,6 +13,24 @@ WORDS, QUIET = QColor("#f2f5f8"), QColor("#a9b3bf")
 AMBER, RED, BLUE, VIOLET = QColor("#ffb454"), QColor("#ff8a8a"), QColor("#7fd3ff"), QColor("#8a2be2")
 # Below this a letter cannot be told from 2 m on a common monitor.
 SMALLEST_PX = 11
+USUAL_DPI, LEAST_DPI, LARGEST_DPI = 96.0, 40.0, 288.0
+
+
+def screen_scale() -> float:
+    """How many times denser than 96 dots an inch this screen really is, 1 to 3; 1 where it does not tell.
+
+    Figures read from two metres are as large in mm on any screen.
+    """
+    screen = QGuiApplication.primaryScreen()
+    if screen is None or QGuiApplication.platformName() == "offscreen":
+        return 1.0
+    return scale_of(screen.physicalDotsPerInch())
+
+
+def scale_of(dots_per_inch: float) -> float:
+    """As `screen_scale`, of a density; a projector's or a television's nonsense is none."""
+    plain = LEAST_DPI <= dots_per_inch <= LARGEST_DPI
+    return max(1.0, dots_per_inch / USUAL_DPI) if plain else 1.0
 
 
 def font(px: float, bold: bool = False) -> QFont:

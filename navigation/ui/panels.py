@@ -9,7 +9,7 @@ from PyQt5.QtGui import QColor, QPainter, QPen
 from navigation.findings import kbq, kbq_interval, percent_injected
 from navigation.ui.bedcoverage import draw_coverage
 from navigation.ui.countspanel import draw_counts
-from navigation.ui.paint import AMBER, BLUE, QUIET, RED, WORDS, fitted, line, panel, wrapped
+from navigation.ui.paint import AMBER, BLUE, QUIET, RED, WORDS, fitted, line, panel, screen_scale, wrapped
 from navigation.ui.state import LARGEST_SD_MM, Lamp, Target, ViewState
 
 CENTRE = Qt.AlignmentFlag.AlignHCenter
@@ -45,7 +45,7 @@ def draw_rate(painter: QPainter, box: QRectF, state: ViewState) -> QRectF:
     room = panel(painter, box, f"Count rate{f'  ·  {state.sound}' if state.sound else ''}")
     number = QRectF(room.left(), room.top(), room.width(), 0.5 * room.height())
     colour = RED if state.rate_cps is None else AMBER if state.saturated else WORDS
-    line(painter, number, rate_text(state), RATE_PX, colour, True, CENTRE)
+    line(painter, number, rate_text(state), RATE_PX * screen_scale(), colour, True, CENTRE)
     return QRectF(room.left(), number.bottom(), room.width(), room.bottom() - number.bottom())
 
 
@@ -63,7 +63,8 @@ def draw_target(painter: QPainter, box: QRectF, state: ViewState) -> None:
         line(painter, room, "no focus selected", 28, QUIET, align=CENTRE)
         return
     number = QRectF(room.left(), room.top(), room.width(), DISTANCE_SHARE * room.height())
-    line(painter, number, target.text, DISTANCE_PX, WORDS if target.text != "--" else AMBER, True, CENTRE)
+    ink = WORDS if target.text != "--" else AMBER
+    line(painter, number, target.text, DISTANCE_PX * screen_scale(), ink, True, CENTRE)
     side = min((0.97 - DISTANCE_SHARE) * room.height(), 0.5 * room.width())
     _compass(painter, QRectF(room.left(), number.bottom(), side, side), target)
     words = QRectF(room.left() + side + 12, number.bottom() + 4, room.width() - side - 12, side - 4)

@@ -15,7 +15,7 @@ from navigation.ui.actionbar import ActionBar
 from navigation.ui.actions import actions, always
 from navigation.ui.dashboard import EYE, SLICE, Dashboard
 from navigation.ui.help import help_words
-from navigation.ui.paint import AMBER, WORDS
+from navigation.ui.paint import AMBER, WORDS, screen_scale
 from navigation.ui.rail import Rail
 from navigation.ui.sound import Voice
 from navigation.ui.state import ViewState
@@ -75,7 +75,9 @@ class Shell(QWidget):
         """Be as large as meant, or as the screen allows: on a small one the rail keeps its signs alone."""
         if width_px < self.minimumSizeHint().width():
             self.rail.be_narrow()
-        self.resize(min(width_px, MEANT_PX[0]), min(height_px, MEANT_PX[1]))
+        # On a dense screen it takes more of its dots, so that what is read from afar keeps its size in mm.
+        scale = screen_scale()
+        self.resize(min(width_px, round(MEANT_PX[0] * scale)), min(height_px, round(MEANT_PX[1] * scale)))
 
     def show_state(self, state: ViewState) -> None:
         """One state to every part."""

@@ -70,7 +70,7 @@ class StripChart(pg.PlotWidget):  # type: ignore[misc]
         self._curve.setPen(pg.mkPen(BLUE if state.engine_alive else QUIET, width=2))
         known = rates[np.isfinite(rates)]
         top = max(HEADROOM * float(known.max(initial=0.0)), LEAST_TOP_CPS)
-        self.setYRange(0.0, top, padding=0.0)
+        self.setYRange(0.0, top, padding=0.06)
         above = state.sound_above_cps
         self._threshold.setVisible(above is not None and above <= top)
         if above is not None:

@@ -238,3 +238,27 @@ def test_words_of_a_focus_lie_inside_the_slice_wherever_it_is(qtbot: Any, x: flo
         assert -273.0 <= box.left() and box.right() <= 273.0
         assert -222.0 <= box.top() and box.bottom() <= 222.0
         assert fitted("12  105 mm off", box.width(), box.height(), 22, True).pixelSize() == 22
+
+
+@pytest.mark.parametrize(
+    ("dpi", "scale"), [(96.0, 1.0), (72.0, 1.0), (163.0, 163.0 / 96.0), (0.0, 1.0), (2400.0, 1.0)]
+)
+def test_figures_keep_their_size_in_mm_on_a_dense_screen(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch, dpi: float, scale: float
+) -> None:
+    from navigation.ui import paint, shell
+
+    assert paint.scale_of(dpi) == pytest.approx(scale)
+    monkeypatch.setattr(panels, "screen_scale", lambda: scale)
+    monkeypatch.setattr(shell, "screen_scale", lambda: scale)
+    drawn: list[float] = []
+    monkeypatch.setattr(panels, "line", lambda painter, box, text, px, *rest: drawn.append(px))
+    monkeypatch.setattr(panels, "wrapped", lambda *words: None)
+    board = Dashboard(lambda: None, lambda number: None)
+    made = shell.Shell(board, None)
+    qtbot.addWidget(made)
+    made.fit(3840, 2160)
+    assert made.width() == round(1600 * scale)
+    made.show_state(model_of(snapshot()).state(0.05))
+    made.grab()
+    assert panels.RATE_PX * scale in drawn and panels.DISTANCE_PX * scale in drawn
