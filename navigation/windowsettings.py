@@ -26,6 +26,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,6 +76,7 @@ COLOURS = ("violet", "grey", "contrast")
 LEAST_OPACITY = 0.2
 HU = (-1024.0, 3071.0)
 SLOWEST_VIDEO_MS = 2000.0
+VIDEO = re.compile(r"openigtlink:.+:[1-9][0-9]{0,4}(/.+)?|opencv:.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ def _camera(found: Mapping[str, Any], path: Path) -> CameraSettings | None:
     table, where = _table(found, "camera", path), f"{path}, camera"
     _refuse_unknown(table, ("video", "calibration", "delay_ms"), where)
     video, file = table.get("video"), table.get("calibration")
-    if not isinstance(video, str) or video.partition(":")[0] not in ("openigtlink", "opencv"):
+    if not isinstance(video, str) or not VIDEO.fullmatch(video):
         raise InputError(f"{where}.video: {video!r} is neither openigtlink:HOST:PORT nor opencv:CAMERA")
     if file is not None and not isinstance(file, str):
         raise InputError(f"{where}.calibration: {file!r} is no file name")

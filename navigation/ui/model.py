@@ -93,9 +93,12 @@ class ViewModel:
 
     def _take_camera(self, message: Message, matrix: NDArray[np.float64], arrival_s: float) -> None:
         """The camera's marker at the moment of its pose, by the window's clock."""
-        if self.video is not None:
-            taken_s = arrival_s - _age(message, arrival_s, arrival_s)
-            self.video.track.take(taken_s, matrix if _usable(message) else None)
+        if self.video is None:
+            return
+        if _usable(message):
+            self.video.track.take(arrival_s - _age(message, arrival_s, arrival_s), matrix)
+        else:
+            self.video.track.take(arrival_s, None)  # its age is that of the last sight of it
 
     def _receive_text(self, device: str, text: str, arrival_s: float) -> None:
         try:

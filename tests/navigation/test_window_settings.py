@@ -70,6 +70,8 @@ def test_all_of_it(tmp_path: Path) -> None:
         ("[window.probe]\ncone_deg = 89", "cone_deg"),
         ("camera = 1", "camera: is no table"),
         ("[camera]\nvideo = 'usb:0'", "video"),
+        ("[camera]\nvideo = 'openigtlink:here'", "video"),
+        ("[camera]\nvideo = 'opencv:'", "video"),
         ("[camera]\nvideo = 'opencv:0'\ndelay_ms = -1", "delay_ms"),
         ("[camera]\nvideo = 'opencv:0'\ncalibration = 3", "calibration"),
     ],

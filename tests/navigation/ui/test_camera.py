@@ -250,6 +250,23 @@ def test_a_camera_that_moves_fast_is_told() -> None:
     assert turning.at(0.4)[1]
 
 
+def test_a_camera_that_is_lost_is_so_at_once() -> None:
+    """The age of a lost tool is that of its last sight: it must not hide that it is lost."""
+    frames = open_frames("opencv:none")
+    model = model_of(snapshot())
+    model.video = Video(frames, TRUE)
+    seen = decode(
+        encode(transform_message("CameraToReference", pose((0, 0, 0), (1, 2, 3)), 1.0, {"AgeMs": "20"}, 2))
+    )
+    lost = {"TransformValid": "0", "TransformStatus": "OUT_OF_VIEW", "AgeMs": "70"}
+    gone = decode(encode(transform_message("CameraToReference", pose((0, 0, 0), (1, 2, 3)), 1.0, lost, 2)))
+    model.receive(seen, 10.0)
+    assert model.video.track.at(10.0)[0] is not None
+    model.receive(gone, 10.05)
+    assert model.video.track.at(10.03)[0] is None
+    assert model.video.track.at(10.1)[0] is None
+
+
 def image(pixels: np.ndarray) -> bytes:
     body = ImageContent(pixels[None], np.eye(4), (pixels.shape[1], pixels.shape[0], 1))
     return encode(message("Image_Camera", body, "IMAGE", 1.0, None, 1))
